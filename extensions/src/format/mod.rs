@@ -1,0 +1,91 @@
+//! File formats: from record batches to encoded bytes, cut into parts.
+//!
+//! Invariant: what an [`Encoder`] was given is in the parts it hands out once it has finished, and
+//! the row count it then reports was counted by the format itself. Encoders do no I/O.
+
+mod csv;
+mod csv_text;
+mod parquet;
+mod parts;
+
+pub use csv::CsvFormat;
+pub use parquet::ParquetFormat;
+pub use parts::PartBuffer;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// A file format with its settings: checks schemas and makes encoders.
+pub trait FileFormat: std::fmt::Debug + Send + Sync {
+    /// The format's name as `FORMAT` takes it.
+    fn name(&self) -> &'static str;
+
+    /// The end of a file's name, with its dot.
+    fn extension(&self) -> &'static str;
+
+    /// The media type of a file.
+    fn content_type(&self) -> &'static str;
+
+    /// Refuses, all at once, the columns this format can't hold.
+    ///
+    /// # Errors
+    /// [`ErrorKind::DatatypeMismatch`] naming every such column and its type.
+    fn check_schema(&self, schema: &Schema) -> Result<()>;
+
+    /// Starts a file of `schema` that is handed out in parts of `part_bytes` bytes.
+    fn start_file(&self, schema: &SchemaRef, part_bytes: usize) -> Result<Box<dyn Encoder>>;
+}
+
+/// Encodes the rows of one file.
+pub trait Encoder: Send {
+    /// Encodes a batch of the file's schema.
+    ///
+    /// # Errors
+    /// A value that the format can't hold; the file can't be continued then.
+    fn write(&mut self, batch: &RecordBatch) -> Result<()>;
+
+    /// The size in bytes that the file would have if it ended now; an estimate where encoded data
+    /// is still being gathered.
+    fn encoded_bytes(&self) -> u64;
+
+    /// The memory in bytes that is in use for this file.
+    fn memory_bytes(&self) -> usize;
+
+    /// Turns gathered data into parts, which gives its memory free.
+    fn flush(&mut self) -> Result<()>;
+
+    /// The encoded parts that are ready.
+    fn parts(&mut self) -> &mut PartBuffer;
+
+    /// Ends the file; the remaining parts are in the result.
+    fn finish(self: Box<Self>) -> Result<EncodedFile>;
+}
+
+/// A finished file.
+#[derive(Debug)]
+pub struct EncodedFile {
+    /// The rows in it, as the format's own footer or writer counted them.
+    pub rows: u64,
+    /// The parts not yet taken; the last may be short.
+    pub parts: PartBuffer,
+}
+
+/// The error for columns that a format can't hold.
+fn refuse_columns(format: &str, refused: &[&Field]) -> Result<()> {
+    if refused.is_empty() {
+        return Ok(());
+    }
+    let columns: Vec<String> = refused
+        .iter()
+        .map(|field| format!("\"{}\" ({})", field.name(), field.data_type()))
+        .collect();
+    Err(Error::new(
+        ErrorKind::DatatypeMismatch,
+        format!(
+            "cannot encode the following columns as {format}: {}; cast them in the query",
+            columns.join(", ")
+        ),
+    ))
+}

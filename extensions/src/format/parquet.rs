@@ -1,0 +1,167 @@
+//! Parquet.
+//!
+//! Invariant: a finished file's row count is the one in its footer; the Arrow schema is embedded,
+//! so that what Arrow knows and Parquet doesn't survives.
+//!
+//! Defaults: snappy, format version 1.0, dictionaries, page statistics; a row group ends at
+//! 1,048,576 rows or 64 MB encoded. The format: <https://parquet.apache.org/docs/file-format/>
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, IntervalUnit, Schema, SchemaRef};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::Compression;
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
+
+use super::{EncodedFile, Encoder, FileFormat, PartBuffer, refuse_columns};
+use crate::error::{Error, ErrorKind, Result};
+
+const ROW_GROUP_ROWS: usize = 1 << 20;
+const ROW_GROUP_BYTES: usize = 64 << 20;
+
+/// Parquet files.
+#[derive(Debug, Clone)]
+pub struct ParquetFormat {
+    row_group_bytes: usize,
+}
+
+impl ParquetFormat {
+    /// Files of at most `max_file_bytes` encoded bytes, which caps the row group too.
+    pub fn new(max_file_bytes: u64) -> Self {
+        let max_file_bytes = usize::try_from(max_file_bytes).unwrap_or(usize::MAX);
+        Self {
+            row_group_bytes: ROW_GROUP_BYTES.min(max_file_bytes),
+        }
+    }
+
+    fn properties(&self) -> WriterProperties {
+        WriterProperties::builder()
+            .set_writer_version(WriterVersion::PARQUET_1_0)
+            .set_compression(Compression::SNAPPY)
+            .set_statistics_enabled(EnabledStatistics::Page)
+            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+            .set_max_row_group_bytes(Some(self.row_group_bytes))
+            .set_created_by(concat!("tidegate version ", env!("CARGO_PKG_VERSION")).to_owned())
+            .build()
+    }
+
+    fn writer(&self, schema: &SchemaRef, parts: PartBuffer) -> Result<ArrowWriter<PartBuffer>> {
+        ArrowWriter::try_new(parts, SchemaRef::clone(schema), Some(self.properties()))
+            .map_err(encode_error)
+    }
+
+    /// Whether the writer itself can write a column of this type.
+    fn can_encode(&self, field: &Field) -> bool {
+        if contains_month_day_nano(field.data_type()) {
+            return false;
+        }
+        let schema = SchemaRef::new(Schema::new(vec![field.clone()]));
+        self.writer(&schema, PartBuffer::new(1))
+            .ok()
+            .and_then(|writer| writer.into_serialized_writer().ok())
+            .is_some_and(|(_, row_groups)| row_groups.create_column_writers(0).is_ok())
+    }
+}
+
+/// Parquet's INTERVAL holds milliseconds, not nanoseconds.
+fn contains_month_day_nano(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Interval(unit) => *unit == IntervalUnit::MonthDayNano,
+        DataType::List(field)
+        | DataType::LargeList(field)
+        | DataType::ListView(field)
+        | DataType::LargeListView(field)
+        | DataType::FixedSizeList(field, _)
+        | DataType::Map(field, _) => contains_month_day_nano(field.data_type()),
+        DataType::Struct(fields) => fields
+            .iter()
+            .any(|field| contains_month_day_nano(field.data_type())),
+        DataType::Dictionary(_, values) => contains_month_day_nano(values),
+        DataType::RunEndEncoded(_, values) => contains_month_day_nano(values.data_type()),
+        _ => false,
+    }
+}
+
+fn encode_error(error: parquet::errors::ParquetError) -> Error {
+    Error::new(ErrorKind::Query, format!("cannot encode as parquet: {error}")).with_source(error)
+}
+
+impl FileFormat for ParquetFormat {
+    fn name(&self) -> &'static str {
+        "parquet"
+    }
+
+    fn extension(&self) -> &'static str {
+        ".parquet"
+    }
+
+    fn content_type(&self) -> &'static str {
+        "application/vnd.apache.parquet"
+    }
+
+    fn check_schema(&self, schema: &Schema) -> Result<()> {
+        if schema.fields().is_empty() {
+            return Err(Error::new(
+                ErrorKind::DatatypeMismatch,
+                "cannot write parquet: the query has no columns",
+            ));
+        }
+        let refused: Vec<&Field> = schema
+            .fields()
+            .iter()
+            .map(AsRef::as_ref)
+            .filter(|field| !self.can_encode(field))
+            .collect();
+        refuse_columns("parquet", &refused)
+    }
+
+    fn start_file(&self, schema: &SchemaRef, part_bytes: usize) -> Result<Box<dyn Encoder>> {
+        Ok(Box::new(ParquetEncoder {
+            writer: self.writer(schema, PartBuffer::new(part_bytes))?,
+            estimate_ratio: 1.0,
+        }))
+    }
+}
+
+struct ParquetEncoder {
+    writer: ArrowWriter<PartBuffer>,
+    /// Encoded bytes per estimated byte, learned from the row groups already closed: the estimate
+    /// counts pages that are not yet compressed.
+    estimate_ratio: f64,
+}
+
+impl Encoder for ParquetEncoder {
+    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.writer.write(batch).map_err(encode_error)
+    }
+
+    fn encoded_bytes(&self) -> u64 {
+        let in_progress = self.writer.in_progress_size() as f64 * self.estimate_ratio;
+        self.writer.bytes_written() as u64 + in_progress as u64
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.writer.memory_size() + self.writer.inner().buffered_bytes()
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let estimated = self.writer.in_progress_size();
+        let before = self.writer.bytes_written();
+        self.writer.flush().map_err(encode_error)?;
+        let written = self.writer.bytes_written() - before;
+        if estimated > 0 && written > 0 {
+            self.estimate_ratio = written as f64 / estimated as f64;
+        }
+        Ok(())
+    }
+
+    fn parts(&mut self) -> &mut PartBuffer {
+        self.writer.inner_mut()
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<EncodedFile> {
+        let footer = self.writer.finish().map_err(encode_error)?;
+        let rows = u64::try_from(footer.file_metadata().num_rows()).unwrap_or_default();
+        let parts = std::mem::replace(self.writer.inner_mut(), PartBuffer::new(1));
+        Ok(EncodedFile { rows, parts })
+    }
+}

@@ -1,0 +1,51 @@
+//! SQL statements for secrets, connections and all-or-nothing exports to S3-compatible stores, for
+//! any program built on DataFusion.
+//!
+//! Invariant of the whole: a `COPY … TO 's3://…'` either makes every object appear under its
+//! target, or none, and leaves nothing pending.
+//!
+//! [`install`] gives the statements to a session's builder; [`TidegateSql`] executes text
+//! that may contain them:
+//!
+//! ```
+//! use datafusion::execution::session_state::SessionStateBuilder;
+//! use datafusion::prelude::SessionContext;
+//! use tidegate_extensions::{Services, TidegateSql, install};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), tidegate_extensions::Error> {
+//! let builder = SessionStateBuilder::new().with_default_features();
+//! let context = SessionContext::new_with_state(install(builder, Services::default()).build());
+//! context.tidegate_sql("CREATE SECRET s AS 'v'").await?.collect().await?;
+//! context.tidegate_sql("SELECT 1").await?.collect().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The layers, each of which knows only the ones below it:
+//!
+//! | module | turns | into |
+//! |---|---|---|
+//! | [`sql`] | text | statements |
+//! | [`plan`] | statements | logical nodes, and those into operators |
+//! | [`sink`] | batches from operators | objects that appear all at once |
+//! | [`mod@format`] | batches | encoded bytes |
+//! | [`catalog`], [`s3`] | names | settings, requests |
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod catalog;
+mod error;
+pub mod format;
+pub mod plan;
+pub mod s3;
+mod secret;
+mod services;
+mod session;
+pub mod sink;
+pub mod sql;
+
+pub use error::{Error, ErrorKind, Location, Result};
+pub use secret::SecretValue;
+pub use services::Services;
+pub use session::{TidegateSql, install};

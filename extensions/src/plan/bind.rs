@@ -1,0 +1,177 @@
+//! Statements checked and turned into logical plans.
+//!
+//! Invariant: whatever can be refused without asking a store is refused here: options, types, the
+//! target, names in the catalog. Nothing is changed and nothing is sent.
+
+use std::sync::Arc;
+
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{
+    DdlStatement, ExplainOption, Extension, LogicalPlan, LogicalPlanBuilder,
+};
+use datafusion::sql::parser::Statement as DataFusionStatement;
+use sqlparser::ast::Statement as SqlStatement;
+
+use super::connect::find_connection;
+use super::constant::{evaluate_secret, evaluate_target};
+use super::logical::{Command, CommandNode, CopyToNode};
+use crate::catalog::{Connection, OnConflict, fold};
+use crate::error::{Error, ErrorKind, Result};
+use crate::services::Services;
+use crate::sink::{CopyOptions, Target};
+use crate::sql::ast::{
+    CopySource, CopyTo, CreateConnection, CreateSecret, Explain, Statement, ValidateConnection,
+};
+use crate::sql::{SqlDialect, source_to_query};
+
+/// Checks a statement and plans it.
+///
+/// # Errors
+/// Whatever is wrong with the statement by itself, with its place in the text where that is known.
+pub async fn bind_statement(
+    state: &SessionState,
+    services: &Services,
+    sql: &SqlDialect,
+    statement: Statement,
+) -> Result<LogicalPlan> {
+    match statement {
+        Statement::DataFusion(statement) => bind_datafusion(state, services, *statement).await,
+        Statement::CreateSecret(create) => bind_create_secret(state, create),
+        Statement::CreateConnection(create) => bind_create_connection(services, create),
+        Statement::ValidateConnection(validate) => bind_validate(services, &validate),
+        Statement::CopyTo(copy) => bind_copy(state, services, sql, *copy).await,
+        Statement::Explain(explain) => bind_explain(state, services, sql, explain).await,
+    }
+}
+
+async fn bind_datafusion(
+    state: &SessionState,
+    services: &Services,
+    statement: DataFusionStatement,
+) -> Result<LogicalPlan> {
+    let plan = state.statement_to_plan(statement).await?;
+    if let LogicalPlan::Ddl(DdlStatement::CreateExternalTable(create)) = &plan {
+        let mut create = create.clone();
+        super::connect::resolve_external_table(state, services, &mut create)?;
+        return Ok(LogicalPlan::Ddl(DdlStatement::CreateExternalTable(create)));
+    }
+    Ok(plan)
+}
+
+fn command(command: Command) -> LogicalPlan {
+    LogicalPlan::Extension(Extension {
+        node: Arc::new(CommandNode(Arc::new(command))),
+    })
+}
+
+fn bind_create_secret(state: &SessionState, create: CreateSecret) -> Result<LogicalPlan> {
+    let name = fold(&create.name);
+    let on_conflict = match (create.or_replace, create.if_not_exists) {
+        (true, true) => {
+            return Err(Error::new(
+                ErrorKind::Syntax,
+                "OR REPLACE and IF NOT EXISTS exclude each other",
+            ));
+        }
+        (true, false) => OnConflict::Replace,
+        (false, true) => OnConflict::Keep,
+        (false, false) => OnConflict::Fail,
+    };
+    Ok(command(Command::CreateSecret {
+        value: evaluate_secret(state, &name, create.value)?,
+        name,
+        on_conflict,
+    }))
+}
+
+fn bind_create_connection(services: &Services, create: CreateConnection) -> Result<LogicalPlan> {
+    let connection = Connection::from_options(fold(&create.name), &create.options)?;
+    for secret in connection.secret_names() {
+        if services.catalog.secret(secret)?.is_none() {
+            return Err(undefined_secret(services, secret)?);
+        }
+    }
+    Ok(command(Command::CreateConnection {
+        connection,
+        on_conflict: if create.if_not_exists {
+            OnConflict::Keep
+        } else {
+            OnConflict::Fail
+        },
+    }))
+}
+
+fn undefined_secret(services: &Services, name: &str) -> Result<Error> {
+    let error = Error::new(
+        ErrorKind::UndefinedObject,
+        format!("secret \"{name}\" does not exist"),
+    );
+    let known = services.catalog.secret_names()?;
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    Ok(match crate::sql::nearest(name, &known) {
+        Some(near) => error.with_hint(format!("did you mean \"{near}\"?")),
+        None => error.with_hint("create it first: CREATE SECRET name AS 'value'"),
+    })
+}
+
+fn bind_validate(services: &Services, validate: &ValidateConnection) -> Result<LogicalPlan> {
+    let connection = find_connection(services, &fold(&validate.name))?;
+    Ok(command(Command::ValidateConnection {
+        name: connection.name,
+    }))
+}
+
+async fn bind_copy(
+    state: &SessionState,
+    services: &Services,
+    sql: &SqlDialect,
+    copy: CopyTo,
+) -> Result<LogicalPlan> {
+    let statement = copy.to_string();
+    let target = evaluate_target(state, &copy.target, copy.target_location)?;
+    let target = Target::parse(&target).map_err(|error| error.at(copy.target_location))?;
+    let options = CopyOptions::from_sql(&copy.options)?;
+    find_connection(services, &options.connection)?;
+    let input = plan_source(state, sql, copy.source).await?;
+    options
+        .file_format()
+        .check_schema(input.schema().as_arrow())?;
+    Ok(LogicalPlan::Extension(Extension {
+        node: Arc::new(CopyToNode {
+            input: Arc::new(input),
+            target,
+            options,
+            statement,
+        }),
+    }))
+}
+
+async fn plan_source(
+    state: &SessionState,
+    sql: &SqlDialect,
+    source: CopySource,
+) -> Result<LogicalPlan> {
+    let query = SqlStatement::Query(source_to_query(source, sql)?);
+    let statement = DataFusionStatement::Statement(Box::new(query));
+    Ok(state.statement_to_plan(statement).await?)
+}
+
+async fn bind_explain(
+    state: &SessionState,
+    services: &Services,
+    sql: &SqlDialect,
+    explain: Explain,
+) -> Result<LogicalPlan> {
+    let plan = Box::pin(bind_statement(state, services, sql, *explain.statement)).await?;
+    let mut option = ExplainOption::default()
+        .with_analyze(explain.analyze)
+        .with_verbose(explain.verbose);
+    option.format = match &explain.format {
+        Some(format) => format.parse()?,
+        None if explain.verbose || explain.analyze => option.format,
+        None => state.config_options().explain.format.clone(),
+    };
+    Ok(LogicalPlanBuilder::from(plan)
+        .explain_option_format(option)?
+        .build()?)
+}

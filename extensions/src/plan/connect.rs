@@ -1,0 +1,169 @@
+//! From a connection's name to a store.
+//!
+//! Invariant: two connections to one bucket never share a store. DataFusion finds stores by scheme
+//! and host, so inside a plan the connection is part of the scheme: `s3+<connection>://bucket/…`.
+
+use std::sync::Arc;
+
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::CreateExternalTable;
+use object_store::ClientOptions;
+use object_store::aws::AmazonS3Builder;
+use url::Url;
+
+use crate::catalog::{CatalogCredentials, Connection};
+use crate::error::{Error, ErrorKind, Result};
+use crate::s3::{RetryPolicy, S3Client, S3Settings, UrlStyle};
+use crate::services::Services;
+
+/// The option of `CREATE EXTERNAL TABLE` that names a connection.
+const CONNECTION_OPTION: &str = "aws.connection";
+
+/// Looks a connection up.
+///
+/// # Errors
+/// [`ErrorKind::UndefinedObject`], with the nearest known name.
+pub(super) fn find_connection(services: &Services, name: &str) -> Result<Connection> {
+    if let Some(connection) = services.catalog.connection(name)? {
+        return Ok(connection);
+    }
+    let error = Error::new(
+        ErrorKind::UndefinedObject,
+        format!("connection \"{name}\" does not exist"),
+    );
+    let known = services.catalog.connection_names()?;
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    Err(match crate::sql::nearest(name, &known) {
+        Some(near) => error.with_hint(format!("did you mean \"{near}\"?")),
+        None => error.with_hint("create it first: CREATE CONNECTION name TO AWS (…)"),
+    })
+}
+
+/// A client for `bucket`, or for the endpoint alone, as `connection` says. Its secrets must exist.
+pub(super) fn connect(
+    services: &Services,
+    connection: Connection,
+    bucket: Option<&str>,
+    retry: RetryPolicy,
+) -> Result<S3Client> {
+    let credentials =
+        CatalogCredentials::new(Arc::clone(&services.catalog), connection.clone());
+    credentials.resolve()?;
+    let settings = S3Settings {
+        endpoint: connection.endpoint.clone(),
+        region: connection.signing_region().to_owned(),
+        url_style: connection.url_style,
+        credentials: Arc::new(credentials),
+        retry,
+    };
+    S3Client::new(settings, bucket)
+}
+
+/// Lets `CREATE EXTERNAL TABLE … LOCATION 's3://…' OPTIONS ('aws.connection' 'c')` read through a
+/// connection. Other locations stay as they are.
+pub(super) fn resolve_external_table(
+    state: &SessionState,
+    services: &Services,
+    create: &mut CreateExternalTable,
+) -> Result<()> {
+    let Some(name) = create.options.remove(CONNECTION_OPTION) else {
+        return Ok(());
+    };
+    let connection = find_connection(services, &name)?;
+    for location in &mut create.locations {
+        let url = Url::parse(location)
+            .ok()
+            .filter(|url| url.scheme() == "s3" && url.host_str().is_some())
+            .ok_or_else(|| {
+                Error::new(
+                    ErrorKind::InvalidParameter,
+                    format!("'{location}' is not an s3://bucket/… location, which {CONNECTION_OPTION} is for"),
+                )
+            })?;
+        let bucket = url.host_str().unwrap_or_default();
+        let internal = format!(
+            "{}://{bucket}{}",
+            internal_scheme(&connection.name),
+            url.path()
+        );
+        let store = read_store(services, &connection, bucket)?;
+        let store_url = Url::parse(&internal).map_err(|error| {
+            Error::new(ErrorKind::Internal, "the location makes no URL").with_source(error)
+        })?;
+        state.runtime_env().register_object_store(&store_url, store);
+        *location = internal;
+    }
+    Ok(())
+}
+
+/// A URL scheme that is this connection's own. Names may hold any character, schemes may not.
+fn internal_scheme(connection: &str) -> String {
+    let mut scheme = String::from("s3+");
+    for byte in connection.bytes() {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' => scheme.push(char::from(byte)),
+            other => scheme.push_str(&format!(".{other:02x}")),
+        }
+    }
+    scheme
+}
+
+/// object_store's reader for a bucket.
+fn read_store(
+    services: &Services,
+    connection: &Connection,
+    bucket: &str,
+) -> Result<Arc<dyn object_store::ObjectStore>> {
+    let credentials =
+        CatalogCredentials::new(Arc::clone(&services.catalog), connection.clone());
+    let default_style = match connection.endpoint {
+        Some(_) => UrlStyle::Path,
+        None => UrlStyle::Virtual,
+    };
+    let virtual_hosted =
+        connection.url_style.unwrap_or(default_style) == UrlStyle::Virtual;
+    let mut builder = AmazonS3Builder::new()
+        .with_bucket_name(bucket)
+        .with_region(connection.signing_region())
+        .with_virtual_hosted_style_request(virtual_hosted)
+        .with_client_options(ClientOptions::new().with_allow_http(true))
+        .with_credentials(Arc::new(credentials));
+    if let Some(endpoint) = &connection.endpoint {
+        let mut endpoint = endpoint.clone();
+        if virtual_hosted {
+            // object_store wants the bucket in a virtual-hosted endpoint.
+            let host = format!("{bucket}.{}", endpoint.host_str().unwrap_or_default());
+            endpoint.set_host(Some(&host)).map_err(|error| {
+                Error::new(
+                    ErrorKind::InvalidParameter,
+                    format!("'{host}' is not a host name: {error}"),
+                )
+            })?;
+        }
+        builder = builder.with_endpoint(endpoint.as_str().trim_end_matches('/'));
+    }
+    let store = builder.build().map_err(|error| {
+        Error::new(
+            ErrorKind::InvalidParameter,
+            format!("connection \"{}\" can't be used for reading", connection.name),
+        )
+        .with_source(error)
+    })?;
+    Ok(Arc::new(store))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schemes_are_valid_and_distinct() {
+        let names = ["c", "C", "a_b", "a.5fb", "ü", "a b"];
+        let schemes: Vec<String> = names.iter().map(|name| internal_scheme(name)).collect();
+        for (i, scheme) in schemes.iter().enumerate() {
+            let url = Url::parse(&format!("{scheme}://bucket/x")).unwrap();
+            assert_eq!(url.scheme(), scheme);
+            assert!(!schemes[..i].contains(scheme));
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Constant expressions: a `COPY` target, the value of a secret.
+//!
+//! Invariant: what is evaluated here looks at no table, runs no subquery and no aggregate. Literals
+//! that were cut out come back only after planning, so that nothing that logs a plan sees them.
+
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, Schema};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{ColumnarValue, Expr, ExprSchemable};
+use sqlparser::ast::{Expr as SqlExpr, ExprWithAlias};
+
+use crate::error::{Error, ErrorKind, Location, Result};
+use crate::secret::SecretValue;
+use crate::sql::ast::SecretExpr;
+
+/// Evaluates a `COPY` target.
+///
+/// # Errors
+/// [`ErrorKind::DatatypeMismatch`] for a type other than text, [`ErrorKind::InvalidParameter`] for
+/// NULL, and for whatever is not constant.
+pub(super) fn evaluate_target(
+    state: &SessionState,
+    target: &SqlExpr,
+    location: Location,
+) -> Result<String> {
+    let evaluated = plan(state, target)
+        .and_then(|expr| {
+            refuse_variable_parts(&expr, "COPY TO target")?;
+            evaluate(state, expr)
+        })
+        .map_err(|error| error.at(location))?;
+    match evaluated {
+        ScalarValue::Utf8(Some(text))
+        | ScalarValue::LargeUtf8(Some(text))
+        | ScalarValue::Utf8View(Some(text)) => Ok(text),
+        value if value.is_null() => Err(Error::new(
+            ErrorKind::InvalidParameter,
+            "COPY TO target can not be null",
+        )
+        .at(location)),
+        value => Err(Error::new(
+            ErrorKind::DatatypeMismatch,
+            format!(
+                "COPY TO target must have type text, not type {}",
+                sql_type_name(&value.data_type())
+            ),
+        )
+        .at(location)),
+    }
+}
+
+/// Evaluates the value of a secret. No error says more than that it can't be.
+pub(super) fn evaluate_secret(
+    state: &SessionState,
+    name: &str,
+    value: SecretExpr,
+) -> Result<SecretValue> {
+    if let (SqlExpr::Value(_), [literal]) = (&value.expr, value.literals.as_slice()) {
+        return Ok(literal.clone());
+    }
+    let refused = |why: &str| {
+        Error::new(
+            ErrorKind::InvalidParameter,
+            format!("the value of secret \"{name}\" {why}"),
+        )
+    };
+    let evaluated = plan(state, &value.expr)
+        .and_then(|expr| {
+            refuse_variable_parts(&expr, "the value of a secret")?;
+            evaluate(state, put_literals_back(expr, &value.literals)?)
+        })
+        .map_err(|_| refused("must be a constant expression that can be evaluated"))?;
+    match evaluated {
+        ScalarValue::Utf8(Some(text))
+        | ScalarValue::LargeUtf8(Some(text))
+        | ScalarValue::Utf8View(Some(text)) => Ok(SecretValue::new(text)),
+        ScalarValue::Binary(Some(bytes))
+        | ScalarValue::LargeBinary(Some(bytes))
+        | ScalarValue::BinaryView(Some(bytes)) => Ok(SecretValue::new(bytes)),
+        value if value.is_null() => Err(refused("can not be null")),
+        _ => Err(refused("must have type text or bytea")),
+    }
+}
+
+fn plan(state: &SessionState, expr: &SqlExpr) -> Result<Expr> {
+    let expr = ExprWithAlias {
+        expr: expr.clone(),
+        alias: None,
+    };
+    Ok(state.create_logical_expr_from_sql_expr(expr, &DFSchema::empty())?)
+}
+
+fn refuse_variable_parts(expr: &Expr, what: &str) -> Result<()> {
+    let mut found = None;
+    expr.apply(|part| {
+        let name = match part {
+            Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) => "a subquery",
+            Expr::AggregateFunction(_) => "an aggregate function",
+            Expr::WindowFunction(_) => "a window function",
+            Expr::Column(_) => "a column",
+            Expr::Placeholder(_) if what == "COPY TO target" => "a parameter",
+            _ => return Ok(TreeNodeRecursion::Continue),
+        };
+        found = Some(name);
+        Ok(TreeNodeRecursion::Stop)
+    })?;
+    match found {
+        None => Ok(()),
+        Some(part) => Err(Error::new(
+            ErrorKind::InvalidParameter,
+            format!("{what} must be constant: it can not contain {part}"),
+        )),
+    }
+}
+
+/// Puts the n-th literal in the place of `$n`.
+fn put_literals_back(expr: Expr, literals: &[SecretValue]) -> Result<Expr> {
+    let bound = expr.transform(|part| {
+        let Expr::Placeholder(placeholder) = &part else {
+            return Ok(Transformed::no(part));
+        };
+        let literal = placeholder
+            .id
+            .trim_start_matches('$')
+            .parse::<usize>()
+            .ok()
+            .and_then(|number| literals.get(number.checked_sub(1)?))
+            .and_then(SecretValue::expose_str)
+            .map(str::to_owned);
+        Ok(Transformed::yes(Expr::Literal(
+            ScalarValue::Utf8(literal),
+            None,
+        )))
+    })?;
+    Ok(bound.data)
+}
+
+/// Evaluates on one row without columns.
+fn evaluate(state: &SessionState, expr: Expr) -> Result<ScalarValue> {
+    let schema = DFSchema::empty();
+    expr.get_type(&schema)?;
+    let physical = state.create_physical_expr(expr, &schema)?;
+    let one_row = RecordBatch::try_new_with_options(
+        std::sync::Arc::new(Schema::empty()),
+        Vec::new(),
+        &RecordBatchOptions::new().with_row_count(Some(1)),
+    )
+    .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
+    Ok(match physical.evaluate(&one_row)? {
+        ColumnarValue::Scalar(scalar) => scalar,
+        ColumnarValue::Array(array) => ScalarValue::try_from_array(&array, 0)?,
+    })
+}
+
+/// The SQL name of a type, as far as a user meets it in a constant.
+fn sql_type_name(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Boolean => "boolean".to_owned(),
+        DataType::Int8 | DataType::Int16 => "smallint".to_owned(),
+        DataType::Int32 => "integer".to_owned(),
+        DataType::Int64 => "bigint".to_owned(),
+        DataType::Float32 => "real".to_owned(),
+        DataType::Float64 => "double precision".to_owned(),
+        DataType::Decimal128(..) | DataType::Decimal256(..) => "numeric".to_owned(),
+        DataType::Date32 | DataType::Date64 => "date".to_owned(),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "bytea".to_owned(),
+        DataType::Timestamp(_, None) => "timestamp".to_owned(),
+        DataType::Timestamp(_, Some(_)) => "timestamp with time zone".to_owned(),
+        other => other.to_string(),
+    }
+}

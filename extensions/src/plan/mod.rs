@@ -1,0 +1,18 @@
+//! From statements to operators.
+//!
+//! Invariant: planning does no I/O and changes nothing. [`bind`](bind_statement) checks everything
+//! that can be checked without asking a store and makes a logical plan; [`StatementPlanner`] turns
+//! Tidegate's logical nodes into operators; what happens, happens when they are executed.
+
+mod bind;
+mod command;
+mod connect;
+mod constant;
+mod logical;
+mod planner;
+mod write;
+
+pub use bind::bind_statement;
+pub use logical::{CommandNode, CopyToNode};
+pub use planner::{StatementPlanner, TidegateQueryPlanner};
+pub use write::FileWriteExec;

@@ -1,0 +1,249 @@
+//! The operator that writes: one writer for each partition of the query.
+//!
+//! Invariant: the first thing each of its streams does is to begin the export, before it asks the
+//! query for a row; a stream that does not come to its end cancels the export. What it returns are
+//! rows about files, never data.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::execution::memory_pool::MemoryConsumer;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::{Distribution, EquivalenceProperties, OrderingRequirements};
+use datafusion::physical_plan::execution_plan::EmissionType;
+use datafusion::physical_plan::metrics::{
+    ExecutionPlanMetricsSet, MetricBuilder, MetricsSet, Time,
+};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning,
+    PhysicalExpr, PlanProperties,
+};
+use futures::StreamExt;
+
+use crate::error::{Error, ErrorKind};
+use crate::sink::{CancelOnDrop, Export, RollingWriter, WriterReport, report_schema};
+
+/// How the rows of the query are given to writers.
+#[derive(Debug, Clone)]
+pub enum Writers {
+    /// One for each partition, in no particular order.
+    PerPartition,
+    /// One, because the result is small.
+    Single,
+    /// One, which gets the rows in the query's order.
+    Ordered(Option<OrderingRequirements>),
+}
+
+/// Encodes and uploads its input; returns a report of staged files per partition.
+#[derive(Debug)]
+pub struct FileWriteExec {
+    input: Arc<dyn ExecutionPlan>,
+    export: Arc<Export>,
+    writers: Writers,
+    metrics: ExecutionPlanMetricsSet,
+    properties: Arc<PlanProperties>,
+}
+
+impl FileWriteExec {
+    /// Writes `input` as part of `export`.
+    pub fn new(input: Arc<dyn ExecutionPlan>, export: Arc<Export>, writers: Writers) -> Self {
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(report_schema()),
+            Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
+            EmissionType::Final,
+            input.boundedness(),
+        );
+        Self {
+            input,
+            export,
+            writers,
+            metrics: ExecutionPlanMetricsSet::new(),
+            properties: Arc::new(properties),
+        }
+    }
+}
+
+impl DisplayAs for FileWriteExec {
+    fn fmt_as(&self, _t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let partitions = self.properties.partitioning.partition_count();
+        let order = match self.writers {
+            Writers::Ordered(_) => ", ordered",
+            Writers::PerPartition | Writers::Single => "",
+        };
+        write!(
+            f,
+            "FileWriteExec: writers={partitions}, format={}{order}",
+            self.export.spec().format.name()
+        )
+    }
+}
+
+impl ExecutionPlan for FileWriteExec {
+    fn name(&self) -> &str {
+        "FileWriteExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn required_input_distribution(&self) -> Vec<Distribution> {
+        vec![match self.writers {
+            Writers::PerPartition => Distribution::UnspecifiedDistribution,
+            Writers::Single | Writers::Ordered(_) => Distribution::SinglePartition,
+        }]
+    }
+
+    fn required_input_ordering(&self) -> Vec<Option<OrderingRequirements>> {
+        vec![match &self.writers {
+            Writers::Ordered(ordering) => ordering.clone(),
+            Writers::PerPartition | Writers::Single => None,
+        }]
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![matches!(self.writers, Writers::Ordered(_))]
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![matches!(self.writers, Writers::PerPartition)]
+    }
+
+    fn apply_expressions(
+        &self,
+        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DataFusionResult<TreeNodeRecursion>,
+    ) -> DataFusionResult<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let Ok([input]) = <[_; 1]>::try_from(children) else {
+            return Err(DataFusionError::Internal(
+                "FileWriteExec has one input".to_owned(),
+            ));
+        };
+        Ok(Arc::new(Self::new(
+            input,
+            Arc::clone(&self.export),
+            self.writers.clone(),
+        )))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> DataFusionResult<SendableRecordBatchStream> {
+        let too_many = |_| {
+            Error::new(
+                ErrorKind::Unsupported,
+                "an export can't have so many writers",
+            )
+        };
+        let partitions = self.properties.partitioning.partition_count();
+        let work = WriterTask {
+            export: Arc::clone(&self.export),
+            input: Arc::clone(&self.input),
+            partition,
+            writer: u32::try_from(partition).map_err(too_many)?,
+            writers: u32::try_from(partitions).map_err(too_many)?,
+            metrics: WriterMetrics::new(&self.metrics, partition),
+        };
+        let report = futures::stream::once(async move { work.run(context).await });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(
+            report_schema(),
+            report,
+        )))
+    }
+}
+
+/// What `EXPLAIN ANALYZE` shows for each writer.
+struct WriterMetrics {
+    rows: datafusion::physical_plan::metrics::Count,
+    bytes: datafusion::physical_plan::metrics::Count,
+    files: datafusion::physical_plan::metrics::Count,
+    write_time: Time,
+}
+
+impl WriterMetrics {
+    fn new(set: &ExecutionPlanMetricsSet, partition: usize) -> Self {
+        Self {
+            rows: MetricBuilder::new(set).output_rows(partition),
+            bytes: MetricBuilder::new(set).counter("bytes_written", partition),
+            files: MetricBuilder::new(set).counter("files_written", partition),
+            write_time: MetricBuilder::new(set).subset_time("write_time", partition),
+        }
+    }
+
+    fn record(&self, report: &WriterReport) {
+        self.rows.add(report.rows_in as usize);
+        self.files.add(report.files.len());
+        let bytes: u64 = report.files.iter().map(|file| file.bytes).sum();
+        self.bytes.add(bytes as usize);
+    }
+}
+
+/// One writer's work.
+struct WriterTask {
+    export: Arc<Export>,
+    input: Arc<dyn ExecutionPlan>,
+    partition: usize,
+    writer: u32,
+    writers: u32,
+    metrics: WriterMetrics,
+}
+
+impl WriterTask {
+    async fn run(self, context: Arc<TaskContext>) -> DataFusionResult<RecordBatch> {
+        let guard = CancelOnDrop::new(Arc::clone(&self.export));
+        self.export.begin().await?;
+        let report = self.write(context).await?;
+        self.metrics.record(&report);
+        guard.disarm();
+        Ok(report.to_batch()?)
+    }
+
+    async fn write(&self, context: Arc<TaskContext>) -> DataFusionResult<WriterReport> {
+        let memory = MemoryConsumer::new(format!("tidegate writer {}", self.writer))
+            .register(context.memory_pool());
+        let schema = SchemaRef::clone(&self.export.spec().schema);
+        let mut rows = self.input.execute(self.partition, context)?;
+        let export = Arc::clone(&self.export);
+        let mut writer = RollingWriter::new(export, self.writer, self.writers, memory);
+        while let Some(batch) = rows.next().await {
+            let batch = with_schema(&schema, batch?)?;
+            let timer = self.metrics.write_time.timer();
+            writer.write(&batch).await?;
+            timer.done();
+        }
+        let timer = self.metrics.write_time.timer();
+        let report = writer.finish().await?;
+        timer.done();
+        Ok(report)
+    }
+}
+
+/// The batch under the files' schema, whose column names are unique.
+fn with_schema(schema: &SchemaRef, batch: RecordBatch) -> DataFusionResult<RecordBatch> {
+    if batch.schema_ref() == schema {
+        return Ok(batch);
+    }
+    let (_, columns, _) = batch.into_parts();
+    Ok(RecordBatch::try_new(SchemaRef::clone(schema), columns)?)
+}

@@ -1,0 +1,537 @@
+//! Requests, signed and retried.
+//!
+//! Invariant: one place sends ([`S3Client::send`]); it signs every attempt with current
+//! credentials, reads the whole answer, and lets all requests of a client pause together when the
+//! store asks to slow down.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, IF_NONE_MATCH};
+use http::{HeaderValue, Method};
+use object_store::ClientOptions;
+use object_store::CredentialProvider;
+use object_store::aws::{AwsAuthorizer, AwsCredential};
+use object_store::client::{
+    HttpClient, HttpConnector, HttpRequest, HttpRequestBody, ReqwestConnector,
+};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use url::Url;
+
+use super::error::{S3Error, S3ErrorKind};
+use super::retry::RetryPolicy;
+use super::xml;
+use crate::error::{Error, ErrorKind, Result as TidegateResult};
+
+/// What signature version 4 leaves unescaped:
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>
+const ESCAPED_IN_QUERY: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+const ESCAPED_IN_PATH: &AsciiSet = &ESCAPED_IN_QUERY.remove(b'/');
+
+/// Where a bucket's name goes in a URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum UrlStyle {
+    /// `https://endpoint/bucket/key`
+    Path,
+    /// `https://bucket.endpoint/key`
+    Virtual,
+}
+
+/// Where a store is and how to talk to it.
+#[derive(Debug, Clone)]
+pub struct S3Settings {
+    /// Scheme, host and port; AWS itself where there is none.
+    pub endpoint: Option<Url>,
+    /// The region requests are signed for.
+    pub region: String,
+    /// Where the bucket's name goes; path for an own endpoint, virtual for AWS where not given.
+    pub url_style: Option<UrlStyle>,
+    /// Asked before every attempt.
+    pub credentials: Arc<dyn CredentialProvider<Credential = AwsCredential>>,
+    /// When to try again.
+    pub retry: RetryPolicy,
+}
+
+/// A client for one bucket, or for an endpoint where no bucket is named.
+#[derive(Debug)]
+pub struct S3Client {
+    http: HttpClient,
+    base: Url,
+    bucket: Option<String>,
+    settings: S3Settings,
+    sign_payload: bool,
+    /// No request is sent before this: the store asked to slow down.
+    paused_until: Mutex<Option<Instant>>,
+}
+
+/// A request before it is signed.
+struct Request<'a> {
+    operation: &'static str,
+    method: Method,
+    key: &'a str,
+    query: Vec<(&'static str, String)>,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// An answer with its whole body.
+struct Answer {
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl<'a> Request<'a> {
+    fn new(operation: &'static str, method: Method, key: &'a str) -> Self {
+        Self {
+            operation,
+            method,
+            key,
+            query: Vec::new(),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+        }
+    }
+
+    fn query(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.query.push((name, value.into()));
+        self
+    }
+}
+
+impl S3Client {
+    /// A client for `bucket`, or for requests without a bucket.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidParameter`] if the endpoint and the bucket make no URL.
+    pub fn new(settings: S3Settings, bucket: Option<&str>) -> TidegateResult<Self> {
+        let options = ClientOptions::new()
+            .with_allow_http(true)
+            .with_http1_only()
+            .with_timeout(settings.retry.request_timeout)
+            .with_connect_timeout(settings.retry.connect_timeout)
+            .with_pool_max_idle_per_host(64);
+        let http = ReqwestConnector::default()
+            .connect(&options)
+            .map_err(|error| {
+                Error::new(ErrorKind::Internal, "the HTTP client can't be built").with_source(error)
+            })?;
+        let base = base_url(&settings, bucket)?;
+        let sign_payload = base.scheme() == "http" && !is_loopback(&base);
+        Ok(Self {
+            http,
+            base,
+            bucket: bucket.map(str::to_owned),
+            settings,
+            sign_payload,
+            paused_until: Mutex::new(None),
+        })
+    }
+
+    /// The client's bucket and `key` as `s3://bucket/key`; the endpoint where there is no bucket.
+    pub fn resource(&self, key: &str) -> String {
+        match &self.bucket {
+            Some(bucket) => format!("s3://{bucket}/{key}"),
+            None => self.base.as_str().trim_end_matches('/').to_owned(),
+        }
+    }
+
+    /// ListBuckets: the one request that needs no bucket, to see whether the key is accepted.
+    pub async fn list_buckets(&self) -> Result<(), S3Error> {
+        let request = Request::new("ListBuckets", Method::GET, "");
+        let answer = self.send(request).await?;
+        match xml::parse_error(&answer.body) {
+            None if answer.body.is_empty() || answer.body.contains(&b'<') => Ok(()),
+            _ => Err(self.malformed("ListBuckets", "", "the endpoint does not speak S3")),
+        }
+    }
+
+    /// ListObjectsV2: the objects whose keys begin with `prefix`, at most `limit` of them.
+    pub async fn list_objects(
+        &self,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<xml::ListedObject>, S3Error> {
+        const OPERATION: &str = "ListObjectsV2";
+        let mut objects = Vec::new();
+        let mut token: Option<String> = None;
+        while objects.len() < limit {
+            let mut request = Request::new(OPERATION, Method::GET, "")
+                .query("list-type", "2")
+                .query("max-keys", (limit - objects.len()).min(1000).to_string())
+                .query("prefix", prefix);
+            if let Some(token) = token.take() {
+                request = request.query("continuation-token", token);
+            }
+            let answer = self.send(request).await?;
+            let page: xml::ListBucketResult = xml::parse(&answer.body, "ListBucketResult")
+                .map_err(|why| self.malformed(OPERATION, prefix, &why))?;
+            objects.extend(page.contents);
+            match page.next_continuation_token {
+                Some(next) if page.is_truncated => token = Some(next),
+                _ => break,
+            }
+        }
+        Ok(objects)
+    }
+
+    /// ListMultipartUploads: every pending upload whose key begins with `prefix`.
+    pub async fn list_uploads(&self, prefix: &str) -> Result<Vec<xml::ListedUpload>, S3Error> {
+        const OPERATION: &str = "ListMultipartUploads";
+        let mut uploads = Vec::new();
+        let mut marker: Option<(String, Option<String>)> = None;
+        loop {
+            let mut request = Request::new(OPERATION, Method::GET, "")
+                .query("uploads", "")
+                .query("prefix", prefix);
+            if let Some((key, upload)) = marker.take() {
+                request = request.query("key-marker", key);
+                if let Some(upload) = upload {
+                    request = request.query("upload-id-marker", upload);
+                }
+            }
+            let answer = self.send(request).await?;
+            let page: xml::ListMultipartUploadsResult =
+                xml::parse(&answer.body, "ListMultipartUploadsResult")
+                    .map_err(|why| self.malformed(OPERATION, prefix, &why))?;
+            uploads.extend(page.uploads);
+            match page.next_key_marker {
+                Some(key) if page.is_truncated => {
+                    marker = Some((key, page.next_upload_id_marker));
+                }
+                _ => return Ok(uploads),
+            }
+        }
+    }
+
+    /// PutObject; with `only_new`, an existing object is a `PreconditionFailed`.
+    ///
+    /// Stores that don't know `If-None-Match` ignore it.
+    pub async fn put_object(
+        &self,
+        key: &str,
+        body: Bytes,
+        content_type: &'static str,
+        only_new: bool,
+    ) -> Result<(), S3Error> {
+        let mut request = Request::new("PutObject", Method::PUT, key);
+        request.body = body;
+        request
+            .headers
+            .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        if only_new {
+            request
+                .headers
+                .insert(IF_NONE_MATCH, HeaderValue::from_static("*"));
+        }
+        self.send(request).await.map(drop)
+    }
+
+    /// GetObject: the whole body, or `None` if there is no such object.
+    pub async fn get_object(&self, key: &str) -> Result<Option<Bytes>, S3Error> {
+        let request = Request::new("GetObject", Method::GET, key);
+        found(self.send(request).await.map(|answer| answer.body))
+    }
+
+    /// HeadObject: the headers, or `None` if there is no such object.
+    pub async fn head_object(&self, key: &str) -> Result<Option<HeaderMap>, S3Error> {
+        let request = Request::new("HeadObject", Method::HEAD, key);
+        found(self.send(request).await.map(|answer| answer.headers))
+    }
+
+    /// DeleteObject; deleting what is not there succeeds.
+    pub async fn delete_object(&self, key: &str) -> Result<(), S3Error> {
+        let request = Request::new("DeleteObject", Method::DELETE, key);
+        found(self.send(request).await).map(drop)
+    }
+
+    /// CreateMultipartUpload: the upload's id.
+    pub async fn create_upload(&self, key: &str, headers: HeaderMap) -> Result<String, S3Error> {
+        const OPERATION: &str = "CreateMultipartUpload";
+        let mut request = Request::new(OPERATION, Method::POST, key).query("uploads", "");
+        request.headers = headers;
+        let answer = self.send(request).await?;
+        let created: xml::InitiateMultipartUploadResult =
+            xml::parse(&answer.body, "InitiateMultipartUploadResult")
+                .map_err(|why| self.malformed(OPERATION, key, &why))?;
+        Ok(created.upload_id)
+    }
+
+    /// UploadPart: the part's ETag. Parts count from 1.
+    pub async fn upload_part(
+        &self,
+        key: &str,
+        upload_id: &str,
+        number: usize,
+        body: Bytes,
+    ) -> Result<String, S3Error> {
+        const OPERATION: &str = "UploadPart";
+        let mut request = Request::new(OPERATION, Method::PUT, key)
+            .query("partNumber", number.to_string())
+            .query("uploadId", upload_id);
+        request.body = body;
+        let answer = self.send(request).await?;
+        answer
+            .headers
+            .get(ETAG)
+            .and_then(|etag| etag.to_str().ok())
+            .map(str::to_owned)
+            .ok_or_else(|| self.malformed(OPERATION, key, "the answer has no ETag"))
+    }
+
+    /// CompleteMultipartUpload with the parts' ETags in order.
+    pub async fn complete_upload(
+        &self,
+        key: &str,
+        upload_id: &str,
+        etags: &[String],
+    ) -> Result<(), S3Error> {
+        const OPERATION: &str = "CompleteMultipartUpload";
+        let mut request =
+            Request::new(OPERATION, Method::POST, key).query("uploadId", upload_id);
+        request.body = Bytes::from(xml::complete_body(etags));
+        request
+            .headers
+            .insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+        let answer = self.send(request).await?;
+        // A store that answers with an empty 200 has said nothing against it; anything else must
+        // be the result. <Error> was found by `send`.
+        if answer.body.is_empty() {
+            return Ok(());
+        }
+        xml::parse::<serde::de::IgnoredAny>(&answer.body, "CompleteMultipartUploadResult")
+            .map(drop)
+            .map_err(|why| self.malformed(OPERATION, key, &why))
+    }
+
+    /// AbortMultipartUpload; an upload that is not pending is success.
+    pub async fn abort_upload(&self, key: &str, upload_id: &str) -> Result<(), S3Error> {
+        let request = Request::new("AbortMultipartUpload", Method::DELETE, key)
+            .query("uploadId", upload_id);
+        match self.send(request).await {
+            Err(error) if error.kind == S3ErrorKind::NoSuchUpload => Ok(()),
+            other => found(other).map(drop),
+        }
+    }
+
+    /// Sends a request until it succeeds, fails for good, or its deadline has passed.
+    async fn send(&self, request: Request<'_>) -> Result<Answer, S3Error> {
+        let retry = &self.settings.retry;
+        let started = Instant::now();
+        let mut attempt = 1;
+        loop {
+            self.wait_while_paused().await;
+            let error = match self.attempt(&request).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let pause = retry.pause(attempt);
+            let out_of_time = started.elapsed() + pause >= retry.deadline;
+            if !error.kind.is_transient() || attempt >= retry.attempts || out_of_time {
+                return Err(error);
+            }
+            tracing::debug!(operation = request.operation, attempt, reason = %error.reason, "retrying");
+            if error.kind == S3ErrorKind::Busy {
+                self.pause_all(pause);
+            } else {
+                tokio::time::sleep(pause).await;
+            }
+            attempt += 1;
+        }
+    }
+
+    async fn attempt(&self, request: &Request<'_>) -> Result<Answer, S3Error> {
+        let signed = self.sign(request).await?;
+        let transport = |error| {
+            S3Error::from_transport(request.operation, self.resource(request.key), error)
+        };
+        let timed_out = || S3Error {
+            kind: S3ErrorKind::Timeout,
+            operation: request.operation,
+            resource: self.resource(request.key),
+            reason: "no answer in time".to_owned(),
+            status: None,
+            source: None,
+        };
+        let exchange = async {
+            let response = self.http.execute(signed).await.map_err(transport)?;
+            let (head, body) = response.into_parts();
+            let body = body.bytes().await.map_err(transport)?;
+            Ok::<_, S3Error>((head, body))
+        };
+        let (head, body) = tokio::time::timeout(self.settings.retry.request_timeout, exchange)
+            .await
+            .map_err(|_| timed_out())??;
+
+        // Some answers come with status 200 and an error inside, by the protocol itself:
+        // https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
+        let may_hide_error = request.method != Method::GET || request.key.is_empty();
+        let hidden = if head.status.is_success() && may_hide_error {
+            xml::parse_error(&body)
+        } else {
+            None
+        };
+        if head.status.is_success() && hidden.is_none() {
+            return Ok(Answer {
+                headers: head.headers,
+                body,
+            });
+        }
+        let error = hidden
+            .or_else(|| xml::parse_error(&body))
+            .unwrap_or_default();
+        Err(self.refused(request, head.status.as_u16(), error))
+    }
+
+    fn refused(&self, request: &Request<'_>, status: u16, body: xml::ErrorBody) -> S3Error {
+        let kind = S3ErrorKind::classify(status, &body.code, &body.message);
+        let mut reason = match (body.code.as_str(), body.message.as_str()) {
+            ("", _) => format!("HTTP status {status}"),
+            (code, "") => code.to_owned(),
+            (code, message) => format!("{code}: {message}"),
+        };
+        if let Some(region) = body.region.filter(|_| kind == S3ErrorKind::WrongRegion) {
+            reason = format!("{reason}; the bucket is in {region}");
+        }
+        S3Error {
+            kind,
+            operation: request.operation,
+            resource: self.resource(request.key),
+            reason,
+            status: Some(status),
+            source: None,
+        }
+    }
+
+    async fn sign(&self, request: &Request<'_>) -> Result<HttpRequest, S3Error> {
+        let unusable = |reason: String| S3Error {
+            kind: S3ErrorKind::Other,
+            operation: request.operation,
+            resource: self.resource(request.key),
+            reason,
+            status: None,
+            source: None,
+        };
+        let credential = self
+            .settings
+            .credentials
+            .get_credential()
+            .await
+            .map_err(|error| unusable(error.to_string()))?;
+        let mut built = http::Request::builder()
+            .method(request.method.clone())
+            .uri(self.url(request))
+            .body(HttpRequestBody::from(request.body.clone()))
+            .map_err(|error| unusable(error.to_string()))?;
+        *built.headers_mut() = request.headers.clone();
+        if request.method == Method::PUT || request.method == Method::POST {
+            built
+                .headers_mut()
+                .insert(CONTENT_LENGTH, HeaderValue::from(request.body.len()));
+        }
+        AwsAuthorizer::new(&credential, "s3", &self.settings.region)
+            .with_sign_payload(self.sign_payload)
+            .authorize(&mut built, None);
+        Ok(built)
+    }
+
+    fn url(&self, request: &Request<'_>) -> String {
+        let base = self.base.as_str().trim_end_matches('/');
+        let key = utf8_percent_encode(request.key, ESCAPED_IN_PATH);
+        let mut url = format!("{base}/{key}");
+        for (i, (name, value)) in request.query.iter().enumerate() {
+            url.push(if i == 0 { '?' } else { '&' });
+            url.push_str(name);
+            url.push('=');
+            url.extend(utf8_percent_encode(value, ESCAPED_IN_QUERY));
+        }
+        url
+    }
+
+    fn malformed(&self, operation: &'static str, key: &str, why: &str) -> S3Error {
+        S3Error {
+            kind: S3ErrorKind::Other,
+            operation,
+            resource: self.resource(key),
+            reason: why.to_owned(),
+            status: None,
+            source: None,
+        }
+    }
+
+    fn pause_all(&self, pause: Duration) {
+        let until = Instant::now() + pause;
+        let mut paused = self
+            .paused_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *paused = Some(paused.map_or(until, |earlier| earlier.max(until)));
+    }
+
+    async fn wait_while_paused(&self) {
+        let until = *self
+            .paused_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(until) = until.filter(|until| *until > Instant::now()) {
+            tokio::time::sleep_until(until.into()).await;
+        }
+    }
+}
+
+/// Turns "no such object" into `None`.
+fn found<T>(result: Result<T, S3Error>) -> Result<Option<T>, S3Error> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind == S3ErrorKind::NoSuchKey => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn base_url(settings: &S3Settings, bucket: Option<&str>) -> TidegateResult<Url> {
+    let unusable = |why: String| Error::new(ErrorKind::InvalidParameter, why);
+    let (mut url, default_style) = match &settings.endpoint {
+        Some(endpoint) => (endpoint.clone(), UrlStyle::Path),
+        None => {
+            let aws = format!("https://s3.{}.amazonaws.com", settings.region);
+            let url = Url::parse(&aws).map_err(|_| {
+                unusable(format!("'{}' is not the name of a region", settings.region))
+            })?;
+            (url, UrlStyle::Virtual)
+        }
+    };
+    let Some(bucket) = bucket else {
+        return Ok(url);
+    };
+    match settings.url_style.unwrap_or(default_style) {
+        UrlStyle::Path => url.set_path(bucket),
+        UrlStyle::Virtual => {
+            let host = format!("{bucket}.{}", url.host_str().unwrap_or_default());
+            url.set_host(Some(&host)).map_err(|error| {
+                unusable(format!("'{host}' is not a host name: {error}"))
+                    .with_hint("set URL STYLE = 'path' in the connection")
+            })?;
+        }
+    }
+    Ok(url)
+}
+
+/// Whether traffic to `url` stays on this machine, so that a payload needs no signature of its own.
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+/// A header for an object's own metadata: `x-amz-meta-<name>`.
+pub(crate) fn metadata_header(name: &'static str, value: &str) -> Option<(HeaderName, HeaderValue)> {
+    let name = HeaderName::from_bytes(format!("x-amz-meta-{name}").as_bytes()).ok()?;
+    Some((name, HeaderValue::from_str(value).ok()?))
+}

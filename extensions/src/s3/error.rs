@@ -1,0 +1,236 @@
+//! What a store answered, sorted by what it means.
+//!
+//! Invariant: an [`S3Error`] names the operation, the resource, the store's own code and words,
+//! and nothing that was signed.
+
+use std::error::Error as StdError;
+use std::io;
+
+use object_store::client::{HttpError, HttpErrorKind};
+
+use crate::error::{Error, ErrorKind};
+
+/// What a failed request means for the export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum S3ErrorKind {
+    /// No bucket of that name.
+    NoSuchBucket,
+    /// No object of that key.
+    NoSuchKey,
+    /// The upload is not pending: completed, aborted, or never created.
+    NoSuchUpload,
+    /// A condition (`If-None-Match`) was not met.
+    PreconditionFailed,
+    /// The store does not know the access key.
+    UnknownKey,
+    /// The signature is wrong, so the secret is.
+    WrongSecret,
+    /// Refused; the store does not say whether the key, the secret or the right is missing.
+    AccessDenied,
+    /// The bucket or the signature belongs to another region.
+    WrongRegion,
+    /// This machine's clock and the store's differ too much.
+    ClockSkew,
+    /// The store does not offer this.
+    Unsupported,
+    /// The host could not be reached.
+    Unreachable,
+    /// No answer before the deadline.
+    Timeout,
+    /// The store asks to slow down, or failed on its side.
+    Busy,
+    /// Anything else.
+    Other,
+}
+
+/// A failed request.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation} on {resource}: {reason}")]
+pub struct S3Error {
+    /// What it means.
+    pub kind: S3ErrorKind,
+    /// The S3 operation, for example `PutObject`.
+    pub operation: &'static str,
+    /// `s3://bucket/key`, or the endpoint where no bucket is involved.
+    pub resource: String,
+    /// The store's code and words, or what went wrong on the way to it.
+    pub reason: String,
+    /// The HTTP status, where there was an answer.
+    pub status: Option<u16>,
+    /// The transport's error, where there was no answer.
+    #[source]
+    pub source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl S3ErrorKind {
+    /// Sorts an answer by its code and status.
+    ///
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList>
+    pub(super) fn classify(status: u16, code: &str, message: &str) -> Self {
+        match code {
+            "NoSuchBucket" => Self::NoSuchBucket,
+            "NoSuchKey" => Self::NoSuchKey,
+            "NoSuchUpload" => Self::NoSuchUpload,
+            "PreconditionFailed" | "ConditionalRequestConflict" => Self::PreconditionFailed,
+            // NotSignedUp is what s3s says of a key it doesn't have.
+            "InvalidAccessKeyId" | "NotSignedUp" => Self::UnknownKey,
+            "SignatureDoesNotMatch" => Self::WrongSecret,
+            "AuthorizationHeaderMalformed" | "PermanentRedirect" | "IllegalLocationConstraintException" => {
+                Self::WrongRegion
+            }
+            "RequestTimeTooSkewed" => Self::ClockSkew,
+            "NotImplemented" | "MethodNotAllowed" => Self::Unsupported,
+            "SlowDown" | "ServiceUnavailable" | "InternalError" | "RequestTimeout" | "Throttling" => {
+                Self::Busy
+            }
+            // Garage answers AccessDenied for these, and says which in its message.
+            "AccessDenied" if message.contains("No such key") => Self::UnknownKey,
+            "AccessDenied" if message.contains("Invalid signature") => Self::WrongSecret,
+            "AccessDenied" => Self::AccessDenied,
+            _ => match status {
+                301 | 307 => Self::WrongRegion,
+                401 | 403 => Self::AccessDenied,
+                404 => Self::NoSuchKey,
+                412 => Self::PreconditionFailed,
+                405 | 501 => Self::Unsupported,
+                408 | 429 | 500 | 502 | 503 | 504 => Self::Busy,
+                _ => Self::Other,
+            },
+        }
+    }
+
+    /// Whether the same request may succeed if sent again.
+    pub fn is_transient(self) -> bool {
+        matches!(self, Self::Busy | Self::Timeout | Self::Unreachable)
+    }
+}
+
+impl S3Error {
+    /// No answer came: says whether the name, the port, TLS or the connection was the problem.
+    pub(super) fn from_transport(
+        operation: &'static str,
+        resource: String,
+        error: HttpError,
+    ) -> Self {
+        let kind = match error.kind() {
+            HttpErrorKind::Timeout => S3ErrorKind::Timeout,
+            _ => S3ErrorKind::Unreachable,
+        };
+        Self {
+            kind,
+            operation,
+            resource,
+            reason: transport_reason(&error),
+            status: None,
+            source: Some(Box::new(error)),
+        }
+    }
+}
+
+/// The innermost cause in words a user knows.
+fn transport_reason(error: &HttpError) -> String {
+    let mut causes = Vec::new();
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(current) = cause {
+        if let Some(io) = current.downcast_ref::<io::Error>() {
+            match io.kind() {
+                io::ErrorKind::ConnectionRefused => return "connection refused".to_owned(),
+                io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::UnexpectedEof => return "the connection was cut".to_owned(),
+                io::ErrorKind::TimedOut => return "no answer in time".to_owned(),
+                _ => {}
+            }
+        }
+        causes.push(current.to_string());
+        cause = current.source();
+    }
+    if error.kind() == HttpErrorKind::Timeout {
+        return "no answer in time".to_owned();
+    }
+    if causes.iter().any(|text| text.contains("dns error")) {
+        return "the host's name could not be resolved".to_owned();
+    }
+    causes.pop().unwrap_or_else(|| "no answer".to_owned())
+}
+
+/// Builds the error a user sees. The permission is named as IAM names it.
+impl From<S3Error> for Error {
+    fn from(error: S3Error) -> Self {
+        let resource = &error.resource;
+        let operation = error.operation;
+        let reason = &error.reason;
+        let built = match error.kind {
+            S3ErrorKind::NoSuchBucket => Error::new(
+                ErrorKind::UndefinedObject,
+                format!("the bucket of {resource} does not exist"),
+            )
+            .with_hint("create the bucket, or check its name, the endpoint and the region"),
+            S3ErrorKind::UnknownKey => Error::new(
+                ErrorKind::InvalidCredentials,
+                format!("the store does not know the ACCESS KEY ID ({reason})"),
+            )
+            .with_hint("check ACCESS KEY ID, and that the endpoint is the one it belongs to"),
+            S3ErrorKind::WrongSecret => Error::new(
+                ErrorKind::InvalidCredentials,
+                format!("the SECRET ACCESS KEY is wrong for this ACCESS KEY ID ({reason})"),
+            )
+            .with_hint("check the secret's value; CREATE OR REPLACE SECRET changes it"),
+            S3ErrorKind::AccessDenied => Error::new(
+                ErrorKind::InsufficientPrivilege,
+                format!("access denied: {} on {resource} ({reason})", permission(operation)),
+            )
+            .with_hint(format!(
+                "ACCESS KEY ID or SECRET ACCESS KEY is wrong, or the key lacks {}",
+                permission(operation)
+            )),
+            S3ErrorKind::WrongRegion => Error::new(
+                ErrorKind::InvalidParameter,
+                format!("the REGION is wrong for {resource} ({reason})"),
+            )
+            .with_hint("set REGION in the connection"),
+            S3ErrorKind::ClockSkew => Error::new(
+                ErrorKind::InvalidCredentials,
+                format!("this machine's clock differs too much from the store's ({reason})"),
+            )
+            .with_hint("set the clock"),
+            S3ErrorKind::Unreachable => Error::new(
+                ErrorKind::ConnectionFailure,
+                format!("can't reach the store for {operation} on {resource}: {reason}"),
+            )
+            .with_hint("check ENDPOINT and the network"),
+            S3ErrorKind::Timeout => Error::new(
+                ErrorKind::ConnectionFailure,
+                format!("the store did not answer {operation} on {resource} in time"),
+            ),
+            S3ErrorKind::Unsupported => Error::new(
+                ErrorKind::Unsupported,
+                format!("the store does not support {operation} on {resource} ({reason})"),
+            ),
+            S3ErrorKind::NoSuchKey
+            | S3ErrorKind::NoSuchUpload
+            | S3ErrorKind::PreconditionFailed
+            | S3ErrorKind::Busy
+            | S3ErrorKind::Other => Error::new(
+                ErrorKind::Io,
+                format!("{operation} on {resource} failed: {reason}"),
+            ),
+        };
+        built.with_source(error)
+    }
+}
+
+/// The IAM action an operation needs:
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html>
+fn permission(operation: &'static str) -> &'static str {
+    match operation {
+        "ListObjectsV2" | "HeadBucket" => "s3:ListBucket",
+        "ListMultipartUploads" => "s3:ListBucketMultipartUploads",
+        "AbortMultipartUpload" => "s3:AbortMultipartUpload",
+        "DeleteObject" => "s3:DeleteObject",
+        "GetObject" | "HeadObject" => "s3:GetObject",
+        "ListBuckets" => "s3:ListAllMyBuckets",
+        _ => "s3:PutObject",
+    }
+}

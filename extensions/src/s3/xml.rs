@@ -1,0 +1,147 @@
+//! The XML bodies of S3's answers.
+//!
+//! Invariant: a body is read by the name of its root, so an error that arrives with status 200 is
+//! never taken for a result.
+
+use quick_xml::de::from_reader;
+use serde::Deserialize;
+
+/// `<Error>`: <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ErrorBody {
+    #[serde(default)]
+    pub(super) code: String,
+    #[serde(default)]
+    pub(super) message: String,
+    #[serde(default)]
+    pub(super) region: Option<String>,
+}
+
+/// One page of ListObjectsV2.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ListBucketResult {
+    #[serde(default)]
+    pub(super) contents: Vec<ListedObject>,
+    #[serde(default)]
+    pub(super) is_truncated: bool,
+    #[serde(default)]
+    pub(super) next_continuation_token: Option<String>,
+}
+
+/// An object as a listing shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListedObject {
+    /// The key.
+    pub key: String,
+    /// The size in bytes.
+    #[serde(default)]
+    pub size: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct InitiateMultipartUploadResult {
+    pub(super) upload_id: String,
+}
+
+/// One page of ListMultipartUploads.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ListMultipartUploadsResult {
+    #[serde(default, rename = "Upload")]
+    pub(super) uploads: Vec<ListedUpload>,
+    #[serde(default)]
+    pub(super) is_truncated: bool,
+    #[serde(default)]
+    pub(super) next_key_marker: Option<String>,
+    #[serde(default)]
+    pub(super) next_upload_id_marker: Option<String>,
+}
+
+/// A pending upload as a listing shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListedUpload {
+    /// The key the object would have.
+    pub key: String,
+    /// The upload's id.
+    pub upload_id: String,
+}
+
+/// The name of a body's root element, without a namespace prefix.
+fn root_name(body: &[u8]) -> Option<String> {
+    let mut reader = quick_xml::Reader::from_reader(body);
+    loop {
+        match reader.read_event().ok()? {
+            quick_xml::events::Event::Start(start) | quick_xml::events::Event::Empty(start) => {
+                return String::from_utf8(start.local_name().as_ref().to_vec()).ok();
+            }
+            quick_xml::events::Event::Eof => return None,
+            _ => {}
+        }
+    }
+}
+
+/// The error in a body, if its root is `<Error>`.
+pub(super) fn parse_error(body: &[u8]) -> Option<ErrorBody> {
+    if root_name(body)? != "Error" {
+        return None;
+    }
+    from_reader(body).ok()
+}
+
+/// Reads a body whose root must be `root`.
+pub(super) fn parse<T: for<'de> Deserialize<'de>>(body: &[u8], root: &str) -> Result<T, String> {
+    match root_name(body) {
+        Some(name) if name == root => from_reader(body).map_err(|error| error.to_string()),
+        Some(name) => Err(format!("expected <{root}>, the store sent <{name}>")),
+        None => Err(format!("expected <{root}>, the store sent something else")),
+    }
+}
+
+/// The body of CompleteMultipartUpload.
+pub(super) fn complete_body(etags: &[String]) -> String {
+    let mut body = String::from("<CompleteMultipartUpload>");
+    for (i, etag) in etags.iter().enumerate() {
+        let etag = quick_xml::escape::escape(etag.as_str());
+        let number = i + 1;
+        body.push_str(&format!(
+            "<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>"
+        ));
+    }
+    body.push_str("</CompleteMultipartUpload>");
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_told_by_its_root() {
+        let error = parse_error(
+            b"<?xml version=\"1.0\"?>\n<Error><Code>SlowDown</Code><Message>x</Message></Error>",
+        );
+        assert_eq!(error.unwrap().code, "SlowDown");
+        assert!(parse_error(b"<CompleteMultipartUploadResult/>").is_none());
+        assert!(parse_error(b"").is_none());
+    }
+
+    #[test]
+    fn lists_read_with_and_without_entries() {
+        let empty: ListBucketResult =
+            parse(b"<ListBucketResult></ListBucketResult>", "ListBucketResult").unwrap();
+        assert!(empty.contents.is_empty());
+        let two: ListMultipartUploadsResult = parse(
+            b"<ListMultipartUploadsResult><IsTruncated>false</IsTruncated>\
+              <Upload><Key>a</Key><UploadId>1</UploadId></Upload>\
+              <Upload><Key>b</Key><UploadId>2</UploadId></Upload></ListMultipartUploadsResult>",
+            "ListMultipartUploadsResult",
+        )
+        .unwrap();
+        assert_eq!(two.uploads[1].upload_id, "2");
+    }
+}

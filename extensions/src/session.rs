@@ -1,0 +1,91 @@
+//! Tidegate's statements in a DataFusion session.
+//!
+//! Invariant: `SessionContext::sql` always uses DataFusion's parser, so the statements are reached
+//! through [`TidegateSql`]; everything below the parser is DataFusion's own machinery.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::dataframe::DataFrame;
+use datafusion::execution::SessionState;
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::{SessionConfig, SessionContext};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::{TidegateQueryPlanner, bind_statement};
+use crate::services::Services;
+use crate::sql::{SqlDialect, parse_statement, split_script};
+
+/// Gives a session Tidegate's statements.
+///
+/// It sets the query planner and adds an extension to the configuration. A program that has a query
+/// planner of its own adds [`StatementPlanner`](crate::plan::StatementPlanner) to it instead, and
+/// [`Services`] to its configuration as an extension.
+pub fn install(mut builder: SessionStateBuilder, services: Services) -> SessionStateBuilder {
+    let config = builder.config().take().unwrap_or_else(SessionConfig::new);
+    builder
+        .with_config(config.with_extension(Arc::new(services)))
+        .with_query_planner(Arc::new(TidegateQueryPlanner::default()))
+}
+
+/// How the session reads SQL.
+fn sql_dialect(state: &SessionState) -> Result<SqlDialect> {
+    let options = &state.config_options().sql_parser;
+    SqlDialect::new(options.dialect.to_string(), options.recursion_limit.get())
+}
+
+/// Executes SQL that may contain Tidegate's statements.
+#[async_trait]
+pub trait TidegateSql {
+    /// Plans one statement. A query runs when the result is collected; so does a `COPY`. DDL of
+    /// DataFusion's own takes effect at once, as in `SessionContext::sql`.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the statement by itself.
+    async fn tidegate_sql(&self, sql: &str) -> Result<DataFrame>;
+
+    /// Plans one statement without any effect, DDL included.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the statement by itself.
+    async fn tidegate_plan(&self, statement: crate::sql::ScriptStatement) -> Result<LogicalPlan>;
+
+    /// Splits a script into its statements, as the session's dialect reads it.
+    ///
+    /// # Errors
+    /// The session's dialect is unknown; what is wrong in the script is in the result.
+    fn split_script(&self, sql: &str) -> Result<crate::sql::Script>;
+}
+
+#[async_trait]
+impl TidegateSql for SessionContext {
+    async fn tidegate_sql(&self, sql: &str) -> Result<DataFrame> {
+        let script = TidegateSql::split_script(self, sql)?;
+        if let Some(error) = script.error {
+            return Err(error);
+        }
+        let mut statements = script.statements;
+        let (Some(statement), true) = (statements.pop(), statements.is_empty()) else {
+            return Err(Error::new(ErrorKind::Syntax, "expected one statement"));
+        };
+        let plan = self.tidegate_plan(statement).await?;
+        Ok(self.execute_logical_plan(plan).await?)
+    }
+
+    async fn tidegate_plan(&self, statement: crate::sql::ScriptStatement) -> Result<LogicalPlan> {
+        let location = statement.location();
+        let state = self.state();
+        let dialect = sql_dialect(&state)?;
+        let services = Services::of(state.config())?;
+        let parsed = parse_statement(statement, &dialect)?;
+        bind_statement(&state, &services, &dialect, parsed)
+            .await
+            .map_err(|error| error.at(location))
+    }
+
+    fn split_script(&self, sql: &str) -> Result<crate::sql::Script> {
+        let dialect = sql_dialect(&self.state())?;
+        Ok(split_script(sql, dialect.dialect().as_ref()))
+    }
+}

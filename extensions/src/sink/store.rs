@@ -1,0 +1,109 @@
+//! What an export needs of a store.
+//!
+//! Invariant: the export path knows a store only through [`UploadStore`]. Every method that changes
+//! something can be repeated: a delete or abort of what is gone succeeds.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::error::Error;
+
+/// How a store failed, as far as the export path decides on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StoreErrorKind {
+    /// The object exists and was to be new.
+    AlreadyExists,
+    /// The upload is not pending any more.
+    NoSuchUpload,
+    /// The store does not offer this.
+    Unsupported,
+    /// Anything else.
+    Other,
+}
+
+/// A store's failure: what it means here, and the error for the user.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct StoreError {
+    /// What it means.
+    pub kind: StoreErrorKind,
+    /// The error for the user, naming the action and the resource.
+    pub error: Error,
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        error.error
+    }
+}
+
+/// A multipart upload that is neither completed nor aborted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PendingUpload {
+    /// The key the object will have.
+    pub key: String,
+    /// The store's id for the upload.
+    pub upload_id: String,
+}
+
+/// An existing object, as far as it tells whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectIdentity {
+    /// The size in bytes.
+    pub bytes: u64,
+    /// What was given as `file_tag` when the upload was created.
+    pub file_tag: Option<String>,
+}
+
+/// One bucket, or what stands for it.
+#[async_trait]
+pub trait UploadStore: std::fmt::Debug + Send + Sync {
+    /// `key` as a URL, for messages.
+    fn url(&self, key: &str) -> String;
+
+    /// The keys that begin with `prefix`, at most `limit` of them, in no particular order.
+    async fn list(&self, prefix: &str, limit: usize) -> Result<Vec<String>, StoreError>;
+
+    /// Writes a small object. With `only_new`, one that exists is
+    /// [`StoreErrorKind::AlreadyExists`], on stores that can tell.
+    async fn put(&self, key: &str, body: Bytes, only_new: bool) -> Result<(), StoreError>;
+
+    /// Reads a small object; `None` if there is none.
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError>;
+
+    /// Deletes an object, or does nothing if there is none.
+    async fn delete(&self, key: &str) -> Result<(), StoreError>;
+
+    /// Looks at an object without reading it; `None` if there is none.
+    async fn identify(&self, key: &str) -> Result<Option<ObjectIdentity>, StoreError>;
+
+    /// Starts an upload. `file_tag` is kept with the object, so that [`Self::identify`] can tell
+    /// later that it came from this upload.
+    async fn create_upload(
+        &self,
+        key: &str,
+        content_type: &'static str,
+        file_tag: &str,
+    ) -> Result<PendingUpload, StoreError>;
+
+    /// Sends one part and returns its ETag. Parts count from 1; all but the last are of one size.
+    async fn put_part(
+        &self,
+        upload: &PendingUpload,
+        number: usize,
+        body: Bytes,
+    ) -> Result<String, StoreError>;
+
+    /// Makes the object appear, of the parts with these ETags in order.
+    async fn complete_upload(
+        &self,
+        upload: &PendingUpload,
+        etags: &[String],
+    ) -> Result<(), StoreError>;
+
+    /// Throws an upload away, or does nothing if it is not pending.
+    async fn abort_upload(&self, upload: &PendingUpload) -> Result<(), StoreError>;
+
+    /// Every pending upload whose key begins with `prefix`.
+    async fn list_uploads(&self, prefix: &str) -> Result<Vec<PendingUpload>, StoreError>;
+}

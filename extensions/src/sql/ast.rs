@@ -1,0 +1,235 @@
+//! Tidegate's statements as data.
+//!
+//! Invariant: `Display` prints a statement back as SQL that parses to the same statement, except
+//! that literals which may be secret print as `'…'`.
+
+use std::fmt;
+
+use datafusion::sql::parser::Statement as DataFusionStatement;
+use sqlparser::ast::{Expr, Ident, ObjectName, Query};
+
+use crate::error::Location;
+use crate::secret::SecretValue;
+
+/// One statement.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Statement {
+    /// `CREATE SECRET`.
+    CreateSecret(CreateSecret),
+    /// `CREATE CONNECTION`.
+    CreateConnection(CreateConnection),
+    /// `VALIDATE CONNECTION`.
+    ValidateConnection(ValidateConnection),
+    /// `COPY … TO` with Tidegate's options.
+    CopyTo(Box<CopyTo>),
+    /// `EXPLAIN` of one of the above.
+    Explain(Explain),
+    /// Everything else: parsed by DataFusion.
+    DataFusion(Box<DataFusionStatement>),
+}
+
+/// `CREATE [OR REPLACE] SECRET [IF NOT EXISTS] name AS expression`
+#[derive(Debug, Clone, PartialEq)]
+pub struct CreateSecret {
+    /// The secret's name.
+    pub name: Ident,
+    /// `OR REPLACE` was given.
+    pub or_replace: bool,
+    /// `IF NOT EXISTS` was given.
+    pub if_not_exists: bool,
+    /// What follows `AS`.
+    pub value: SecretExpr,
+}
+
+/// A constant expression whose literals were cut out: `decode($1, $2)`.
+#[derive(Clone, PartialEq)]
+pub struct SecretExpr {
+    /// The expression, with `$n` in the place of the n-th literal.
+    pub expr: Expr,
+    /// The literals, in order.
+    pub literals: Vec<SecretValue>,
+}
+
+/// The expression may hold a secret that was written without quotes, so it is not printed either.
+impl fmt::Debug for SecretExpr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretExpr(…)")
+    }
+}
+
+/// `CREATE [OR REPLACE] CONNECTION [IF NOT EXISTS] name TO AWS (option = value, …)`
+#[derive(Debug, Clone, PartialEq)]
+pub struct CreateConnection {
+    /// The connection's name.
+    pub name: Ident,
+    /// `IF NOT EXISTS` was given.
+    pub if_not_exists: bool,
+    /// The options in the order given; their names are checked, their values are not.
+    pub options: Vec<SqlOption>,
+}
+
+/// `VALIDATE CONNECTION name`
+#[derive(Debug, Clone, PartialEq)]
+pub struct ValidateConnection {
+    /// The connection's name.
+    pub name: Ident,
+}
+
+/// `COPY { name [(column, …)] | (query) } TO target [WITH] (option [=] value, …)`
+#[derive(Debug, Clone, PartialEq)]
+pub struct CopyTo {
+    /// What is exported.
+    pub source: CopySource,
+    /// Where to: a constant text expression.
+    pub target: Expr,
+    /// Where the target stands in the text.
+    pub target_location: Location,
+    /// The options in the order given; their names are checked, their values are not.
+    pub options: Vec<SqlOption>,
+}
+
+/// What a `COPY` exports.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CopySource {
+    /// A table or view, and the columns wanted (all where none are named).
+    Relation(ObjectName, Vec<Ident>),
+    /// A query.
+    Query(Box<Query>),
+}
+
+/// `EXPLAIN [ANALYZE] [VERBOSE] [FORMAT format] statement`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Explain {
+    /// Run the statement and show what it did.
+    pub analyze: bool,
+    /// Show every step of planning.
+    pub verbose: bool,
+    /// The output format, as written.
+    pub format: Option<String>,
+    /// The statement explained.
+    pub statement: Box<Statement>,
+}
+
+/// One `NAME = value` of an option list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SqlOption {
+    /// The name in its canonical form: upper case, one space between words.
+    pub name: &'static str,
+    /// The value as written.
+    pub value: OptionValue,
+    /// Where the name stands in the text.
+    pub location: Location,
+}
+
+/// The value of an option as it was written.
+#[derive(Clone, PartialEq)]
+pub enum OptionValue {
+    /// No value: `HEADER`.
+    None,
+    /// `'text'`; may be secret, so `Debug` and `Display` leave it out where the option says so.
+    Text(String),
+    /// `'text'` that may be a secret.
+    Sensitive(SecretValue),
+    /// `parquet`, `bucket_connection`, `true`.
+    Word(Ident),
+    /// `256`
+    Number(String),
+    /// `SECRET name`
+    Secret(Ident),
+}
+
+impl fmt::Debug for OptionValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for OptionValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => Ok(()),
+            Self::Text(text) => write!(f, "'{}'", text.replace('\'', "''")),
+            Self::Sensitive(_) => f.write_str("'…'"),
+            Self::Word(word) => write!(f, "{word}"),
+            Self::Number(number) => f.write_str(number),
+            Self::Secret(name) => write!(f, "SECRET {name}"),
+        }
+    }
+}
+
+fn write_options(f: &mut fmt::Formatter<'_>, options: &[SqlOption]) -> fmt::Result {
+    f.write_str("(")?;
+    for (i, option) in options.iter().enumerate() {
+        let separator = if i == 0 { "" } else { ", " };
+        write!(f, "{separator}{}", option.name)?;
+        if option.value != OptionValue::None {
+            write!(f, " = {}", option.value)?;
+        }
+    }
+    f.write_str(")")
+}
+
+impl fmt::Display for Statement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CreateSecret(create) => {
+                let or_replace = if create.or_replace { "OR REPLACE " } else { "" };
+                let if_not_exists = if create.if_not_exists {
+                    "IF NOT EXISTS "
+                } else {
+                    ""
+                };
+                write!(
+                    f,
+                    "CREATE {or_replace}SECRET {if_not_exists}{} AS '…'",
+                    create.name
+                )
+            }
+            Self::CreateConnection(create) => {
+                let if_not_exists = if create.if_not_exists {
+                    "IF NOT EXISTS "
+                } else {
+                    ""
+                };
+                write!(f, "CREATE CONNECTION {if_not_exists}{} TO AWS ", create.name)?;
+                write_options(f, &create.options)
+            }
+            Self::ValidateConnection(validate) => {
+                write!(f, "VALIDATE CONNECTION {}", validate.name)
+            }
+            Self::CopyTo(copy) => copy.fmt(f),
+            Self::Explain(explain) => {
+                f.write_str("EXPLAIN ")?;
+                if explain.analyze {
+                    f.write_str("ANALYZE ")?;
+                }
+                if explain.verbose {
+                    f.write_str("VERBOSE ")?;
+                }
+                if let Some(format) = &explain.format {
+                    write!(f, "FORMAT {format} ")?;
+                }
+                explain.statement.fmt(f)
+            }
+            Self::DataFusion(statement) => statement.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for CopyTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("COPY ")?;
+        match &self.source {
+            CopySource::Relation(name, columns) => {
+                write!(f, "{name}")?;
+                if !columns.is_empty() {
+                    let columns: Vec<String> = columns.iter().map(Ident::to_string).collect();
+                    write!(f, " ({})", columns.join(", "))?;
+                }
+            }
+            CopySource::Query(query) => write!(f, "({query})")?,
+        }
+        write!(f, " TO {} WITH ", self.target)?;
+        write_options(f, &self.options)
+    }
+}

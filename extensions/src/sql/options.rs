@@ -1,0 +1,221 @@
+//! Option lists: `(ACCESS KEY ID = 'x', FORMAT parquet, HEADER)`.
+//!
+//! Invariant: names are known before values are looked at. Case does not matter, underscores equal
+//! spaces, `=` may be left out, and an unknown name is answered with the nearest known one.
+
+use sqlparser::tokenizer::Token;
+
+use super::ast::{OptionValue, SqlOption};
+use super::cursor::{Cursor, word_to_ident};
+use crate::error::{Error, ErrorKind, Result};
+use crate::secret::SecretValue;
+
+/// An option that a statement knows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known {
+    /// The canonical name: upper case, one space between words.
+    pub(super) name: &'static str,
+    /// Whether a text given for it may be a secret.
+    pub(super) sensitive: bool,
+}
+
+const fn plain(name: &'static str) -> Known {
+    Known {
+        name,
+        sensitive: false,
+    }
+}
+
+const fn sensitive(name: &'static str) -> Known {
+    Known {
+        name,
+        sensitive: true,
+    }
+}
+
+/// The options of `CREATE CONNECTION … TO AWS`.
+pub(super) const CONNECTION_OPTIONS: &[Known] = &[
+    plain("ENDPOINT"),
+    plain("REGION"),
+    plain("ACCESS KEY ID"),
+    sensitive("SECRET ACCESS KEY"),
+    sensitive("SESSION TOKEN"),
+    plain("URL STYLE"),
+];
+
+/// The options of `COPY … TO`.
+pub(super) const COPY_OPTIONS: &[Known] = &[
+    plain("AWS CONNECTION"),
+    plain("FORMAT"),
+    plain("MAX FILE SIZE"),
+];
+
+/// Parses `(name [=] value, …)`, checking names and that none is given twice.
+///
+/// `statement` names the statement in errors.
+pub(super) fn parse_options(
+    cursor: &mut Cursor,
+    known: &[Known],
+    statement: &str,
+) -> Result<Vec<SqlOption>> {
+    cursor.expect(&Token::LParen)?;
+    let mut options: Vec<SqlOption> = Vec::new();
+    if cursor.accept(&Token::RParen) {
+        return Ok(options);
+    }
+    loop {
+        let location = cursor.location();
+        let option = parse_name(cursor, known, statement)?;
+        if options.iter().any(|earlier| earlier.name == option.name) {
+            let message = format!("option {} of {statement} is given twice", option.name);
+            return Err(Error::new(ErrorKind::InvalidParameter, message).at(location));
+        }
+        let value = parse_value(cursor, option)?;
+        options.push(SqlOption {
+            name: option.name,
+            value,
+            location,
+        });
+        if cursor.accept(&Token::Comma) {
+            continue;
+        }
+        cursor.expect(&Token::RParen)?;
+        return Ok(options);
+    }
+}
+
+fn parse_name(cursor: &mut Cursor, known: &[Known], statement: &str) -> Result<Known> {
+    let words = leading_words(cursor);
+    if words.is_empty() {
+        return Err(cursor.expected("the name of an option"));
+    }
+    // Without "=" the value's first word looks like part of the name, so the longest known name
+    // that the words begin with is the one meant.
+    let found = known
+        .iter()
+        .filter_map(|option| matching_words(option.name, &words).map(|count| (count, *option)))
+        .max_by_key(|(count, _)| *count);
+    if let Some((count, option)) = found {
+        cursor.skip(count);
+        return Ok(option);
+    }
+    let named_by_equals = cursor.peek_nth(words.len()) == Some(&Token::Eq);
+    let written = if named_by_equals {
+        words.join(" ")
+    } else {
+        words[0].clone()
+    };
+    Err(unknown_option(&written, known, statement).at(cursor.location()))
+}
+
+/// The unquoted words from here on, in upper case and with underscores as spaces.
+fn leading_words(cursor: &Cursor) -> Vec<String> {
+    let mut words = Vec::new();
+    while let Some(Token::Word(word)) = cursor.peek_nth(words.len()) {
+        if word.quote_style.is_some() {
+            break;
+        }
+        words.push(word.value.to_ascii_uppercase().replace('_', " "));
+    }
+    words
+}
+
+/// How many of `words` spell `name` from its beginning to its end; `None` if they don't.
+fn matching_words(name: &str, words: &[String]) -> Option<usize> {
+    let mut spelled = String::new();
+    for (i, word) in words.iter().enumerate() {
+        if i > 0 {
+            spelled.push(' ');
+        }
+        spelled.push_str(word);
+        if spelled == name {
+            return Some(i + 1);
+        }
+        if spelled.len() >= name.len() {
+            return None;
+        }
+    }
+    None
+}
+
+fn unknown_option(written: &str, known: &[Known], statement: &str) -> Error {
+    let names: Vec<&str> = known.iter().map(|option| option.name).collect();
+    let error = Error::new(
+        ErrorKind::InvalidParameter,
+        format!("unknown option {written} of {statement}"),
+    );
+    match nearest(written, &names) {
+        Some(name) => error.with_hint(format!("did you mean {name}?")),
+        None => error.with_hint(format!("the options are {}", names.join(", "))),
+    }
+}
+
+/// The candidate that reads most like `written`, if any is close enough to be meant.
+pub(crate) fn nearest<'a>(written: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    candidates
+        .iter()
+        .map(|candidate| {
+            let similarity = strsim::jaro_winkler(
+                &written.to_ascii_uppercase(),
+                &candidate.to_ascii_uppercase(),
+            );
+            (similarity, *candidate)
+        })
+        .filter(|(similarity, _)| *similarity > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+fn parse_value(cursor: &mut Cursor, option: Known) -> Result<OptionValue> {
+    let has_equals = cursor.accept(&Token::Eq);
+    if cursor.at_words(&["SECRET"]) && matches!(cursor.peek_nth(1), Some(Token::Word(_))) {
+        cursor.skip(1);
+        return Ok(OptionValue::Secret(
+            cursor.identifier("the name of a secret")?,
+        ));
+    }
+    let value = match cursor.peek() {
+        Some(Token::Comma | Token::RParen) | None if !has_equals => return Ok(OptionValue::None),
+        Some(Token::Word(word)) => OptionValue::Word(word_to_ident(word)),
+        Some(Token::Number(digits, _)) => OptionValue::Number(digits.clone()),
+        Some(token) if is_text(token) => {
+            let text = cursor.take().and_then(into_text).unwrap_or_default();
+            return Ok(if option.sensitive {
+                OptionValue::Sensitive(SecretValue::new(text))
+            } else {
+                OptionValue::Text(text)
+            });
+        }
+        _ => return Err(cursor.expected(&format!("a value for {}", option.name))),
+    };
+    cursor.skip(1);
+    Ok(value)
+}
+
+fn is_text(token: &Token) -> bool {
+    matches!(
+        token,
+        Token::SingleQuotedString(_)
+            | Token::EscapedStringLiteral(_)
+            | Token::UnicodeStringLiteral(_)
+            | Token::DollarQuotedString(_)
+            | Token::NationalStringLiteral(_)
+    )
+}
+
+/// The content of a text literal, moved out of its token.
+pub(super) fn into_text(token: Token) -> Option<String> {
+    match token {
+        Token::SingleQuotedString(text)
+        | Token::EscapedStringLiteral(text)
+        | Token::UnicodeStringLiteral(text)
+        | Token::NationalStringLiteral(text) => Some(text),
+        Token::DollarQuotedString(quoted) => Some(quoted.value),
+        _ => None,
+    }
+}
+
+/// Whether `token` is a literal that may be a secret.
+pub(super) fn is_text_literal(token: &Token) -> bool {
+    is_text(token)
+}

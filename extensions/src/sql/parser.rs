@@ -1,0 +1,308 @@
+//! Recognises Tidegate's statements and hands everything else to DataFusion's parser.
+//!
+//! Invariant: sqlparser and DataFusion log what they parse, so a `CREATE SECRET` reaches them only
+//! after its literals have been replaced by `$1, $2, …`, and a `CREATE CONNECTION` not at all.
+
+use datafusion::sql::parser::DFParserBuilder;
+use sqlparser::ast::{Ident, Query};
+use sqlparser::dialect::{Dialect, GenericDialect, dialect_from_str};
+use sqlparser::parser::Parser;
+use sqlparser::tokenizer::Token;
+
+use super::ast::{
+    CopySource, CopyTo, CreateConnection, CreateSecret, Explain, SecretExpr, Statement,
+    ValidateConnection,
+};
+use super::cursor::{Cursor, has_stored_as};
+use super::options::{
+    CONNECTION_OPTIONS, COPY_OPTIONS, into_text, is_text_literal, parse_options,
+};
+use super::script::ScriptStatement;
+use crate::error::{Error, ErrorKind, Result};
+use crate::secret::SecretValue;
+
+/// How a session reads SQL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SqlDialect {
+    name: String,
+    recursion_limit: usize,
+}
+
+impl SqlDialect {
+    /// The dialect that DataFusion's `datafusion.sql_parser.dialect` names, with expressions nested
+    /// at most `recursion_limit` deep.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidParameter`] if there is no such dialect.
+    pub fn new(name: String, recursion_limit: usize) -> Result<Self> {
+        if dialect_from_str(&name).is_none() {
+            return Err(Error::new(
+                ErrorKind::InvalidParameter,
+                format!("unknown SQL dialect '{name}'"),
+            ));
+        }
+        Ok(Self {
+            name,
+            recursion_limit,
+        })
+    }
+
+    /// The dialect itself, which can't be sent between threads.
+    pub fn dialect(&self) -> Box<dyn Dialect> {
+        dialect_from_str(&self.name).unwrap_or_else(|| Box::new(GenericDialect {}))
+    }
+}
+
+/// Parses one statement of a script.
+///
+/// # Errors
+/// [`ErrorKind::Syntax`] with the place in the script, or [`ErrorKind::InvalidParameter`] for an
+/// option that is unknown or given twice.
+pub fn parse_statement(statement: ScriptStatement, sql: &SqlDialect) -> Result<Statement> {
+    let start = statement.location();
+    parse_tokens(Cursor::new(statement.tokens), sql).map_err(|error| error.at(start))
+}
+
+fn parse_tokens(mut cursor: Cursor, sql: &SqlDialect) -> Result<Statement> {
+    let statement = if cursor.at_words(&["CREATE", "SECRET"])
+        || cursor.at_words(&["CREATE", "OR", "REPLACE", "SECRET"])
+    {
+        parse_create_secret(&mut cursor, sql)?
+    } else if cursor.at_words(&["CREATE", "CONNECTION"])
+        || cursor.at_words(&["CREATE", "OR", "REPLACE", "CONNECTION"])
+    {
+        parse_create_connection(&mut cursor)?
+    } else if cursor.accept_words(&["VALIDATE", "CONNECTION"]) {
+        let name = cursor.identifier("the name of a connection")?;
+        Statement::ValidateConnection(ValidateConnection { name })
+    } else if at_explain_of_ours(&cursor) {
+        return parse_explain(cursor, sql);
+    } else if cursor.at_words(&["COPY"]) && !cursor.at_words(&["COPY", "INTO"]) {
+        let tokens = cursor.into_tokens();
+        if has_stored_as(&tokens) {
+            return parse_datafusion(Cursor::new(tokens), sql);
+        }
+        cursor = Cursor::new(tokens);
+        parse_copy(&mut cursor, sql)?
+    } else {
+        return parse_datafusion(cursor, sql);
+    };
+    cursor.expect_end()?;
+    Ok(statement)
+}
+
+fn parse_datafusion(cursor: Cursor, sql: &SqlDialect) -> Result<Statement> {
+    let dialect = sql.dialect();
+    let mut parser = DFParserBuilder::new(cursor.into_tokens())
+        .with_dialect(dialect.as_ref())
+        .with_recursion_limit(sql.recursion_limit)
+        .build()?;
+    let mut statements = parser.parse_statements()?;
+    match statements.pop_front() {
+        Some(statement) if statements.is_empty() => Ok(Statement::DataFusion(Box::new(statement))),
+        _ => Err(Error::new(ErrorKind::Syntax, "expected one statement")),
+    }
+}
+
+fn parse_create_secret(cursor: &mut Cursor, sql: &SqlDialect) -> Result<Statement> {
+    cursor.hide_tokens();
+    cursor.expect_words(&["CREATE"])?;
+    let or_replace = cursor.accept_words(&["OR", "REPLACE"]);
+    cursor.expect_words(&["SECRET"])?;
+    let if_not_exists = cursor.accept_words(&["IF", "NOT", "EXISTS"]);
+    let name = cursor.identifier("the name of a secret")?;
+    cursor.expect_words(&["AS"])?;
+    let value = parse_secret_expr(cursor, sql)?;
+    Ok(Statement::CreateSecret(CreateSecret {
+        name,
+        or_replace,
+        if_not_exists,
+        value,
+    }))
+}
+
+/// Cuts the literals out, then lets sqlparser parse what is left of the expression.
+fn parse_secret_expr(cursor: &mut Cursor, sql: &SqlDialect) -> Result<SecretExpr> {
+    let start = cursor.location();
+    let mut literals = Vec::new();
+    let mut cut = Vec::new();
+    while let Some(token) = cursor.take() {
+        if is_text_literal(&token) {
+            literals.push(SecretValue::new(into_text(token).unwrap_or_default()));
+            cut.push(Token::Placeholder(format!("${}", literals.len())));
+        } else {
+            cut.push(token);
+        }
+    }
+    let cut = cut
+        .into_iter()
+        .map(sqlparser::tokenizer::TokenWithSpan::wrap)
+        .collect();
+    let mut rest = Cursor::new(cut);
+    let parsed = rest.parse_with(sql.dialect().as_ref(), sql.recursion_limit, |parser| {
+        parser.parse_expr()
+    });
+    match parsed {
+        Ok(expr) if rest.at_end() => Ok(SecretExpr { expr, literals }),
+        // What stands there may be the secret itself, written without quotes: don't quote it.
+        _ => Err(Error::new(
+            ErrorKind::Syntax,
+            "expected one constant expression of type text or bytea after AS",
+        )
+        .with_hint("write the value in single quotes: CREATE SECRET name AS 'value'")
+        .at(start)),
+    }
+}
+
+fn parse_create_connection(cursor: &mut Cursor) -> Result<Statement> {
+    cursor.hide_tokens();
+    cursor.expect_words(&["CREATE"])?;
+    if cursor.at_words(&["OR", "REPLACE"]) {
+        return Err(Error::new(
+            ErrorKind::Syntax,
+            "CREATE OR REPLACE CONNECTION is not supported",
+        )
+        .with_hint("use CREATE CONNECTION IF NOT EXISTS")
+        .at(cursor.location()));
+    }
+    cursor.expect_words(&["CONNECTION"])?;
+    let if_not_exists = cursor.accept_words(&["IF", "NOT", "EXISTS"]);
+    let name = cursor.identifier("the name of a connection")?;
+    cursor.expect_words(&["TO", "AWS"])?;
+    let options = parse_options(cursor, CONNECTION_OPTIONS, "CREATE CONNECTION")?;
+    Ok(Statement::CreateConnection(CreateConnection {
+        name,
+        if_not_exists,
+        options,
+    }))
+}
+
+fn parse_copy(cursor: &mut Cursor, sql: &SqlDialect) -> Result<Statement> {
+    let dialect = sql.dialect();
+    let dialect = dialect.as_ref();
+    cursor.expect_words(&["COPY"])?;
+    let source = if cursor.accept(&Token::LParen) {
+        let query =
+            cursor.parse_with(dialect, sql.recursion_limit, |parser| parser.parse_query())?;
+        cursor.expect(&Token::RParen)?;
+        CopySource::Query(query)
+    } else {
+        let name = cursor.parse_with(dialect, sql.recursion_limit, |parser| {
+            parser.parse_object_name(false)
+        })?;
+        CopySource::Relation(name, parse_column_list(cursor)?)
+    };
+    cursor.expect_words(&["TO"])?;
+    let target_location = cursor.location();
+    let target = cursor.parse_with(dialect, sql.recursion_limit, |parser| parser.parse_expr())?;
+    let options = if cursor.accept_words(&["WITH"]) || cursor.peek() == Some(&Token::LParen) {
+        parse_options(cursor, COPY_OPTIONS, "COPY")?
+    } else {
+        Vec::new()
+    };
+    Ok(Statement::CopyTo(Box::new(CopyTo {
+        source,
+        target,
+        target_location,
+        options,
+    })))
+}
+
+fn parse_column_list(cursor: &mut Cursor) -> Result<Vec<Ident>> {
+    let mut columns = Vec::new();
+    if !cursor.accept(&Token::LParen) {
+        return Ok(columns);
+    }
+    loop {
+        columns.push(cursor.identifier("the name of a column")?);
+        if !cursor.accept(&Token::Comma) {
+            cursor.expect(&Token::RParen)?;
+            return Ok(columns);
+        }
+    }
+}
+
+/// How many tokens `EXPLAIN` and its options take from the cursor's position.
+fn explain_prefix(cursor: &Cursor) -> usize {
+    let mut count = 1;
+    loop {
+        match cursor.peek_nth(count) {
+            Some(Token::Word(word)) if word.quote_style.is_none() => {
+                match word.value.to_ascii_uppercase().as_str() {
+                    "ANALYZE" | "VERBOSE" => count += 1,
+                    "FORMAT" => count += 2,
+                    _ => return count,
+                }
+            }
+            _ => return count,
+        }
+    }
+}
+
+fn at_explain_of_ours(cursor: &Cursor) -> bool {
+    if !cursor.at_words(&["EXPLAIN"]) {
+        return false;
+    }
+    let first = explain_prefix(cursor);
+    let word = |n: usize| match cursor.peek_nth(first + n) {
+        Some(Token::Word(word)) => word.value.to_ascii_uppercase(),
+        _ => String::new(),
+    };
+    match word(0).as_str() {
+        "COPY" => word(1) != "INTO",
+        "VALIDATE" => word(1) == "CONNECTION",
+        "CREATE" => {
+            let name_of_object = if word(1) == "OR" { word(3) } else { word(1) };
+            matches!(name_of_object.as_str(), "SECRET" | "CONNECTION")
+        }
+        _ => false,
+    }
+}
+
+fn parse_explain(mut cursor: Cursor, sql: &SqlDialect) -> Result<Statement> {
+    let prefix = explain_prefix(&cursor);
+    let (mut analyze, mut verbose, mut format) = (false, false, None);
+    cursor.skip(1);
+    while cursor.position() < prefix {
+        if cursor.accept_words(&["ANALYZE"]) {
+            analyze = true;
+        } else if cursor.accept_words(&["VERBOSE"]) {
+            verbose = true;
+        } else {
+            cursor.expect_words(&["FORMAT"])?;
+            format = Some(cursor.identifier("a format")?.value);
+        }
+    }
+    let mut tokens = cursor.into_tokens();
+    if has_stored_as(&tokens) {
+        return parse_datafusion(Cursor::new(tokens), sql);
+    }
+    let explained = tokens.split_off(prefix);
+    Ok(Statement::Explain(Explain {
+        analyze,
+        verbose,
+        format,
+        statement: Box::new(parse_tokens(Cursor::new(explained), sql)?),
+    }))
+}
+
+/// The query that reads a source's rows.
+pub(crate) fn source_to_query(source: CopySource, sql: &SqlDialect) -> Result<Box<Query>> {
+    let (name, columns) = match source {
+        CopySource::Query(query) => return Ok(query),
+        CopySource::Relation(name, columns) => (name, columns),
+    };
+    let columns = match columns.as_slice() {
+        [] => "*".to_owned(),
+        named => {
+            let named: Vec<String> = named.iter().map(Ident::to_string).collect();
+            named.join(", ")
+        }
+    };
+    let text = format!("SELECT {columns} FROM {name}");
+    let query = Parser::new(sql.dialect().as_ref())
+        .with_recursion_limit(sql.recursion_limit)
+        .try_with_sql(&text)
+        .and_then(|mut parser| parser.parse_query())?;
+    Ok(query)
+}

@@ -1,0 +1,321 @@
+//! The command line.
+//!
+//! Invariant: scripts run in the order in which they were named, on one session, and the first
+//! error ends them.
+
+use std::io::{IsTerminal, Read};
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use tidegate::dev_s3::{AccessKey, DevServer};
+use tidegate::{Engine, Error, ErrorKind, Result};
+
+use crate::demo;
+use crate::script::{self, Source};
+
+/// How long the program waits for clean-up before it exits.
+const CLEAN_UP: Duration = Duration::from_secs(5);
+
+/// Exports the result of any SQL query to S3-compatible object storage, all or nothing.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    action: Option<Action>,
+
+    /// Execute SQL; may be given several times
+    #[arg(short = 'c', long = "command", value_name = "SQL")]
+    commands: Vec<String>,
+
+    /// Execute a script; may be given several times; "-" is standard input
+    #[arg(short = 'f', long = "file", value_name = "FILE")]
+    files: Vec<PathBuf>,
+
+    #[command(flatten)]
+    limits: Limits,
+
+    /// Print results only, no command tags
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+#[derive(Debug, Args)]
+struct Limits {
+    /// The memory that queries and exports may use, such as 512MB or 4GB
+    #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
+    memory_limit: Option<usize>,
+
+    /// How many threads to work with [default: the number of cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Start an S3 server, make data, and walk through a whole export
+    Demo {
+        /// The TPC-H scale factor: 1 is 6 million rows
+        #[arg(long, default_value_t = 0.1, value_name = "FACTOR")]
+        scale: f64,
+
+        #[command(flatten)]
+        limits: Limits,
+    },
+    /// Serve a folder as S3, for trying things out
+    S3 {
+        /// The folder; each folder in it is a bucket
+        #[arg(long, value_name = "DIR")]
+        root: PathBuf,
+
+        /// Where to listen; port 0 picks a free one
+        #[arg(long, default_value = "127.0.0.1:9000", value_name = "ADDRESS")]
+        listen: SocketAddr,
+
+        /// The access key's id
+        #[arg(long, default_value = "tidegate", value_name = "ID")]
+        access_key_id: String,
+
+        /// The secret access key
+        #[arg(
+            long,
+            env = "TIDEGATE_S3_SECRET_ACCESS_KEY",
+            hide_env_values = true,
+            default_value = "tidegate-secret",
+            value_name = "SECRET"
+        )]
+        secret_access_key: String,
+    },
+}
+
+/// Reads the command line and does what it says.
+pub(crate) fn run() -> ExitCode {
+    init_logging();
+    let matches = Cli::command().get_matches();
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let threads = match &cli.action {
+        Some(Action::Demo { limits, .. }) => limits.threads,
+        _ => cli.limits.threads,
+    };
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.enable_all();
+    if let Some(threads) = threads {
+        runtime.worker_threads(threads.get());
+    }
+    let runtime = match runtime.build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("tidegate: can't start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    runtime.block_on(dispatch(cli, &matches))
+}
+
+/// Logs go to standard error, where `RUST_LOG` asks for them.
+fn init_logging() {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+async fn dispatch(cli: Cli, matches: &ArgMatches) -> ExitCode {
+    let done = match cli.action {
+        Some(Action::Demo { scale, limits }) => match build_engine(&limits) {
+            Ok(engine) => finish(&engine, demo::run(&engine, scale)).await,
+            Err(error) => Err(Failure::Statement(error)),
+        },
+        Some(Action::S3 {
+            root,
+            listen,
+            access_key_id,
+            secret_access_key,
+        }) => {
+            let key = AccessKey {
+                id: access_key_id,
+                secret: secret_access_key,
+            };
+            serve(root, listen, key).await.map_err(Failure::Statement)
+        }
+        None => run_scripts(&cli, matches).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::CommandLine(message)) => {
+            eprintln!("tidegate: {message}");
+            ExitCode::from(2)
+        }
+        Err(Failure::Statement(error)) => {
+            eprintln!("tidegate: {error}");
+            ExitCode::FAILURE
+        }
+        Err(Failure::Script) => ExitCode::FAILURE,
+        Err(Failure::Interrupted { clean }) => {
+            if clean {
+                eprintln!("tidegate: cancelled");
+            } else {
+                eprintln!(
+                    "tidegate: cancelled; the store did not confirm in time that everything \
+                     unfinished was removed"
+                );
+            }
+            ExitCode::from(130)
+        }
+    }
+}
+
+/// Why the program does not end with 0.
+enum Failure {
+    CommandLine(String),
+    /// Not yet printed.
+    Statement(Error),
+    /// Printed where it happened.
+    Script,
+    Interrupted {
+        clean: bool,
+    },
+}
+
+fn build_engine(limits: &Limits) -> Result<Engine> {
+    let mut builder = Engine::builder();
+    if let Some(bytes) = limits.memory_limit {
+        builder = builder.memory_limit(bytes);
+    }
+    if let Some(threads) = limits.threads {
+        builder = builder.threads(threads);
+    }
+    builder.build()
+}
+
+/// Runs `work` until it ends or the program is told to stop, then lets clean-up end.
+async fn finish(
+    engine: &Engine,
+    work: impl Future<Output = Result<()>>,
+) -> std::result::Result<(), Failure> {
+    let ended = tokio::select! {
+        ended = work => Some(ended),
+        () = told_to_stop() => None,
+    };
+    let clean = engine.shutdown(CLEAN_UP).await;
+    match ended {
+        Some(result) => result.map_err(Failure::Statement),
+        None => Err(Failure::Interrupted { clean }),
+    }
+}
+
+/// Ctrl-C, or SIGTERM as a scheduler sends it.
+async fn told_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+    }
+}
+
+async fn run_scripts(cli: &Cli, matches: &ArgMatches) -> std::result::Result<(), Failure> {
+    let sources = sources(cli, matches)?;
+    let engine = build_engine(&cli.limits).map_err(Failure::Statement)?;
+    let session = engine.session();
+    let mut failed = false;
+    let work = async {
+        for source in &sources {
+            if !script::run(&session, source, cli.quiet).await? {
+                failed = true;
+                break;
+            }
+        }
+        Ok(())
+    };
+    finish(&engine, work).await?;
+    if failed {
+        return Err(Failure::Script);
+    }
+    Ok(())
+}
+
+/// What is to be executed, in the order of the command line; standard input if nothing is named.
+fn sources(cli: &Cli, matches: &ArgMatches) -> std::result::Result<Vec<Source>, Failure> {
+    let places = |id: &str| -> Vec<usize> {
+        matches
+            .indices_of(id)
+            .map(Iterator::collect)
+            .unwrap_or_default()
+    };
+    let mut ordered: Vec<(usize, Source)> = Vec::new();
+    for (place, sql) in places("commands").into_iter().zip(&cli.commands) {
+        ordered.push((place, Source::new("-c", sql.clone())));
+    }
+    for (place, path) in places("files").into_iter().zip(&cli.files) {
+        let source = if path.as_os_str() == "-" {
+            read_standard_input()?
+        } else {
+            let text = std::fs::read_to_string(path).map_err(|error| {
+                Failure::CommandLine(format!("can't read {}: {error}", path.display()))
+            })?;
+            Source::new(&path.display().to_string(), text)
+        };
+        ordered.push((place, source));
+    }
+    if ordered.is_empty() {
+        if std::io::stdin().is_terminal() {
+            return Err(Failure::CommandLine(
+                "nothing to execute: give SQL with -c, a script with -f or on standard input, or \
+                 try `tidegate demo`"
+                    .to_owned(),
+            ));
+        }
+        return Ok(vec![read_standard_input()?]);
+    }
+    ordered.sort_by_key(|(place, _)| *place);
+    Ok(ordered.into_iter().map(|(_, source)| source).collect())
+}
+
+fn read_standard_input() -> std::result::Result<Source, Failure> {
+    let mut text = String::new();
+    std::io::stdin()
+        .read_to_string(&mut text)
+        .map_err(|error| Failure::CommandLine(format!("can't read standard input: {error}")))?;
+    Ok(Source::new("<stdin>", text))
+}
+
+async fn serve(root: PathBuf, listen: SocketAddr, key: AccessKey) -> Result<()> {
+    if !listen.ip().is_loopback() {
+        return Err(Error::new(
+            ErrorKind::InvalidParameter,
+            format!("{listen} is not on this machine's loopback"),
+        )
+        .with_hint("the server is for trying things out; listen on 127.0.0.1"));
+    }
+    let server = DevServer::start(&root, &key, listen).await?;
+    println!("S3 endpoint {} serves {}", server.endpoint(), root.display());
+    println!("access key id {}", key.id);
+    tokio::select! {
+        () = server.run() => {}
+        () = told_to_stop() => {}
+    }
+    Ok(())
+}
+
+fn parse_memory(text: &str) -> std::result::Result<usize, String> {
+    let bytes = tidegate_extensions::sink::parse_bytes(text)?;
+    let bytes = usize::try_from(bytes).map_err(|_| "is too large".to_owned())?;
+    if bytes < 64 << 20 {
+        return Err("must be at least 64MB".to_owned());
+    }
+    Ok(bytes)
+}

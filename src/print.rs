@@ -1,0 +1,37 @@
+//! Results as text.
+//!
+//! Invariant: NULL is visible, and every result ends with a line end.
+
+use arrow::util::display::FormatOptions;
+use arrow::util::pretty::pretty_format_batches_with_options;
+use tidegate::{Error, ErrorKind, Outcome, Result};
+
+/// The rows of a result as a table, then its command tag; with `quiet` the rows alone.
+pub(crate) fn outcome(outcome: &Outcome, quiet: bool) -> Result<String> {
+    let mut text = String::new();
+    if outcome.has_rows() {
+        text.push_str(&table(outcome)?);
+        text.push('\n');
+    }
+    if !quiet {
+        text.push_str(outcome.tag());
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+fn table(outcome: &Outcome) -> Result<String> {
+    let options = FormatOptions::default().with_null("NULL");
+    let empty;
+    let batches = if outcome.batches().is_empty() {
+        empty = [arrow::array::RecordBatch::new_empty(outcome.schema().clone())];
+        &empty[..]
+    } else {
+        outcome.batches()
+    };
+    pretty_format_batches_with_options(batches, &options)
+        .map(|table| table.to_string())
+        .map_err(|error| {
+            Error::new(ErrorKind::Internal, "the result can't be printed").with_source(error)
+        })
+}

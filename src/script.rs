@@ -1,0 +1,72 @@
+//! Running scripts.
+//!
+//! Invariant: statements run in order; the first error is printed as `file:line:column: message`
+//! and nothing after it runs.
+
+use std::io::Write;
+
+use tidegate::{Error, ErrorKind, Location, Result, Session};
+
+use crate::print;
+
+/// A text to execute, and what to call it in errors.
+#[derive(Debug)]
+pub(crate) struct Source {
+    name: String,
+    text: String,
+}
+
+impl Source {
+    pub(crate) fn new(name: &str, text: String) -> Self {
+        Self {
+            name: name.to_owned(),
+            text,
+        }
+    }
+}
+
+/// Executes a script and prints its results. Says whether all of it succeeded; an error of a
+/// statement has then been printed.
+///
+/// # Errors
+/// Standard output is closed.
+pub(crate) async fn run(session: &Session, source: &Source, quiet: bool) -> Result<bool> {
+    let script = session.split_script(&source.text)?;
+    for statement in script.statements {
+        let location = statement.location();
+        match session.execute_statement(statement).await {
+            Ok(outcome) => {
+                let text = print::outcome(&outcome, quiet)?;
+                write_out(&text)?;
+            }
+            Err(error) => {
+                report(source, &error, location);
+                return Ok(false);
+            }
+        }
+    }
+    if let Some(error) = script.error {
+        report(source, &error, Location { line: 1, column: 1 });
+        return Ok(false);
+    }
+    Ok(true)
+}
+
+fn report(source: &Source, error: &Error, statement: Location) {
+    let Location { line, column } = error.location().unwrap_or(statement);
+    let name = &source.name;
+    eprintln!("{name}:{line}:{column}: {}", error.message());
+    if let Some(hint) = error.hint() {
+        eprintln!("hint: {hint}");
+    }
+}
+
+fn write_out(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| {
+            Error::new(ErrorKind::Io, format!("can't write the result: {error}"))
+                .with_source(error)
+        })
+}

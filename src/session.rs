@@ -1,0 +1,204 @@
+//! Executing statements.
+//!
+//! Invariant: a statement has run to its end when [`Session::execute`] returns; dropping the future
+//! before cancels it, and an export then leaves nothing behind.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::arrow::array::AsArray;
+use datafusion::arrow::datatypes::UInt64Type;
+use datafusion::logical_expr::{DdlStatement, LogicalPlan, Statement, WriteOp};
+use datafusion::prelude::SessionContext;
+use tidegate_extensions::plan::{CommandNode, CopyToNode};
+use tidegate_extensions::sql::{Script, ScriptStatement};
+use tidegate_extensions::{Error, ErrorKind, Result, TidegateSql};
+
+/// Executes SQL, one statement after the other.
+#[derive(Clone)]
+pub struct Session {
+    context: SessionContext,
+}
+
+/// What a statement returned.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    tag: String,
+    schema: SchemaRef,
+    batches: Vec<RecordBatch>,
+}
+
+impl Outcome {
+    /// The command tag, as PostgreSQL has them: `CREATE SECRET`, `COPY 6001215`, `SELECT 3`.
+    pub fn tag(&self) -> &str {
+        &self.tag
+    }
+
+    /// The rows' schema; without columns where a statement returns no rows.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The rows.
+    pub fn batches(&self) -> &[RecordBatch] {
+        &self.batches
+    }
+
+    /// Whether the statement returns rows at all.
+    pub fn has_rows(&self) -> bool {
+        !self.schema.fields().is_empty()
+    }
+}
+
+/// How a statement's tag is made.
+enum Tag {
+    /// The words alone.
+    Plain(String),
+    /// The words and the number of rows returned; the rows are the result.
+    Rows(&'static str),
+    /// The words and the count that the statement returns as its one row.
+    Count(&'static str),
+}
+
+impl Session {
+    pub(crate) fn new(context: SessionContext) -> Self {
+        Self { context }
+    }
+
+    /// DataFusion's own session, for registering tables and functions.
+    pub fn context(&self) -> &SessionContext {
+        &self.context
+    }
+
+    /// Executes one statement.
+    ///
+    /// # Errors
+    /// What failed, on what, why, and what to do; [`Error::location`] is a place in `sql`.
+    pub async fn execute(&self, sql: &str) -> Result<Outcome> {
+        let script = self.split_script(sql)?;
+        if let Some(error) = script.error {
+            return Err(error);
+        }
+        let mut statements = script.statements;
+        match (statements.pop(), statements.is_empty()) {
+            (Some(statement), true) => self.execute_statement(statement).await,
+            _ => Err(Error::new(
+                ErrorKind::Syntax,
+                "expected one statement; split a script with split_script",
+            )),
+        }
+    }
+
+    /// Splits a script into its statements.
+    ///
+    /// # Errors
+    /// The session's SQL dialect is unknown; what is wrong in the script is in the result.
+    pub fn split_script(&self, sql: &str) -> Result<Script> {
+        TidegateSql::split_script(&self.context, sql)
+    }
+
+    /// Executes one statement of a script; locations in errors are places in the script.
+    ///
+    /// # Errors
+    /// What failed, on what, why, and what to do.
+    pub async fn execute_statement(&self, statement: ScriptStatement) -> Result<Outcome> {
+        let location = statement.location();
+        let plan = self.context.tidegate_plan(statement).await?;
+        self.run(plan).await.map_err(|error| error.at(location))
+    }
+
+    async fn run(&self, plan: LogicalPlan) -> Result<Outcome> {
+        let tag = tag_of(&plan);
+        let frame = self.context.execute_logical_plan(plan).await?;
+        let schema = SchemaRef::clone(frame.schema().inner());
+        let batches = frame.collect().await?;
+        let returned: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        Ok(match tag {
+            Tag::Rows(words) => Outcome {
+                tag: format!("{words} {returned}"),
+                schema,
+                batches,
+            },
+            Tag::Plain(words) if schema.fields().is_empty() || returned == 0 => {
+                without_rows(words)
+            }
+            Tag::Plain(words) => Outcome {
+                tag: words,
+                schema,
+                batches,
+            },
+            Tag::Count(words) => without_rows(format!("{words} {}", count_in(&batches))),
+        })
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("id", &self.context.session_id())
+            .finish_non_exhaustive()
+    }
+}
+
+fn without_rows(tag: String) -> Outcome {
+    Outcome {
+        tag,
+        schema: SchemaRef::new(arrow::datatypes::Schema::empty()),
+        batches: Vec::new(),
+    }
+}
+
+fn count_in(batches: &[RecordBatch]) -> u64 {
+    batches
+        .iter()
+        .filter_map(|batch| batch.column(0).as_primitive_opt::<UInt64Type>())
+        .flat_map(|counts| counts.iter().flatten())
+        .sum()
+}
+
+fn tag_of(plan: &LogicalPlan) -> Tag {
+    let plain = |words: &str| Tag::Plain(words.to_owned());
+    match plan {
+        LogicalPlan::Extension(extension) => {
+            let node = extension.node.as_any();
+            if node.is::<CopyToNode>() {
+                return Tag::Count("COPY");
+            }
+            match node.downcast_ref::<CommandNode>() {
+                Some(CommandNode(command)) => plain(command.tag()),
+                None => Tag::Rows("SELECT"),
+            }
+        }
+        LogicalPlan::Ddl(ddl) => plain(ddl_words(ddl)),
+        LogicalPlan::Dml(dml) => match dml.op {
+            WriteOp::Insert(_) => Tag::Count("INSERT 0"),
+            WriteOp::Delete => Tag::Count("DELETE"),
+            WriteOp::Update => Tag::Count("UPDATE"),
+            _ => Tag::Count("OK"),
+        },
+        LogicalPlan::Copy(_) => Tag::Count("COPY"),
+        LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) => plain("EXPLAIN"),
+        LogicalPlan::Statement(Statement::SetVariable(_)) => plain("SET"),
+        LogicalPlan::Statement(Statement::ResetVariable(_)) => plain("RESET"),
+        LogicalPlan::Statement(Statement::Prepare(_)) => plain("PREPARE"),
+        LogicalPlan::Statement(Statement::Deallocate(_)) => plain("DEALLOCATE"),
+        LogicalPlan::Statement(Statement::TransactionStart(_)) => plain("BEGIN"),
+        LogicalPlan::Statement(Statement::TransactionEnd(_)) => plain("COMMIT"),
+        _ => Tag::Rows("SELECT"),
+    }
+}
+
+fn ddl_words(ddl: &DdlStatement) -> &'static str {
+    match ddl {
+        DdlStatement::CreateExternalTable(_) => "CREATE EXTERNAL TABLE",
+        DdlStatement::CreateMemoryTable(_) => "CREATE TABLE",
+        DdlStatement::CreateView(_) => "CREATE VIEW",
+        DdlStatement::CreateCatalogSchema(_) => "CREATE SCHEMA",
+        DdlStatement::CreateCatalog(_) => "CREATE DATABASE",
+        DdlStatement::CreateIndex(_) => "CREATE INDEX",
+        DdlStatement::DropTable(_) => "DROP TABLE",
+        DdlStatement::DropView(_) => "DROP VIEW",
+        DdlStatement::DropCatalogSchema(_) => "DROP SCHEMA",
+        DdlStatement::CreateFunction(_) => "CREATE FUNCTION",
+        DdlStatement::DropFunction(_) => "DROP FUNCTION",
+    }
+}
