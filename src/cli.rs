@@ -302,7 +302,11 @@ async fn serve(root: PathBuf, listen: SocketAddr, key: AccessKey) -> Result<()> 
         .with_hint("the server is for trying things out; listen on 127.0.0.1"));
     }
     let server = DevServer::start(&root, &key, listen).await?;
-    println!("S3 endpoint {} serves {}", server.endpoint(), root.display());
+    println!(
+        "S3 endpoint {} serves {}",
+        server.endpoint(),
+        root.display()
+    );
     println!("access key id {}", key.id);
     tokio::select! {
         () = server.run() => {}

@@ -54,8 +54,11 @@ pub(crate) async fn run(engine: &Engine, scale: f64) -> Result<()> {
     let walk = Walk { session };
     walk.step("CREATE VIEW some_object AS SELECT * FROM lineitem")
         .await?;
-    walk.step(&format!("CREATE SECRET secret_access_key AS '{}'", key.secret))
-        .await?;
+    walk.step(&format!(
+        "CREATE SECRET secret_access_key AS '{}'",
+        key.secret
+    ))
+    .await?;
     walk.step(&format!(
         "CREATE CONNECTION bucket_connection TO AWS (\n    \
              ACCESS KEY ID = '{}',\n    \
@@ -93,7 +96,9 @@ pub(crate) async fn run(engine: &Engine, scale: f64) -> Result<()> {
         )
         .await?;
     check_rows_agree(&summary)?;
-    say("All three agree. Nothing but data is left in the bucket, and the demo cleans up after itself.");
+    say(
+        "All three agree. Nothing but data is left in the bucket, and the demo cleans up after itself.",
+    );
     drop(server);
     Ok(())
 }
@@ -155,7 +160,10 @@ fn show_objects(folder: &Path, url: &str) -> Result<()> {
         let entry = entry.map_err(&unreadable)?;
         let metadata = entry.metadata().map_err(&unreadable)?;
         if metadata.is_file() {
-            objects.push((entry.file_name().to_string_lossy().into_owned(), metadata.len()));
+            objects.push((
+                entry.file_name().to_string_lossy().into_owned(),
+                metadata.len(),
+            ));
         }
     }
     objects.sort();

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use hyper::service::Service;
@@ -115,7 +115,8 @@ where
         let service = service.clone();
         connections.spawn(async move {
             let io = TokioIo::new(stream);
-            let connection = hyper::server::conn::http1::Builder::new().serve_connection(io, service);
+            let connection =
+                hyper::server::conn::http1::Builder::new().serve_connection(io, service);
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended early");
             }
@@ -138,15 +139,12 @@ pub fn service(root: &Path, key: &AccessKey) -> Result<S3Service> {
     forget_pending_uploads(root).map_err(|error| unusable(&error))?;
     let files = FileSystem::new(root).map_err(|error| unusable(&format!("{error:?}")))?;
     let store = DevStore {
-        files,
-        root: root.to_owned(),
-        pending: Mutex::default(),
+        files: Arc::new(files),
+        root: Arc::from(root),
+        pending: Arc::default(),
     };
     let mut builder = S3ServiceBuilder::new(store);
-    builder.set_auth(SimpleAuth::from_single(
-        key.id.clone(),
-        key.secret.as_str(),
-    ));
+    builder.set_auth(SimpleAuth::from_single(key.id.clone(), key.secret.as_str()));
     Ok(builder.build())
 }
 
@@ -164,11 +162,11 @@ fn forget_pending_uploads(root: &Path) -> std::io::Result<()> {
 }
 
 /// Buckets in folders.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct DevStore {
-    files: FileSystem,
-    root: PathBuf,
-    pending: Mutex<BTreeSet<Pending>>,
+    files: Arc<FileSystem>,
+    root: Arc<Path>,
+    pending: Arc<Mutex<BTreeSet<Pending>>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -203,6 +201,15 @@ impl DevStore {
         }
         Err(s3_error!(NoSuchUpload))
     }
+}
+
+/// Carries a change out to its end even if the client goes away, as a real store does.
+async fn carry_out<T: Send + 'static>(
+    change: impl Future<Output = S3Result<S3Response<T>>> + Send + 'static,
+) -> S3Result<S3Response<T>> {
+    tokio::spawn(change)
+        .await
+        .unwrap_or_else(|_| Err(s3_error!(InternalError)))
 }
 
 #[async_trait]
@@ -280,7 +287,8 @@ impl S3 for DevStore {
         req: S3Request<PutObjectInput>,
     ) -> S3Result<S3Response<PutObjectOutput>> {
         self.check_bucket(&req.input.bucket)?;
-        self.files.put_object(req).await
+        let files = Arc::clone(&self.files);
+        carry_out(async move { files.put_object(req).await }).await
     }
 
     async fn copy_object(
@@ -296,7 +304,8 @@ impl S3 for DevStore {
         req: S3Request<DeleteObjectInput>,
     ) -> S3Result<S3Response<DeleteObjectOutput>> {
         self.check_bucket(&req.input.bucket)?;
-        self.files.delete_object(req).await
+        let files = Arc::clone(&self.files);
+        carry_out(async move { files.delete_object(req).await }).await
     }
 
     async fn delete_objects(
@@ -312,16 +321,20 @@ impl S3 for DevStore {
         req: S3Request<CreateMultipartUploadInput>,
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
         self.check_bucket(&req.input.bucket)?;
-        let (bucket, key) = (req.input.bucket.clone(), req.input.key.clone());
-        let response = self.files.create_multipart_upload(req).await?;
-        if let Some(upload_id) = response.output.upload_id.clone() {
-            self.pending().insert(Pending {
-                bucket,
-                key,
-                upload_id,
-            });
-        }
-        Ok(response)
+        let store = self.clone();
+        carry_out(async move {
+            let (bucket, key) = (req.input.bucket.clone(), req.input.key.clone());
+            let response = store.files.create_multipart_upload(req).await?;
+            if let Some(upload_id) = response.output.upload_id.clone() {
+                store.pending().insert(Pending {
+                    bucket,
+                    key,
+                    upload_id,
+                });
+            }
+            Ok(response)
+        })
+        .await
     }
 
     async fn upload_part(
@@ -348,9 +361,13 @@ impl S3 for DevStore {
     ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
         let input = &req.input;
         let upload = self.check_upload(&input.bucket, &input.key, &input.upload_id)?;
-        let response = self.files.complete_multipart_upload(req).await?;
-        self.pending().remove(&upload);
-        Ok(response)
+        let store = self.clone();
+        carry_out(async move {
+            let response = store.files.complete_multipart_upload(req).await?;
+            store.pending().remove(&upload);
+            Ok(response)
+        })
+        .await
     }
 
     async fn abort_multipart_upload(
@@ -359,9 +376,13 @@ impl S3 for DevStore {
     ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
         let input = &req.input;
         let upload = self.check_upload(&input.bucket, &input.key, &input.upload_id)?;
-        let response = self.files.abort_multipart_upload(req).await?;
-        self.pending().remove(&upload);
-        Ok(response)
+        let store = self.clone();
+        carry_out(async move {
+            let response = store.files.abort_multipart_upload(req).await?;
+            store.pending().remove(&upload);
+            Ok(response)
+        })
+        .await
     }
 
     async fn list_multipart_uploads(

@@ -24,7 +24,9 @@ fn table(outcome: &Outcome) -> Result<String> {
     let options = FormatOptions::default().with_null("NULL");
     let empty;
     let batches = if outcome.batches().is_empty() {
-        empty = [arrow::array::RecordBatch::new_empty(outcome.schema().clone())];
+        empty = [arrow::array::RecordBatch::new_empty(
+            outcome.schema().clone(),
+        )];
         &empty[..]
     } else {
         outcome.batches()

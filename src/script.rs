@@ -66,7 +66,6 @@ fn write_out(text: &str) -> Result<()> {
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
         .map_err(|error| {
-            Error::new(ErrorKind::Io, format!("can't write the result: {error}"))
-                .with_source(error)
+            Error::new(ErrorKind::Io, format!("can't write the result: {error}")).with_source(error)
         })
 }

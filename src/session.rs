@@ -118,9 +118,7 @@ impl Session {
                 schema,
                 batches,
             },
-            Tag::Plain(words) if schema.fields().is_empty() || returned == 0 => {
-                without_rows(words)
-            }
+            Tag::Plain(words) if schema.fields().is_empty() || returned == 0 => without_rows(words),
             Tag::Plain(words) => Outcome {
                 tag: words,
                 schema,

@@ -264,10 +264,9 @@ fn split_location(text: &str) -> (String, Option<Location>) {
         return (text.to_owned(), None);
     };
     match (line.trim().parse(), column.trim().parse()) {
-        (Ok(line), Ok(column)) if line > 0 => (
-            text[..start].to_owned(),
-            Some(Location { line, column }),
-        ),
+        (Ok(line), Ok(column)) if line > 0 => {
+            (text[..start].to_owned(), Some(Location { line, column }))
+        }
         _ => (text.to_owned(), None),
     }
 }

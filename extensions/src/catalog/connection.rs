@@ -140,11 +140,8 @@ fn text_or_secret(option: &SqlOption) -> Result<TextOrSecret> {
 fn secret_only(option: &SqlOption) -> Result<String> {
     match &option.value {
         OptionValue::Secret(name) => Ok(fold(name)),
-        _ => Err(
-            invalid(option, "must be a secret, not plain text").with_hint(
-                "CREATE SECRET name AS 'value'; then SECRET ACCESS KEY = SECRET name",
-            ),
-        ),
+        _ => Err(invalid(option, "must be a secret, not plain text")
+            .with_hint("CREATE SECRET name AS 'value'; then SECRET ACCESS KEY = SECRET name")),
     }
 }
 

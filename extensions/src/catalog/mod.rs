@@ -8,8 +8,8 @@ mod connection;
 mod credentials;
 mod memory;
 
-pub use connection::{Connection, StaticCredentials, TextOrSecret};
 pub(crate) use connection::fold;
+pub use connection::{Connection, StaticCredentials, TextOrSecret};
 pub use credentials::CatalogCredentials;
 pub use memory::MemoryCatalog;
 

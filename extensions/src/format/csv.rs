@@ -228,10 +228,16 @@ mod tests {
             (Arc::new(Float32Array::from(vec![123456.0])), "123456"),
             (Arc::new(BooleanArray::from(vec![true])), "t"),
             (Arc::new(BooleanArray::from(vec![false])), "f"),
-            (Arc::new(UInt64Array::from(vec![u64::MAX])), "18446744073709551615"),
-            (Arc::new(BinaryArray::from(vec![b"\\x".as_slice()])), "\\x5c78"),
+            (
+                Arc::new(UInt64Array::from(vec![u64::MAX])),
+                "18446744073709551615",
+            ),
+            (
+                Arc::new(BinaryArray::from(vec![b"\\x".as_slice()])),
+                "\\x5c78",
+            ),
             (Arc::new(Date32Array::from(vec![14892])), "2010-10-10"),
-            (Arc::new(Date32Array::from(vec![-719529])), "0001-12-31 BC"),
+            (Arc::new(Date32Array::from(vec![-719529])), "0002-12-31 BC"),
             (Arc::new(Date32Array::from(vec![2932897])), "10000-01-01"),
             (
                 Arc::new(Time64MicrosecondArray::from(vec![29_410_500_000])),

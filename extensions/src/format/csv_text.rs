@@ -6,9 +6,10 @@
 
 use arrow::array::timezone::Tz;
 use arrow::array::{
-    Array, AsArray, BinaryArray, BinaryViewArray, BooleanArray,
-    FixedSizeBinaryArray, LargeBinaryArray, PrimitiveArray, StringViewArray,
+    Array, AsArray, BinaryArray, BinaryViewArray, BooleanArray, FixedSizeBinaryArray,
+    LargeBinaryArray, PrimitiveArray, StringViewArray,
 };
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Date32Type, Date64Type, Decimal32Type, Decimal64Type,
     Decimal128Type, Decimal256Type, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type,
@@ -16,7 +17,6 @@ use arrow::datatypes::{
     Time64NanosecondType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
     TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
-use arrow::buffer::NullBuffer;
 use chrono::{Offset, TimeZone};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -168,11 +168,12 @@ pub(super) fn column_text(array: &dyn Array) -> Result<ColumnText<'_>> {
             array.as_primitive::<Time32MillisecondType>(),
             |value, out| push_time_in(i64::from(value), TimeUnit::Millisecond, out),
         ),
-        DataType::Time64(TimeUnit::Nanosecond) => {
-            write_with(array.as_primitive::<Time64NanosecondType>(), |value, out| {
+        DataType::Time64(TimeUnit::Nanosecond) => write_with(
+            array.as_primitive::<Time64NanosecondType>(),
+            |value, out| {
                 push_time_in(value, TimeUnit::Nanosecond, out);
-            })
-        }
+            },
+        ),
         DataType::Time64(_) => write_with(
             array.as_primitive::<Time64MicrosecondType>(),
             |value, out| push_time_in(value, TimeUnit::Microsecond, out),
@@ -447,7 +448,11 @@ fn push_decimal(digits: &str, scale: i8, out: &mut Vec<u8>) {
     out.extend_from_slice(sign.as_bytes());
     let Ok(scale) = usize::try_from(scale) else {
         out.extend_from_slice(digits.as_bytes());
-        let zeros = if digits == "0" { 0 } else { scale.unsigned_abs() };
+        let zeros = if digits == "0" {
+            0
+        } else {
+            scale.unsigned_abs()
+        };
         out.extend(std::iter::repeat_n(b'0', usize::from(zeros)));
         return;
     };

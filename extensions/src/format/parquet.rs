@@ -82,7 +82,11 @@ fn contains_month_day_nano(data_type: &DataType) -> bool {
 }
 
 fn encode_error(error: parquet::errors::ParquetError) -> Error {
-    Error::new(ErrorKind::Query, format!("cannot encode as parquet: {error}")).with_source(error)
+    Error::new(
+        ErrorKind::Query,
+        format!("cannot encode as parquet: {error}"),
+    )
+    .with_source(error)
 }
 
 impl FileFormat for ParquetFormat {

@@ -46,8 +46,7 @@ pub(super) fn connect(
     bucket: Option<&str>,
     retry: RetryPolicy,
 ) -> Result<S3Client> {
-    let credentials =
-        CatalogCredentials::new(Arc::clone(&services.catalog), connection.clone());
+    let credentials = CatalogCredentials::new(Arc::clone(&services.catalog), connection.clone());
     credentials.resolve()?;
     let settings = S3Settings {
         endpoint: connection.endpoint.clone(),
@@ -114,14 +113,12 @@ fn read_store(
     connection: &Connection,
     bucket: &str,
 ) -> Result<Arc<dyn object_store::ObjectStore>> {
-    let credentials =
-        CatalogCredentials::new(Arc::clone(&services.catalog), connection.clone());
+    let credentials = CatalogCredentials::new(Arc::clone(&services.catalog), connection.clone());
     let default_style = match connection.endpoint {
         Some(_) => UrlStyle::Path,
         None => UrlStyle::Virtual,
     };
-    let virtual_hosted =
-        connection.url_style.unwrap_or(default_style) == UrlStyle::Virtual;
+    let virtual_hosted = connection.url_style.unwrap_or(default_style) == UrlStyle::Virtual;
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(bucket)
         .with_region(connection.signing_region())
@@ -145,7 +142,10 @@ fn read_store(
     let store = builder.build().map_err(|error| {
         Error::new(
             ErrorKind::InvalidParameter,
-            format!("connection \"{}\" can't be used for reading", connection.name),
+            format!(
+                "connection \"{}\" can't be used for reading",
+                connection.name
+            ),
         )
         .with_source(error)
     })?;

@@ -172,7 +172,8 @@ impl Default for TidegateQueryPlanner {
 
 impl fmt::Debug for TidegateQueryPlanner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TidegateQueryPlanner").finish_non_exhaustive()
+        f.debug_struct("TidegateQueryPlanner")
+            .finish_non_exhaustive()
     }
 }
 

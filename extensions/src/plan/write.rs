@@ -212,8 +212,18 @@ struct WriterTask {
 impl WriterTask {
     async fn run(self, context: Arc<TaskContext>) -> DataFusionResult<RecordBatch> {
         let guard = CancelOnDrop::new(Arc::clone(&self.export));
-        self.export.begin().await?;
-        let report = self.write(context).await?;
+        let worked = async {
+            self.export.begin().await?;
+            self.write(context).await
+        };
+        let report = match worked.await {
+            Ok(report) => report,
+            Err(error) => {
+                let error = Error::from(error);
+                self.export.note_cause(&error);
+                return Err(error.into());
+            }
+        };
         self.metrics.record(&report);
         guard.disarm();
         Ok(report.to_batch()?)

@@ -291,8 +291,7 @@ impl S3Client {
         etags: &[String],
     ) -> Result<(), S3Error> {
         const OPERATION: &str = "CompleteMultipartUpload";
-        let mut request =
-            Request::new(OPERATION, Method::POST, key).query("uploadId", upload_id);
+        let mut request = Request::new(OPERATION, Method::POST, key).query("uploadId", upload_id);
         request.body = Bytes::from(xml::complete_body(etags));
         request
             .headers
@@ -310,8 +309,8 @@ impl S3Client {
 
     /// AbortMultipartUpload; an upload that is not pending is success.
     pub async fn abort_upload(&self, key: &str, upload_id: &str) -> Result<(), S3Error> {
-        let request = Request::new("AbortMultipartUpload", Method::DELETE, key)
-            .query("uploadId", upload_id);
+        let request =
+            Request::new("AbortMultipartUpload", Method::DELETE, key).query("uploadId", upload_id);
         match self.send(request).await {
             Err(error) if error.kind == S3ErrorKind::NoSuchUpload => Ok(()),
             other => found(other).map(drop),
@@ -346,9 +345,8 @@ impl S3Client {
 
     async fn attempt(&self, request: &Request<'_>) -> Result<Answer, S3Error> {
         let signed = self.sign(request).await?;
-        let transport = |error| {
-            S3Error::from_transport(request.operation, self.resource(request.key), error)
-        };
+        let transport =
+            |error| S3Error::from_transport(request.operation, self.resource(request.key), error);
         let timed_out = || S3Error {
             kind: S3ErrorKind::Timeout,
             operation: request.operation,
@@ -531,7 +529,10 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 /// A header for an object's own metadata: `x-amz-meta-<name>`.
-pub(crate) fn metadata_header(name: &'static str, value: &str) -> Option<(HeaderName, HeaderValue)> {
+pub(crate) fn metadata_header(
+    name: &'static str,
+    value: &str,
+) -> Option<(HeaderName, HeaderValue)> {
     let name = HeaderName::from_bytes(format!("x-amz-meta-{name}").as_bytes()).ok()?;
     Some((name, HeaderValue::from_str(value).ok()?))
 }

@@ -75,14 +75,13 @@ impl S3ErrorKind {
             // NotSignedUp is what s3s says of a key it doesn't have.
             "InvalidAccessKeyId" | "NotSignedUp" => Self::UnknownKey,
             "SignatureDoesNotMatch" => Self::WrongSecret,
-            "AuthorizationHeaderMalformed" | "PermanentRedirect" | "IllegalLocationConstraintException" => {
-                Self::WrongRegion
-            }
+            "AuthorizationHeaderMalformed"
+            | "PermanentRedirect"
+            | "IllegalLocationConstraintException" => Self::WrongRegion,
             "RequestTimeTooSkewed" => Self::ClockSkew,
             "NotImplemented" | "MethodNotAllowed" => Self::Unsupported,
-            "SlowDown" | "ServiceUnavailable" | "InternalError" | "RequestTimeout" | "Throttling" => {
-                Self::Busy
-            }
+            "SlowDown" | "ServiceUnavailable" | "InternalError" | "RequestTimeout"
+            | "Throttling" => Self::Busy,
             // Garage answers AccessDenied for these, and says which in its message.
             "AccessDenied" if message.contains("No such key") => Self::UnknownKey,
             "AccessDenied" if message.contains("Invalid signature") => Self::WrongSecret,
@@ -179,7 +178,10 @@ impl From<S3Error> for Error {
             .with_hint("check the secret's value; CREATE OR REPLACE SECRET changes it"),
             S3ErrorKind::AccessDenied => Error::new(
                 ErrorKind::InsufficientPrivilege,
-                format!("access denied: {} on {resource} ({reason})", permission(operation)),
+                format!(
+                    "access denied: {} on {resource} ({reason})",
+                    permission(operation)
+                ),
             )
             .with_hint(format!(
                 "ACCESS KEY ID or SECRET ACCESS KEY is wrong, or the key lacks {}",

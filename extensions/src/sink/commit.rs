@@ -5,13 +5,15 @@
 //! of it changes nothing.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures::{StreamExt, TryStreamExt};
+use bytes::Bytes;
+use futures::StreamExt;
 
 use super::export::Export;
 use super::manifest::StagedFile;
-use super::store::StoreErrorKind;
-use crate::error::{Error, Result};
+use super::store::{PendingUpload, StoreErrorKind};
+use crate::error::Result;
 
 /// How many uploads are completed at the same time.
 const COMPLETIONS_AT_ONCE: usize = 16;
@@ -35,48 +37,61 @@ pub(super) async fn commit(export: &Arc<Export>, files: Vec<StagedFile>) -> Resu
         .await
 }
 
+/// Completes files until one fails. What has been started is waited for: a completion that is cut
+/// off may still happen, and could then not be undone.
 async fn complete_all(export: &Arc<Export>, files: &[StagedFile]) -> Result<()> {
+    let failed = AtomicBool::new(false);
+    let failed = &failed;
     // Cloned, because a stream of futures that borrow from a slice can't be sent between threads.
-    futures::stream::iter(files.to_vec())
-        .map(|file| complete(Arc::clone(export), file))
+    let results: Vec<Result<()>> = futures::stream::iter(files.to_vec())
+        .map(|file| async move {
+            if failed.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            let completed = complete(export, &file).await;
+            if completed.is_err() {
+                failed.store(true, Ordering::Relaxed);
+            }
+            completed
+        })
         .buffer_unordered(COMPLETIONS_AT_ONCE)
-        .try_collect()
-        .await
+        .collect()
+        .await;
+    results.into_iter().collect()
 }
 
-async fn complete(export: Arc<Export>, file: StagedFile) -> Result<()> {
-    let completed = export
-        .store()
-        .complete_upload(&file.upload, &file.etags)
-        .await;
-    match completed {
+async fn complete(export: &Export, file: &StagedFile) -> Result<()> {
+    let store = export.store();
+    export.register_object(&file.key);
+    let Some(upload_id) = &file.upload_id else {
+        let content_type = export.spec().format.content_type();
+        store
+            .put(&file.key, Bytes::new(), content_type, false)
+            .await?;
+        return Ok(());
+    };
+    let upload = PendingUpload {
+        key: file.key.clone(),
+        upload_id: upload_id.clone(),
+    };
+    match store.complete_upload(&upload, &file.etags).await {
         Ok(()) => {}
         // The answer to an earlier attempt may have been lost.
         Err(error) if error.kind == StoreErrorKind::NoSuchUpload => {
-            if !is_completed(&export, &file).await? {
+            if !is_completed(export, file).await? {
                 return Err(error.into());
             }
         }
-        Err(error) => {
-            // It may have happened all the same: then rolling back must delete it.
-            if is_completed(&export, &file).await.unwrap_or(true) {
-                export.register_completed(&file.upload);
-            }
-            return Err(error.into());
-        }
+        Err(error) => return Err(error.into()),
     }
-    export.register_completed(&file.upload);
+    export.forget_upload(&upload);
     Ok(())
 }
 
 /// Whether the object under the file's key came from this upload. A multipart ETag can't be
 /// derived under KMS, so the size and our own tag decide.
 async fn is_completed(export: &Export, file: &StagedFile) -> Result<bool> {
-    let found = export
-        .store()
-        .identify(&file.upload.key)
-        .await
-        .map_err(Error::from)?;
+    let found = export.store().identify(&file.key).await?;
     Ok(found.is_some_and(|object| {
         let is_ours = object
             .file_tag

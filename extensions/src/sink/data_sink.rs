@@ -53,8 +53,7 @@ impl S3Sink {
         self.export.begin().await?;
         let mut files = gathered.into_files(self.export.progress().rows())?;
         if files.is_empty() {
-            let memory =
-                MemoryConsumer::new("tidegate empty file").register(context.memory_pool());
+            let memory = MemoryConsumer::new("tidegate empty file").register(context.memory_pool());
             let writer = RollingWriter::new(Arc::clone(&self.export), 0, 1, memory);
             files.push(writer.stage_empty_file().await?);
         }
@@ -79,7 +78,7 @@ impl DataSink for S3Sink {
                 guard.disarm();
                 return Ok(rows);
             }
-            Err(error) => error,
+            Err(error) => self.export.explain(error),
         };
         self.export.fail();
         let leftovers = tokio::time::timeout(PATIENCE, self.export.roll_back()).await;

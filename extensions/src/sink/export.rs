@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
@@ -28,6 +28,9 @@ use crate::format::FileFormat;
 
 /// The folder of an export's bookkeeping, below its target.
 const BOOKKEEPING: &str = "_tidegate/";
+
+/// The media type of bookkeeping.
+const NOTE_TYPE: &str = "application/json";
 
 /// How many keys a look at the target asks for: enough to tell bookkeeping from data.
 const LOOK_AT: usize = 100;
@@ -97,6 +100,8 @@ pub struct Export {
     progress: ExportProgress,
     begun: OnceCell<std::result::Result<(), Error>>,
     ended: OnceCell<Vec<String>>,
+    /// Why the export failed, as the first writer that failed said it.
+    cause: OnceLock<Error>,
     state: Mutex<State>,
     /// The runtime the export began on: a drop may come from a thread that has none.
     runtime: Mutex<Option<Handle>>,
@@ -110,8 +115,8 @@ struct State {
     phase: Phase,
     /// Uploads that exist, as far as the store has said.
     uploads: BTreeSet<PendingUpload>,
-    /// Objects that were completed.
-    completed: BTreeSet<String>,
+    /// Objects that appeared, or may have.
+    objects: BTreeSet<String>,
     lock: Claim,
     /// An `INCOMPLETE` was sent, or may have been.
     marked: bool,
@@ -162,6 +167,7 @@ impl Export {
             progress: ExportProgress::default(),
             begun: OnceCell::new(),
             ended: OnceCell::new(),
+            cause: OnceLock::new(),
             state: Mutex::default(),
             runtime: Mutex::default(),
             operations: TaskTracker::new(),
@@ -258,7 +264,12 @@ impl Export {
         self.check_target_is_empty().await?;
         self.state().marked = true;
         self.store
-            .put(&self.incomplete_key(), self.bookkeeping_note(), false)
+            .put(
+                &self.incomplete_key(),
+                self.bookkeeping_note(),
+                NOTE_TYPE,
+                false,
+            )
             .await?;
         Ok(())
     }
@@ -296,7 +307,11 @@ impl Export {
 
     async fn take_lock(&self) -> Result<()> {
         let key = self.lock_key();
-        match self.store.put(&key, self.bookkeeping_note(), true).await {
+        match self
+            .store
+            .put(&key, self.bookkeeping_note(), NOTE_TYPE, true)
+            .await
+        {
             Ok(()) => Ok(()),
             // The first answer may have been lost: then the lock is ours.
             Err(error) if error.kind == StoreErrorKind::AlreadyExists => {
@@ -378,11 +393,15 @@ impl Export {
         self.state().uploads.insert(upload);
     }
 
-    /// An upload became an object.
-    pub(super) fn register_completed(&self, upload: &PendingUpload) {
-        let mut state = self.state();
-        state.uploads.remove(upload);
-        state.completed.insert(upload.key.clone());
+    /// An upload is gone: it became an object, or was aborted.
+    pub(super) fn forget_upload(&self, upload: &PendingUpload) {
+        self.state().uploads.remove(upload);
+    }
+
+    /// An object is about to appear, or may have. The export's id is in its key, so deleting it
+    /// can't hit anybody else's.
+    pub(super) fn register_object(&self, key: &str) {
+        self.state().objects.insert(key.to_owned());
     }
 
     /// From here on only the commit ends the export.
@@ -412,6 +431,20 @@ impl Export {
     /// nothing once it is committing or has ended.
     pub fn cancel(self: &Arc<Self>) {
         self.stop(&[Phase::Writing]);
+    }
+
+    /// Remembers why the export fails. Stopping it makes every other writer fail as cancelled, and
+    /// one of those errors may be seen first.
+    pub(crate) fn note_cause(&self, cause: &Error) {
+        let _ = self.cause.set(cause.copy());
+    }
+
+    /// The error to report for a failed export.
+    pub(super) fn explain(&self, error: Error) -> Error {
+        match self.cause.get() {
+            Some(cause) if error.kind() == ErrorKind::Cancelled => cause.copy(),
+            _ => error,
+        }
     }
 
     /// Stops an export that failed, even while committing: the reaper undoes it.
@@ -460,15 +493,15 @@ impl Export {
     async fn undo(&self) -> Vec<String> {
         let (objects, uploads) = {
             let state = self.state();
-            (state.completed.clone(), state.uploads.clone())
+            (state.objects.clone(), state.uploads.clone())
         };
-        let mut leftovers = self.delete_objects(objects).await;
         let aborts = uploads.into_iter().map(|upload| async move {
             let error = self.store.abort_upload(&upload).await.err()?;
             let url = self.store.url(&upload.key);
             Some(format!("upload {} of {url} ({error})", upload.upload_id))
         });
-        leftovers.extend(confirmed(aborts).await);
+        let mut leftovers = confirmed(aborts).await;
+        leftovers.extend(self.delete_objects(objects).await);
         if self.state().uploads_started {
             self.sweep_uploads().await;
         }

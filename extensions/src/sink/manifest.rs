@@ -10,14 +10,16 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt32Type, UInt64Type};
 
-use super::store::PendingUpload;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A file whose bytes are in the store, but which is not an object yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StagedFile {
-    /// The pending upload.
-    pub upload: PendingUpload,
+    /// The key the object will have.
+    pub key: String,
+    /// The pending upload's id; none for a file without bytes, which needs no upload and which some
+    /// stores refuse as one.
+    pub upload_id: Option<String>,
     /// Its parts' ETags, in order.
     pub etags: Vec<String>,
     /// Its rows, as the format counted them.
@@ -64,8 +66,8 @@ impl WriterReport {
         let mut upload_ids = StringBuilder::new();
         let mut etags = ListBuilder::new(StringBuilder::new());
         for file in &self.files {
-            keys.append_value(&file.upload.key);
-            upload_ids.append_value(&file.upload.upload_id);
+            keys.append_value(&file.key);
+            upload_ids.append_option(file.upload_id.as_ref());
             etags.append_value(file.etags.iter().map(Some));
         }
         keys.append_null();
@@ -124,10 +126,10 @@ impl Reports {
             }
             let file_etags = etags.value(row);
             self.files.push(StagedFile {
-                upload: PendingUpload {
-                    key: keys.value(row).to_owned(),
-                    upload_id: upload_ids.value(row).to_owned(),
-                },
+                key: keys.value(row).to_owned(),
+                upload_id: upload_ids
+                    .is_valid(row)
+                    .then(|| upload_ids.value(row).to_owned()),
                 etags: file_etags
                     .as_string::<i32>()
                     .iter()
@@ -178,10 +180,8 @@ mod tests {
             writers: 2,
             rows_in,
             files: vec![StagedFile {
-                upload: PendingUpload {
-                    key: format!("k{writer}"),
-                    upload_id: "u".into(),
-                },
+                key: format!("k{writer}"),
+                upload_id: (writer == 0).then(|| "u".into()),
                 etags: vec!["\"a\"".into(), "\"b\"".into()],
                 rows: 5,
                 bytes: 100,

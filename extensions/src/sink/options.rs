@@ -194,13 +194,19 @@ mod tests {
 
     #[test]
     fn a_full_file_has_at_most_ten_thousand_parts() {
-        for max_file_bytes in [MIN_FILE_BYTES, DEFAULT_FILE_BYTES, 100 << 30, MAX_FILE_BYTES] {
+        for max_file_bytes in [
+            MIN_FILE_BYTES,
+            DEFAULT_FILE_BYTES,
+            100 << 30,
+            MAX_FILE_BYTES,
+        ] {
             let options = CopyOptions {
                 connection: "c".into(),
                 format: FormatName::Csv,
                 max_file_bytes,
             };
-            let parts = (max_file_bytes + ROLLING_SLACK_BYTES).div_ceil(options.part_bytes() as u64);
+            let parts =
+                (max_file_bytes + ROLLING_SLACK_BYTES).div_ceil(options.part_bytes() as u64);
             assert!(parts <= MAX_PARTS, "{max_file_bytes}: {parts}");
         }
     }

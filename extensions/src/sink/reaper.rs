@@ -32,7 +32,9 @@ impl Reaper {
     /// Waits until all clean-up has ended, at most `patience`. Says whether it has.
     pub async fn drain(&self, patience: Duration) -> bool {
         self.tasks.close();
-        let drained = tokio::time::timeout(patience, self.tasks.wait()).await.is_ok();
+        let drained = tokio::time::timeout(patience, self.tasks.wait())
+            .await
+            .is_ok();
         self.tasks.reopen();
         drained
     }

@@ -4,8 +4,8 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use http::HeaderValue;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 
 use super::store::{ObjectIdentity, PendingUpload, StoreError, StoreErrorKind, UploadStore};
 use crate::error::Error;
@@ -54,9 +54,15 @@ impl UploadStore for S3UploadStore {
         Ok(objects.into_iter().map(|object| object.key).collect())
     }
 
-    async fn put(&self, key: &str, body: Bytes, only_new: bool) -> Result<(), StoreError> {
+    async fn put(
+        &self,
+        key: &str,
+        body: Bytes,
+        content_type: &'static str,
+        only_new: bool,
+    ) -> Result<(), StoreError> {
         self.client
-            .put_object(key, body, "application/json", only_new)
+            .put_object(key, body, content_type, only_new)
             .await
             .map_err(|error| self.translate(error))
     }

@@ -66,7 +66,13 @@ pub trait UploadStore: std::fmt::Debug + Send + Sync {
 
     /// Writes a small object. With `only_new`, one that exists is
     /// [`StoreErrorKind::AlreadyExists`], on stores that can tell.
-    async fn put(&self, key: &str, body: Bytes, only_new: bool) -> Result<(), StoreError>;
+    async fn put(
+        &self,
+        key: &str,
+        body: Bytes,
+        content_type: &'static str,
+        only_new: bool,
+    ) -> Result<(), StoreError>;
 
     /// Reads a small object; `None` if there is none.
     async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError>;

@@ -100,8 +100,17 @@ mod tests {
     #[test]
     fn bad_targets_are_refused() {
         for url in [
-            "", "s3:", "s3://", "s3:///x", "gs://b/x", "x", "s3://b/../x", "s3://b/a//b", "s3://b /x",
-            "s3://b/a\nb", "é3://x",
+            "",
+            "s3:",
+            "s3://",
+            "s3:///x",
+            "gs://b/x",
+            "x",
+            "s3://b/../x",
+            "s3://b/a//b",
+            "s3://b /x",
+            "s3://b/a\nb",
+            "é3://x",
         ] {
             assert!(Target::parse(url).is_err(), "{url}");
         }

@@ -96,8 +96,7 @@ impl FileUpload {
         Ok(())
     }
 
-    /// Sends the last part and waits until all are confirmed. A file without bytes is one part
-    /// without bytes, because an upload without parts can't be completed.
+    /// Sends the last parts and waits until all are confirmed.
     pub(super) async fn finish(
         mut self,
         last: impl Iterator<Item = Bytes>,
@@ -107,19 +106,36 @@ impl FileUpload {
         for part in last {
             self.send(part, memory).await?;
         }
-        if self.parts_started == 0 {
-            self.send(Bytes::new(), memory).await?;
-        }
+        let upload_id = if self.parts_started > 0 {
+            Some(self.upload.upload_id.clone())
+        } else {
+            self.abandon().await?;
+            None
+        };
         while let Some(task) = self.sending.pop_front() {
             self.etags.push(finished(task.await)?);
         }
         self.export.progress().add_file();
         Ok(StagedFile {
-            upload: self.upload,
+            key: self.upload.key,
+            upload_id,
             etags: self.etags,
             rows,
             bytes: self.bytes,
         })
+    }
+
+    /// Aborts an upload that turned out to have no bytes: it could not be completed.
+    async fn abandon(&self) -> Result<()> {
+        let export = Arc::clone(&self.export);
+        let upload = self.upload.clone();
+        self.export
+            .run_operation(async move {
+                export.store().abort_upload(&upload).await?;
+                export.forget_upload(&upload);
+                Ok(())
+            })
+            .await
     }
 
     /// Takes the ETags of parts that are confirmed, in order, without waiting.

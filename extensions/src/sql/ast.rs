@@ -191,7 +191,11 @@ impl fmt::Display for Statement {
                 } else {
                     ""
                 };
-                write!(f, "CREATE CONNECTION {if_not_exists}{} TO AWS ", create.name)?;
+                write!(
+                    f,
+                    "CREATE CONNECTION {if_not_exists}{} TO AWS ",
+                    create.name
+                )?;
                 write_options(f, &create.options)
             }
             Self::ValidateConnection(validate) => {

@@ -4,7 +4,7 @@
 //! after its literals have been replaced by `$1, $2, …`, and a `CREATE CONNECTION` not at all.
 
 use datafusion::sql::parser::DFParserBuilder;
-use sqlparser::ast::{Ident, Query};
+use sqlparser::ast::{Ident, Query, SetExpr, TableFactor, TableWithJoins};
 use sqlparser::dialect::{Dialect, GenericDialect, dialect_from_str};
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;
@@ -14,9 +14,7 @@ use super::ast::{
     ValidateConnection,
 };
 use super::cursor::{Cursor, has_stored_as};
-use super::options::{
-    CONNECTION_OPTIONS, COPY_OPTIONS, into_text, is_text_literal, parse_options,
-};
+use super::options::{CONNECTION_OPTIONS, COPY_OPTIONS, into_text, is_text_literal, parse_options};
 use super::script::ScriptStatement;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::SecretValue;
@@ -300,9 +298,18 @@ pub(crate) fn source_to_query(source: CopySource, sql: &SqlDialect) -> Result<Bo
         }
     };
     let text = format!("SELECT {columns} FROM {name}");
-    let query = Parser::new(sql.dialect().as_ref())
+    let mut query = Parser::new(sql.dialect().as_ref())
         .with_recursion_limit(sql.recursion_limit)
         .try_with_sql(&text)
         .and_then(|mut parser| parser.parse_query())?;
+    // The name as it was read knows its place in the user's text.
+    if let SetExpr::Select(select) = query.body.as_mut()
+        && let Some(TableWithJoins {
+            relation: TableFactor::Table { name: parsed, .. },
+            ..
+        }) = select.from.first_mut()
+    {
+        *parsed = name;
+    }
     Ok(query)
 }

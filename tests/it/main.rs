@@ -1,0 +1,17 @@
+//! Tidegate's integration tests: one binary, a module per capability.
+//!
+//! Nothing is mocked that can be run: stores are the embedded server, the embedded server told to
+//! misbehave, and a real Garage, which `servers` installs and starts.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod conformance;
+mod datafusion_copy;
+mod examples;
+mod faults;
+mod lineitem;
+mod misbehaving;
+mod plans;
+mod program;
+mod servers;
+mod statements;

@@ -1,0 +1,184 @@
+//! The embedded S3 server, told to misbehave: real HTTP, real storage, chosen faults.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use hyper::body::Incoming;
+use hyper::{Request, Response, StatusCode};
+use s3s::service::S3Service;
+use s3s::{Body, HttpError};
+use tempfile::TempDir;
+use tidegate::dev_s3::{self, DevServer};
+
+use crate::servers::{TestStore, any_port, bucket_folder, embedded_key, embedded_store};
+
+/// What happens to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Refused for good.
+    Denied,
+    /// 503 SlowDown; the next attempt is answered.
+    SlowDown,
+    /// Status 200 with an error in the body, as S3 does for long requests.
+    ErrorInBody,
+    /// The connection ends before the request is looked at.
+    CutBefore,
+    /// The request is carried out, and the connection ends instead of an answer.
+    CutAfter,
+    /// No answer ever comes.
+    Hang,
+}
+
+impl Fault {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Denied,
+        Self::SlowDown,
+        Self::ErrorInBody,
+        Self::CutBefore,
+        Self::CutAfter,
+        Self::Hang,
+    ];
+}
+
+#[derive(Debug, Default)]
+struct Script {
+    /// The number of the request that fails, from 1, and how.
+    fault: Option<(usize, Fault)>,
+    /// S3 operations that are refused whenever they come.
+    forbidden: Vec<&'static str>,
+    /// The operations seen, in order.
+    seen: Vec<&'static str>,
+}
+
+/// A server that does what its script says.
+pub(crate) struct MisbehavingServer {
+    pub(crate) store: TestStore,
+    script: Arc<Mutex<Script>>,
+    _server: DevServer,
+    _root: TempDir,
+}
+
+impl MisbehavingServer {
+    pub(crate) async fn start() -> Self {
+        let root = bucket_folder();
+        let script = Arc::new(Mutex::new(Script::default()));
+        let service = FaultService {
+            inner: dev_s3::service(root.path(), &embedded_key()).unwrap(),
+            script: Arc::clone(&script),
+        };
+        let server = DevServer::start_with(service, any_port()).await.unwrap();
+        let mut store = embedded_store(server.endpoint());
+        store.retry.request_timeout = Duration::from_millis(400);
+        Self {
+            store,
+            script,
+            _server: server,
+            _root: root,
+        }
+    }
+
+    /// From here on the `n`-th request (from 1) fails; 0 lets all succeed.
+    pub(crate) fn fail_request(&self, n: usize, fault: Fault) {
+        let mut script = self.script.lock().unwrap();
+        script.seen.clear();
+        script.fault = (n > 0).then_some((n, fault));
+    }
+
+    pub(crate) fn behave(&self) {
+        *self.script.lock().unwrap() = Script::default();
+    }
+
+    /// Refuses these operations, as for a key that lacks the right.
+    pub(crate) fn forbid(&self, operations: &[&'static str]) {
+        let mut script = self.script.lock().unwrap();
+        *script = Script::default();
+        script.forbidden = operations.to_vec();
+    }
+
+    /// The operations seen since the script was last changed.
+    pub(crate) fn seen(&self) -> Vec<&'static str> {
+        self.script.lock().unwrap().seen.clone()
+    }
+}
+
+#[derive(Clone)]
+struct FaultService {
+    inner: S3Service,
+    script: Arc<Mutex<Script>>,
+}
+
+impl FaultService {
+    fn next_fault(&self, operation: &'static str) -> Option<Fault> {
+        let mut script = self.script.lock().unwrap();
+        script.seen.push(operation);
+        if script.forbidden.contains(&operation) {
+            return Some(Fault::Denied);
+        }
+        let number = script.seen.len();
+        script
+            .fault
+            .filter(|(n, _)| *n == number)
+            .map(|(_, fault)| fault)
+    }
+}
+
+impl hyper::service::Service<Request<Incoming>> for FaultService {
+    type Response = Response<Body>;
+    type Error = HttpError;
+    type Future = BoxFuture<'static, Result<Response<Body>, HttpError>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let fault = self.next_fault(operation(&request));
+        let inner = self.inner.clone();
+        let cut = || Err(HttpError::new("cut".into()));
+        Box::pin(async move {
+            match fault {
+                None => inner.call(request.map(Body::from)).await,
+                Some(Fault::Denied) => Ok(error(StatusCode::FORBIDDEN, "AccessDenied")),
+                Some(Fault::SlowDown) => Ok(error(StatusCode::SERVICE_UNAVAILABLE, "SlowDown")),
+                Some(Fault::ErrorInBody) => Ok(error(StatusCode::OK, "InternalError")),
+                Some(Fault::CutBefore) => cut(),
+                Some(Fault::CutAfter) => {
+                    let _ = inner.call(request.map(Body::from)).await;
+                    cut()
+                }
+                Some(Fault::Hang) => std::future::pending().await,
+            }
+        })
+    }
+}
+
+fn error(status: StatusCode, code: &str) -> Response<Body> {
+    let body = format!(
+        "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>told to</Message></Error>"
+    );
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response
+}
+
+/// The S3 operation of a request, by its method and query.
+fn operation(request: &Request<Incoming>) -> &'static str {
+    let query = request.uri().query().unwrap_or_default();
+    let has = |name: &str| {
+        query
+            .split('&')
+            .any(|part| part.split('=').next() == Some(name))
+    };
+    let in_bucket = request.uri().path().trim_matches('/').contains('/');
+    match (request.method().as_str(), in_bucket) {
+        ("GET", false) if has("uploads") => "ListMultipartUploads",
+        ("GET", false) if has("list-type") => "ListObjectsV2",
+        ("GET", false) => "ListBuckets",
+        ("GET", true) => "GetObject",
+        ("HEAD", _) => "HeadObject",
+        ("PUT", _) if has("partNumber") => "UploadPart",
+        ("PUT", _) => "PutObject",
+        ("POST", _) if has("uploads") => "CreateMultipartUpload",
+        ("POST", _) => "CompleteMultipartUpload",
+        ("DELETE", _) if has("uploadId") => "AbortMultipartUpload",
+        ("DELETE", _) => "DeleteObject",
+        _ => "other",
+    }
+}

@@ -1,0 +1,78 @@
+//! What `EXPLAIN` shows: the shape of the plan is a promise.
+
+use tidegate::Session;
+
+use crate::servers::{embedded, execute_all};
+
+async fn explain(session: &Session, sql: &str) -> String {
+    let outcome = session
+        .execute(&format!("EXPLAIN FORMAT INDENT {sql}"))
+        .await
+        .unwrap();
+    let mut text = String::new();
+    for batch in outcome.batches() {
+        use datafusion::arrow::array::AsArray;
+        let plans = batch.column(1).as_string::<i32>();
+        for plan in plans.iter().flatten() {
+            text.push_str(plan);
+            text.push('\n');
+        }
+    }
+    text
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copy_plans() {
+    let server = embedded().await;
+    let engine = tidegate::Engine::builder()
+        .threads(std::num::NonZeroUsize::new(3).unwrap())
+        .build()
+        .unwrap();
+    let session = engine.session();
+    execute_all(&session, &server.store.connection_sql()).await;
+    execute_all(&session, "CREATE TABLE small AS VALUES (1), (2)").await;
+    let lineitem = tidegate::tpch::lineitem(0.01, 3).unwrap();
+    session
+        .context()
+        .register_table("lineitem", std::sync::Arc::new(lineitem))
+        .unwrap();
+    let options = "WITH (AWS CONNECTION = c, FORMAT = 'parquet')";
+
+    insta::assert_snapshot!(
+        "parallel",
+        explain(
+            &session,
+            &format!("COPY (SELECT l_orderkey FROM lineitem) TO 's3://bucket/x' {options}")
+        )
+        .await
+    );
+    insta::assert_snapshot!(
+        "small",
+        explain(
+            &session,
+            &format!("COPY small TO 's3://bucket/x' {options}")
+        )
+        .await
+    );
+    insta::assert_snapshot!(
+        "ordered",
+        explain(
+            &session,
+            &format!(
+                "COPY (SELECT l_tax FROM lineitem ORDER BY l_orderkey) TO 's3://bucket/x' {options}"
+            )
+        )
+        .await
+    );
+    insta::assert_snapshot!(
+        "commands",
+        [
+            explain(&session, "CREATE SECRET other AS 'hunter2'").await,
+            explain(&session, "VALIDATE CONNECTION c").await,
+        ]
+        .concat()
+    );
+    // Planning and EXPLAIN do no I/O and change nothing.
+    assert!(session.execute("CREATE SECRET other AS 'x'").await.is_ok());
+    server.store.assert_untouched("s3://bucket/x").await;
+}

@@ -1,0 +1,175 @@
+//! The program itself: exit statuses, where errors point, the demo, being killed politely.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use crate::servers::embedded;
+
+fn tidegate(arguments: &[&str], input: Option<&str>) -> Output {
+    let mut process = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = process.stdin.take().unwrap();
+    stdin
+        .write_all(input.unwrap_or_default().as_bytes())
+        .unwrap();
+    drop(stdin);
+    process.wait_with_output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn commands_and_files_run_in_their_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("script.sql");
+    std::fs::write(&script, "CREATE TABLE b AS SELECT * FROM a;\n").unwrap();
+    let output = tidegate(
+        &[
+            "-c",
+            "CREATE TABLE a AS VALUES (1), (NULL)",
+            "-f",
+            script.to_str().unwrap(),
+            "-c",
+            "SELECT column1 AS n FROM b ORDER BY n",
+        ],
+        None,
+    );
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    insta::assert_snapshot!(text(&output.stdout), @r"
+    CREATE TABLE
+    CREATE TABLE
+    +------+
+    | n    |
+    +------+
+    | 1    |
+    | NULL |
+    +------+
+    SELECT 2
+    ");
+}
+
+#[test]
+fn an_error_ends_the_script_and_names_its_place() {
+    let output = tidegate(
+        &[],
+        Some("SELECT 1 AS one;\n\nSELECT *\n  FROM nowhere;\nSELECT 2 AS two;"),
+    );
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("one"));
+    assert!(!text(&output.stdout).contains("two"));
+    assert!(
+        text(&output.stderr).starts_with("<stdin>:4:8: "),
+        "{}",
+        text(&output.stderr)
+    );
+
+    let output = tidegate(&["-c", "SELECT 1;\nSELECT 'open"], None);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("SELECT 1"));
+    assert!(
+        text(&output.stderr).starts_with("-c:2:8: "),
+        "{}",
+        text(&output.stderr)
+    );
+
+    let output = tidegate(
+        &[
+            "-c",
+            "COPY (SELECT 1) TO 's3://b/x'\n  (AWS CONNECTION c, FROMAT csv)",
+        ],
+        None,
+    );
+    assert_eq!(
+        text(&output.stderr),
+        "-c:2:22: unknown option FROMAT of COPY\nhint: did you mean FORMAT?\n"
+    );
+}
+
+#[test]
+fn a_wrong_command_line_exits_with_2() {
+    for arguments in [
+        &["--nonsense"][..],
+        &["-f", "/no/such/file"],
+        &["--memory-limit", "1kB"],
+    ] {
+        assert_eq!(
+            tidegate(arguments, None).status.code(),
+            Some(2),
+            "{arguments:?}"
+        );
+    }
+}
+
+#[test]
+fn the_demo_walks_through() {
+    let output = tidegate(&["demo", "--scale", "0.01"], None);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let shown = text(&output.stdout);
+    for expected in [
+        "CREATE SECRET",
+        "VALIDATE CONNECTION",
+        "COPY 60175",
+        "s3://demo/csv/part-",
+        "All three agree",
+    ] {
+        assert!(shown.contains(expected), "{expected} is missing in {shown}");
+    }
+    assert_eq!(
+        tidegate(&["demo", "--scale", "0"], None).status.code(),
+        Some(1)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn being_terminated_leaves_nothing() {
+    let server = embedded().await;
+    let store = &server.store;
+    for (signal, wait) in [("TERM", 400), ("INT", 900)] {
+        let target = store.new_target();
+        let script = format!(
+            "{} COPY (SELECT value, md5(CAST(value AS VARCHAR)) FROM generate_series(1, 100000000))
+             TO '{target}' (AWS CONNECTION c, FORMAT csv, MAX FILE SIZE '2MB')",
+            store.connection_sql()
+        );
+        let process = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .args(["-c", &script])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        let pid = process.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-s", signal, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+        let output = tokio::task::spawn_blocking(|| process.wait_with_output())
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(130));
+        assert_eq!(text(&output.stderr), "tidegate: cancelled\n");
+        store.assert_untouched(&target).await;
+    }
+}
+
+#[test]
+fn the_s3_server_serves_a_folder_on_loopback_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().to_str().unwrap();
+    let output = tidegate(&["s3", "--root", root, "--listen", "0.0.0.0:0"], None);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(Path::new(root).exists());
+}

@@ -1,0 +1,326 @@
+//! The stores that tests run against. A store is a parameter, never a copy of a test.
+
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, LazyLock, OnceLock};
+use std::time::{Duration, Instant};
+
+use object_store::StaticCredentialProvider;
+use object_store::aws::AwsCredential;
+use tempfile::TempDir;
+use tidegate::dev_s3::{AccessKey, DevServer};
+use tidegate::{Engine, Session};
+use tidegate_extensions::s3::{RetryPolicy, S3Client, S3Settings};
+use url::Url;
+use uuid::Uuid;
+
+/// A bucket on some server, and a key that may do everything in it.
+#[derive(Debug, Clone)]
+pub(crate) struct TestStore {
+    pub(crate) endpoint: String,
+    pub(crate) region: Option<String>,
+    pub(crate) bucket: String,
+    pub(crate) key: String,
+    pub(crate) secret: String,
+    /// A key that may read and not write, where the server has such rights.
+    pub(crate) read_only: Option<(String, String)>,
+    /// A retry policy for tests: short pauses, deadlines that a test can wait for.
+    pub(crate) retry: RetryPolicy,
+}
+
+pub(crate) fn quick_retry() -> RetryPolicy {
+    RetryPolicy {
+        request_timeout: Duration::from_secs(20),
+        connect_timeout: Duration::from_secs(5),
+        attempts: 5,
+        first_pause: Duration::from_millis(5),
+        longest_pause: Duration::from_millis(50),
+        deadline: Duration::from_secs(60),
+    }
+}
+
+impl TestStore {
+    /// A target that no other test uses.
+    pub(crate) fn new_target(&self) -> String {
+        format!("s3://{}/{}", self.bucket, Uuid::now_v7().simple())
+    }
+
+    /// The `CREATE SECRET` and `CREATE CONNECTION` that make the connection `c`.
+    pub(crate) fn connection_sql(&self) -> String {
+        connection_sql("c", self, &self.key, &self.secret)
+    }
+
+    /// A session of an engine of its own, in which the connection `c` exists.
+    pub(crate) async fn session(&self) -> (Engine, Session) {
+        let engine = Engine::builder().retry(self.retry.clone()).build().unwrap();
+        let session = engine.session();
+        execute_all(&session, &self.connection_sql()).await;
+        (engine, session)
+    }
+
+    pub(crate) fn client(&self) -> S3Client {
+        let credential = AwsCredential {
+            key_id: self.key.clone(),
+            secret_key: self.secret.clone(),
+            token: None,
+        };
+        let settings = S3Settings {
+            endpoint: Some(Url::parse(&self.endpoint).unwrap()),
+            region: self.region.clone().unwrap_or("us-east-1".into()),
+            url_style: None,
+            credentials: Arc::new(StaticCredentialProvider::new(credential)),
+            retry: quick_retry(),
+        };
+        S3Client::new(settings, Some(&self.bucket)).unwrap()
+    }
+
+    /// The keys under a target, bookkeeping included.
+    pub(crate) async fn keys(&self, target: &str) -> Vec<String> {
+        let prefix = self.prefix(target);
+        let mut keys: Vec<String> = self
+            .client()
+            .list_objects(&prefix, usize::MAX)
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|object| object.key)
+            .collect();
+        keys.sort();
+        keys
+    }
+
+    /// The bytes of all objects under a target, in the order of their names.
+    pub(crate) async fn contents(&self, target: &str) -> Vec<Vec<u8>> {
+        let client = self.client();
+        let mut contents = Vec::new();
+        for key in self.keys(target).await {
+            contents.push(client.get_object(&key).await.unwrap().unwrap().to_vec());
+        }
+        contents
+    }
+
+    pub(crate) async fn pending_uploads(&self, target: &str) -> usize {
+        let prefix = self.prefix(target);
+        self.client().list_uploads(&prefix).await.unwrap().len()
+    }
+
+    fn prefix(&self, target: &str) -> String {
+        let path = target.strip_prefix("s3://").unwrap();
+        format!("{}/", path.split_once('/').unwrap().1)
+    }
+
+    /// Nothing is under the target and nothing is pending.
+    pub(crate) async fn assert_untouched(&self, target: &str) {
+        assert_eq!(self.keys(target).await, Vec::<String>::new());
+        assert_eq!(self.pending_uploads(target).await, 0);
+    }
+}
+
+pub(crate) fn connection_sql(name: &str, store: &TestStore, key: &str, secret: &str) -> String {
+    let region = match &store.region {
+        Some(region) => format!(", REGION = '{region}'"),
+        None => String::new(),
+    };
+    format!(
+        "CREATE SECRET {name}_secret AS '{secret}';
+         CREATE CONNECTION {name} TO AWS (
+             ACCESS KEY ID = '{key}', SECRET ACCESS KEY = SECRET {name}_secret,
+             ENDPOINT = '{}'{region});",
+        store.endpoint
+    )
+}
+
+pub(crate) async fn execute_all(session: &Session, script: &str) {
+    for statement in session.split_script(script).unwrap().statements {
+        session.execute_statement(statement).await.unwrap();
+    }
+}
+
+/// The embedded server with its folder, gone when dropped.
+pub(crate) struct Embedded {
+    pub(crate) store: TestStore,
+    _root: TempDir,
+    _server: DevServer,
+}
+
+pub(crate) const BUCKET: &str = "bucket";
+
+pub(crate) fn embedded_key() -> AccessKey {
+    AccessKey {
+        id: "test-key".into(),
+        secret: "test-secret".into(),
+    }
+}
+
+pub(crate) fn any_port() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
+}
+
+/// A folder with one bucket in it.
+pub(crate) fn bucket_folder() -> TempDir {
+    let root = TempDir::new().unwrap();
+    std::fs::create_dir(root.path().join(BUCKET)).unwrap();
+    root
+}
+
+pub(crate) fn embedded_store(endpoint: String) -> TestStore {
+    let key = embedded_key();
+    TestStore {
+        endpoint,
+        region: None,
+        bucket: BUCKET.into(),
+        key: key.id,
+        secret: key.secret,
+        read_only: None,
+        retry: quick_retry(),
+    }
+}
+
+pub(crate) async fn embedded() -> Embedded {
+    let root = bucket_folder();
+    let server = DevServer::start(root.path(), &embedded_key(), any_port())
+        .await
+        .unwrap();
+    Embedded {
+        store: embedded_store(server.endpoint()),
+        _root: root,
+        _server: server,
+    }
+}
+
+/// The script that installs and starts servers and readers.
+fn servers_script() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers/servers")
+}
+
+/// Installs something, once per test run.
+pub(crate) fn install(what: &str) -> PathBuf {
+    let output = Command::new(servers_script())
+        .args(["install", what])
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{what} can't be installed");
+    PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
+}
+
+/// A server process that ends with this one: it watches its standard input.
+struct Running {
+    _process: Child,
+    _lifeline: ChildStdin,
+    _folder: TempDir,
+}
+
+/// A real Garage, installed on first use and shared by all tests.
+pub(crate) fn garage() -> TestStore {
+    static GARAGE: OnceLock<(TestStore, Running)> = OnceLock::new();
+    GARAGE.get_or_init(start_garage).0.clone()
+}
+
+fn start_garage() -> (TestStore, Running) {
+    let binary = install("garage");
+    let folder = TempDir::new().unwrap();
+    let [api, rpc] = [free_port(), free_port()];
+    let store = TestStore {
+        endpoint: format!("http://127.0.0.1:{api}"),
+        region: Some("garage".into()),
+        bucket: "exports".into(),
+        key: format!("GK{}", "ab".repeat(12)),
+        secret: "0123456789abcdef".repeat(4),
+        read_only: Some((
+            format!("GK{}", "cd".repeat(12)),
+            "fedcba9876543210".repeat(4),
+        )),
+        retry: quick_retry(),
+    };
+    let root = folder.path().display();
+    let config = format!(
+        "metadata_dir = \"{root}/meta\"\ndata_dir = \"{root}/data\"\ndb_engine = \"sqlite\"\n\
+         replication_factor = 1\nmetadata_fsync = false\ndata_fsync = false\n\
+         rpc_bind_addr = \"127.0.0.1:{rpc}\"\nrpc_public_addr = \"127.0.0.1:{rpc}\"\n\
+         rpc_secret = \"{}\"\n\
+         [s3_api]\ns3_region = \"garage\"\napi_bind_addr = \"127.0.0.1:{api}\"\n",
+        "ef".repeat(32)
+    );
+    let config_path = folder.path().join("garage.toml");
+    std::fs::write(&config_path, config).unwrap();
+    let mut process = Command::new(servers_script())
+        .args(["run"])
+        .arg(&binary)
+        .arg("-c")
+        .arg(&config_path)
+        .args(["server", "--single-node", "--default-bucket"])
+        .env("GARAGE_DEFAULT_ACCESS_KEY", &store.key)
+        .env("GARAGE_DEFAULT_SECRET_KEY", &store.secret)
+        .env("GARAGE_DEFAULT_BUCKET", &store.bucket)
+        .env("RUST_LOG", "error")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lifeline = process.stdin.take().unwrap();
+    wait_for_port(api);
+
+    let (ro_key, ro_secret) = store.read_only.clone().unwrap();
+    let admin = |args: &[&str]| {
+        let output = Command::new(&binary)
+            .arg("-c")
+            .arg(&config_path)
+            .args(args)
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{args:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    };
+    admin(&["key", "import", "--yes", "-n", "ro", &ro_key, &ro_secret]);
+    admin(&["bucket", "allow", "--read", &store.bucket, "--key", &ro_key]);
+    let running = Running {
+        _process: process,
+        _lifeline: lifeline,
+        _folder: folder,
+    };
+    (store, running)
+}
+
+pub(crate) fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind(any_port()).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+fn wait_for_port(port: u16) {
+    let started = Instant::now();
+    while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+        assert!(started.elapsed() < Duration::from_secs(60), "no server");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A Python with the readers (DuckDB) in it, installed on first use.
+pub(crate) fn python(script: &str, arguments: &[&str]) -> String {
+    static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| install("python"));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/readers")
+        .join(script);
+    let mut process = Command::new(PYTHON.as_path())
+        .arg(&script)
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut printed = String::new();
+    process
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut printed)
+        .unwrap();
+    let status = process.wait().unwrap();
+    assert!(status.success(), "{}: {printed}", script.display());
+    printed
+}

@@ -1,0 +1,95 @@
+//! Runs `tests/slt/*.slt` against the embedded server: every statement, good and bad.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Runner};
+use tidegate::{Error, Session};
+
+use crate::servers::{BUCKET, embedded, free_port};
+
+/// An error as a file's regular expressions see it: with its SQLSTATE and its place.
+#[derive(Debug, thiserror::Error)]
+#[error("{} {}{error}", error.sqlstate(), place(error))]
+struct StatementError {
+    error: Error,
+}
+
+fn place(error: &Error) -> String {
+    match error.location() {
+        Some(place) => format!("at {}:{}: ", place.line, place.column),
+        None => String::new(),
+    }
+}
+
+struct Database(Session);
+
+#[async_trait]
+impl AsyncDB for Database {
+    type Error = StatementError;
+    type ColumnType = DefaultColumnType;
+
+    async fn run(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>, StatementError> {
+        let outcome = self
+            .0
+            .execute(sql)
+            .await
+            .map_err(|error| StatementError { error })?;
+        // A statement without rows answers with its tag, so that files can check it.
+        if !outcome.has_rows() {
+            return Ok(DBOutput::Rows {
+                types: vec![DefaultColumnType::Text],
+                rows: vec![vec![outcome.tag().to_owned()]],
+            });
+        }
+        let options = FormatOptions::default().with_null("NULL");
+        let mut rows = Vec::new();
+        for batch in outcome.batches() {
+            let columns: Vec<ArrayFormatter<'_>> = batch
+                .columns()
+                .iter()
+                .map(|column| ArrayFormatter::try_new(column, &options).unwrap())
+                .collect();
+            for row in 0..batch.num_rows() {
+                rows.push(columns.iter().map(|c| c.value(row).to_string()).collect());
+            }
+        }
+        Ok(DBOutput::Rows {
+            types: vec![DefaultColumnType::Text; outcome.schema().fields().len()],
+            rows,
+        })
+    }
+
+    async fn shutdown(&mut self) {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn statements() {
+    let server = embedded().await;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/slt");
+    let mut files: Vec<_> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    assert!(!files.is_empty());
+    for file in files {
+        let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
+        let engine = tidegate::Engine::builder()
+            .retry(server.store.retry.clone())
+            .build()
+            .unwrap();
+        let mut runner = Runner::new(|| async { Ok(Database(engine.session())) });
+        for (variable, value) in [
+            ("ENDPOINT", server.store.endpoint.clone()),
+            ("KEY", server.store.key.clone()),
+            ("SECRET", server.store.secret.clone()),
+            ("BUCKET", format!("{BUCKET}/{name}")),
+            ("CLOSED", format!("http://127.0.0.1:{}", free_port())),
+        ] {
+            runner.set_var(variable.to_owned(), value);
+        }
+        runner.run_file_async(&file).await.unwrap();
+    }
+}
