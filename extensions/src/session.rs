@@ -10,7 +10,7 @@ use datafusion::dataframe::DataFrame;
 use datafusion::execution::SessionState;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::prelude::SessionContext;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{TidegateQueryPlanner, bind_statement};
@@ -23,7 +23,7 @@ use crate::sql::{SqlDialect, parse_statement, split_script};
 /// planner of its own adds [`StatementPlanner`](crate::plan::StatementPlanner) to it instead, and
 /// [`Services`] to its configuration as an extension.
 pub fn install(mut builder: SessionStateBuilder, services: Services) -> SessionStateBuilder {
-    let config = builder.config().take().unwrap_or_else(SessionConfig::new);
+    let config = builder.config().take().unwrap_or_default();
     builder
         .with_config(config.with_extension(Arc::new(services)))
         .with_query_planner(Arc::new(TidegateQueryPlanner::default()))

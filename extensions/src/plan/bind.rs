@@ -36,7 +36,7 @@ pub async fn bind_statement(
 ) -> Result<LogicalPlan> {
     match statement {
         Statement::DataFusion(statement) => bind_datafusion(state, services, *statement).await,
-        Statement::CreateSecret(create) => bind_create_secret(state, create),
+        Statement::CreateSecret(create) => bind_create_secret(state, *create),
         Statement::CreateConnection(create) => bind_create_connection(services, create),
         Statement::ValidateConnection(validate) => bind_validate(services, &validate),
         Statement::CopyTo(copy) => bind_copy(state, services, sql, *copy).await,

@@ -15,7 +15,7 @@ use crate::secret::SecretValue;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Statement {
     /// `CREATE SECRET`.
-    CreateSecret(CreateSecret),
+    CreateSecret(Box<CreateSecret>),
     /// `CREATE CONNECTION`.
     CreateConnection(CreateConnection),
     /// `VALIDATE CONNECTION`.
@@ -150,11 +150,46 @@ impl fmt::Display for OptionValue {
             Self::None => Ok(()),
             Self::Text(text) => write!(f, "'{}'", text.replace('\'', "''")),
             Self::Sensitive(_) => f.write_str("'…'"),
-            Self::Word(word) => write!(f, "{word}"),
+            Self::Word(word) => write!(f, "{}", Name(word)),
             Self::Number(number) => f.write_str(number),
-            Self::Secret(name) => write!(f, "SECRET {name}"),
+            Self::Secret(name) => write!(f, "SECRET {}", Name(name)),
         }
     }
+}
+
+/// A name as SQL. sqlparser's own `Display` leaves a doubled quote inside a name as it is, which
+/// reads back as another name.
+pub(crate) struct Name<'a>(pub(crate) &'a Ident);
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.quote_style {
+            Some(quote) if quote != '[' => {
+                let doubled = format!("{quote}{quote}");
+                write!(f, "{quote}{}{quote}", self.0.value.replace(quote, &doubled))
+            }
+            _ => self.0.fmt(f),
+        }
+    }
+}
+
+/// The names of a list, as SQL.
+pub(crate) fn name_list(names: &[Ident]) -> String {
+    let names: Vec<String> = names.iter().map(|name| Name(name).to_string()).collect();
+    names.join(", ")
+}
+
+fn write_relation(f: &mut fmt::Formatter<'_>, name: &ObjectName) -> fmt::Result {
+    for (i, part) in name.0.iter().enumerate() {
+        if i > 0 {
+            f.write_str(".")?;
+        }
+        match part.as_ident() {
+            Some(ident) => write!(f, "{}", Name(ident))?,
+            None => write!(f, "{part}")?,
+        }
+    }
+    Ok(())
 }
 
 fn write_options(f: &mut fmt::Formatter<'_>, options: &[SqlOption]) -> fmt::Result {
@@ -182,7 +217,7 @@ impl fmt::Display for Statement {
                 write!(
                     f,
                     "CREATE {or_replace}SECRET {if_not_exists}{} AS '…'",
-                    create.name
+                    Name(&create.name)
                 )
             }
             Self::CreateConnection(create) => {
@@ -194,12 +229,12 @@ impl fmt::Display for Statement {
                 write!(
                     f,
                     "CREATE CONNECTION {if_not_exists}{} TO AWS ",
-                    create.name
+                    Name(&create.name)
                 )?;
                 write_options(f, &create.options)
             }
             Self::ValidateConnection(validate) => {
-                write!(f, "VALIDATE CONNECTION {}", validate.name)
+                write!(f, "VALIDATE CONNECTION {}", Name(&validate.name))
             }
             Self::CopyTo(copy) => copy.fmt(f),
             Self::Explain(explain) => {
@@ -225,10 +260,9 @@ impl fmt::Display for CopyTo {
         f.write_str("COPY ")?;
         match &self.source {
             CopySource::Relation(name, columns) => {
-                write!(f, "{name}")?;
+                write_relation(f, name)?;
                 if !columns.is_empty() {
-                    let columns: Vec<String> = columns.iter().map(Ident::to_string).collect();
-                    write!(f, " ({})", columns.join(", "))?;
+                    write!(f, " ({})", name_list(columns))?;
                 }
             }
             CopySource::Query(query) => write!(f, "({query})")?,
