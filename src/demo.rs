@@ -54,10 +54,10 @@ pub(crate) async fn run(engine: &Engine, scale: f64) -> Result<()> {
     let walk = Walk { session };
     walk.step("CREATE VIEW some_object AS SELECT * FROM lineitem")
         .await?;
-    walk.step(&format!(
-        "CREATE SECRET secret_access_key AS '{}'",
-        key.secret
-    ))
+    walk.step_shown_as(
+        &format!("CREATE SECRET secret_access_key AS '{}'", key.secret),
+        "CREATE SECRET secret_access_key AS '…'",
+    )
     .await?;
     walk.step(&format!(
         "CREATE CONNECTION bucket_connection TO AWS (\n    \
@@ -110,7 +110,12 @@ struct Walk {
 
 impl Walk {
     async fn step(&self, sql: &str) -> Result<tidegate::Outcome> {
-        let mut shown = sql.lines();
+        self.step_shown_as(sql, sql).await
+    }
+
+    /// Executes `sql` and prints `shown` in its place: a secret is never printed.
+    async fn step_shown_as(&self, sql: &str, shown: &str) -> Result<tidegate::Outcome> {
+        let mut shown = shown.lines();
         println!("tidegate=> {}", shown.next().unwrap_or_default());
         for line in shown {
             println!("           {line}");

@@ -21,12 +21,20 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 /// The one access key that a server accepts.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct AccessKey {
     /// `ACCESS KEY ID`
     pub id: String,
     /// `SECRET ACCESS KEY`
     pub secret: String,
+}
+
+impl std::fmt::Debug for AccessKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AccessKey")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A server that runs until it is dropped.

@@ -162,7 +162,7 @@ fn tag_of(plan: &LogicalPlan) -> Tag {
                 return Tag::Count("COPY");
             }
             match node.downcast_ref::<CommandNode>() {
-                Some(CommandNode(command)) => plain(command.tag()),
+                Some(node) => plain(node.command().tag()),
                 None => Tag::Rows("SELECT"),
             }
         }

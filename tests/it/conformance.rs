@@ -45,6 +45,9 @@ every_store!(
     a_missing_bucket_is_named,
     a_key_without_the_right_to_write_is_refused_before_anything,
     names_that_urls_escape,
+    modes_keep_and_replace,
+    one_target_has_one_export_at_a_time,
+    appending_at_once_loses_nothing,
 );
 
 /// A table `numbers` with every sort of column that CSV can hold.
@@ -406,4 +409,78 @@ async fn names_that_urls_escape(store: &TestStore) {
         .await
         .unwrap();
     assert_eq!(store.contents(&target).await, [b"1\n"]);
+}
+
+async fn lines_under(store: &TestStore, target: &str) -> usize {
+    let contents = store.contents(target).await;
+    let text = String::from_utf8(contents.concat()).unwrap();
+    text.lines().count()
+}
+
+async fn modes_keep_and_replace(store: &TestStore) {
+    let (_engine, session) = store.session().await;
+    let target = store.new_target();
+    let rows = |n: u32| format!("(SELECT value FROM generate_series(1, {n}))");
+    copy(&session, &rows(10), &target, "FORMAT csv")
+        .await
+        .unwrap();
+    copy(&session, &rows(5), &target, "FORMAT csv, MODE append")
+        .await
+        .unwrap();
+    assert_eq!(lines_under(store, &target).await, 15);
+    copy(&session, &rows(1), &format!("{target}2"), "FORMAT csv")
+        .await
+        .unwrap();
+
+    // A query that fails replaces nothing.
+    let failing = "(SELECT 1 / (9000 - value) FROM generate_series(1, 10000))";
+    let failed = copy(&session, failing, &target, "FORMAT csv, MODE = 'overwrite'").await;
+    assert!(failed.is_err());
+    assert_eq!(lines_under(store, &target).await, 15);
+
+    copy(
+        &session,
+        &rows(3),
+        &target,
+        "FORMAT csv, MODE = 'overwrite'",
+    )
+    .await
+    .unwrap();
+    assert_eq!(lines_under(store, &target).await, 3);
+    assert_eq!(lines_under(store, &format!("{target}2")).await, 1);
+}
+
+async fn one_target_has_one_export_at_a_time(store: &TestStore) {
+    let (_engine, session) = store.session().await;
+    for exporters in [2, 8] {
+        let target = store.new_target();
+        let query = "(SELECT value FROM generate_series(1, 20000))";
+        let exports = (0..exporters).map(|_| copy(&session, query, &target, "FORMAT csv"));
+        let results = futures::future::join_all(exports).await;
+        let (won, lost): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
+        assert_eq!(won.len(), 1, "{lost:?}");
+        for loser in lost {
+            assert_eq!(loser.unwrap_err().kind(), ErrorKind::TargetInUse);
+        }
+        assert_eq!(lines_under(store, &target).await, 20_000);
+        assert_eq!(store.pending_uploads(&target).await, 0);
+    }
+}
+
+async fn appending_at_once_loses_nothing(store: &TestStore) {
+    let (_engine, session) = store.session().await;
+    let target = store.new_target();
+    let query = "(SELECT value FROM generate_series(1, 1000))";
+    let exports = (0..8).map(|_| copy(&session, query, &target, "FORMAT csv, MODE append"));
+    for result in futures::future::join_all(exports).await {
+        assert_eq!(result.unwrap(), "COPY 1000");
+    }
+    assert_eq!(lines_under(store, &target).await, 8000);
+    assert!(
+        store
+            .keys(&target)
+            .await
+            .iter()
+            .all(|key| !key.contains("_tidegate"))
+    );
 }

@@ -10,9 +10,13 @@ use crate::misbehaving::{Fault, MisbehavingServer};
 const ROWS: u64 = 30_000;
 
 fn copy_sql(target: &str, format: &str) -> String {
+    copy_sql_in_mode(target, format, "error")
+}
+
+fn copy_sql_in_mode(target: &str, format: &str, mode: &str) -> String {
     format!(
         "COPY (SELECT value, md5(CAST(value AS VARCHAR)) AS digest FROM generate_series(1, {ROWS}))
-         TO '{target}' (AWS CONNECTION c, FORMAT {format}, MAX FILE SIZE '1MB')"
+         TO '{target}' (AWS CONNECTION c, FORMAT {format}, MAX FILE SIZE '1MB', MODE {mode})"
     )
 }
 
@@ -155,22 +159,88 @@ async fn what_can_not_be_removed_is_named() {
         hint.contains("upload ") && hint.contains(&target),
         "{error}"
     );
-    assert_eq!(server.store.keys(&target).await, Vec::<String>::new());
     assert!(server.store.pending_uploads(&target).await > 0);
+    let keys = server.store.keys(&target).await;
+    assert!(
+        keys.iter().all(|key| key.contains("_tidegate/")),
+        "{keys:?}"
+    );
+
+    // What is left is the bookkeeping, so that it can be recovered.
+    let recover = format!("RECOVER EXPORT '{target}' WITH (AWS CONNECTION = c)");
+    let living = session.execute(&recover).await.unwrap_err();
+    assert_eq!(living.kind(), ErrorKind::TargetInUse);
+    let forced = format!("RECOVER EXPORT '{target}' (AWS CONNECTION c, FORCE)");
+    session.execute(&forced).await.unwrap();
+    server.store.assert_untouched(&target).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_target_has_one_export_at_a_time() {
+async fn validate_does_not_guess() {
     let server = MisbehavingServer::start().await;
     let (_engine, session) = server.store.session().await;
+
+    // The key may not list buckets, and a wrong secret is answered differently: the key is good.
+    server.fail_request(1, Fault::Denied);
+    session.execute("VALIDATE CONNECTION c").await.unwrap();
+    assert_eq!(server.seen(), ["ListBuckets", "ListBuckets"]);
+
+    // The store says the same to both: it may be anything.
+    server.forbid(&["ListBuckets"]);
+    let error = session.execute("VALIDATE CONNECTION c").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InsufficientPrivilege);
+    let hint = error.hint().unwrap_or_default();
+    assert!(
+        hint.contains("ACCESS KEY ID or SECRET ACCESS KEY is wrong"),
+        "{error}"
+    );
+}
+
+/// What an export replaces is there until everything new is, and is never lost with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_request_of_an_overwriting_export_may_fail() {
+    let server = MisbehavingServer::start().await;
+    let (engine, session) = server.store.session().await;
+    let old = |target: &str| {
+        format!(
+            "COPY (SELECT 1 AS value, 'old' AS digest) TO '{target}' (AWS CONNECTION c, FORMAT csv)"
+        )
+    };
     let target = server.store.new_target();
-    let sql = copy_sql(&target, "csv");
-    let exports = (0..8).map(|_| session.execute(&sql));
-    let results = futures::future::join_all(exports).await;
-    let (won, lost): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
-    assert_eq!(won.len(), 1, "{lost:?}");
-    for loser in lost {
-        assert_eq!(loser.unwrap_err().kind(), ErrorKind::TargetInUse);
+    session.execute(&old(&target)).await.unwrap();
+    server.fail_request(0, Fault::Denied);
+    let sql = copy_sql_in_mode(&target, "csv", "overwrite");
+    session.execute(&sql).await.unwrap();
+    let requests = server.seen().len();
+
+    for fault in [Fault::Denied, Fault::ErrorInBody, Fault::CutAfter] {
+        for n in 1..=requests {
+            server.behave();
+            let target = server.store.new_target();
+            session.execute(&old(&target)).await.unwrap();
+            let before = server.store.keys(&target).await;
+            let sql = copy_sql_in_mode(&target, "csv", "overwrite");
+            server.fail_request(n, fault);
+            let result = session.execute(&sql).await;
+            let seen = server.seen();
+            assert!(engine.shutdown(Duration::from_secs(5)).await);
+            server.behave();
+
+            let what = format!("{fault:?} of request {n}, {seen:?}: {result:?}");
+            let mut expected = ROWS;
+            if let Err(error) = &result {
+                if error.message().contains("every object is there") {
+                    let recover = error.hint().unwrap().strip_prefix("finish it: ").unwrap();
+                    let forced = recover.replace("= c)", "= c, FORCE)");
+                    session.execute(&forced).await.expect(&what);
+                } else {
+                    expected = 1;
+                    assert_eq!(server.store.keys(&target).await, before, "{what}");
+                }
+            }
+            let rows = rows_under(&server, &session, &target, "csv").await;
+            assert_eq!(rows, expected, "{what}");
+            assert_eq!(server.store.pending_uploads(&target).await, 0, "{what}");
+        }
     }
-    assert_eq!(rows_under(&server, &session, &target, "csv").await, ROWS);
 }

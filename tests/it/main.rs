@@ -9,6 +9,7 @@ mod conformance;
 mod datafusion_copy;
 mod examples;
 mod faults;
+mod kills;
 mod lineitem;
 mod misbehaving;
 mod plans;

@@ -70,6 +70,7 @@ impl MisbehavingServer {
         let server = DevServer::start_with(service, any_port()).await.unwrap();
         let mut store = embedded_store(server.endpoint());
         store.retry.request_timeout = Duration::from_millis(400);
+        store.retry.completion_timeout = Duration::from_millis(400);
         Self {
             store,
             script,

@@ -33,6 +33,7 @@ pub(crate) struct TestStore {
 pub(crate) fn quick_retry() -> RetryPolicy {
     RetryPolicy {
         request_timeout: Duration::from_secs(20),
+        completion_timeout: Duration::from_secs(20),
         connect_timeout: Duration::from_secs(5),
         attempts: 5,
         first_pause: Duration::from_millis(5),

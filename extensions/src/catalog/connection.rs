@@ -54,7 +54,7 @@ impl Connection {
     pub fn from_options(name: String, options: &[SqlOption]) -> Result<Self> {
         let find = |wanted: &str| options.iter().find(|option| option.name == wanted);
         let endpoint = find("ENDPOINT").map(parse_endpoint).transpose()?;
-        let region = find("REGION").map(text).transpose()?;
+        let region = find("REGION").map(parse_region).transpose()?;
         let url_style = find("URL STYLE").map(parse_url_style).transpose()?;
 
         let (Some(access_key_id), Some(secret_access_key)) =
@@ -164,6 +164,19 @@ fn parse_endpoint(option: &SqlOption) -> Result<Url> {
         Some(why) => Err(invalid(option, why)),
         None => Ok(url),
     }
+}
+
+/// A region goes into every signature: letters, digits and hyphens.
+fn parse_region(option: &SqlOption) -> Result<String> {
+    let region = text(option)?;
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    if region.chars().all(allowed) {
+        return Ok(region);
+    }
+    Err(invalid(
+        option,
+        "must consist of letters, digits and hyphens",
+    ))
 }
 
 fn parse_url_style(option: &SqlOption) -> Result<UrlStyle> {

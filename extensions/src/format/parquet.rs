@@ -51,7 +51,7 @@ impl ParquetFormat {
 
     /// Whether the writer itself can write a column of this type.
     fn can_encode(&self, field: &Field) -> bool {
-        if contains_month_day_nano(field.data_type()) {
+        if contains_unwritable(field.data_type()) {
             return false;
         }
         let schema = SchemaRef::new(Schema::new(vec![field.clone()]));
@@ -62,21 +62,23 @@ impl ParquetFormat {
     }
 }
 
-/// Parquet's INTERVAL holds milliseconds, not nanoseconds.
-fn contains_month_day_nano(data_type: &DataType) -> bool {
+/// Types that the parquet crate takes into a schema and then can't write: Parquet's INTERVAL holds
+/// milliseconds, not nanoseconds, and there is no union.
+fn contains_unwritable(data_type: &DataType) -> bool {
     match data_type {
         DataType::Interval(unit) => *unit == IntervalUnit::MonthDayNano,
+        DataType::Union(_, _) => true,
         DataType::List(field)
         | DataType::LargeList(field)
         | DataType::ListView(field)
         | DataType::LargeListView(field)
         | DataType::FixedSizeList(field, _)
-        | DataType::Map(field, _) => contains_month_day_nano(field.data_type()),
+        | DataType::Map(field, _) => contains_unwritable(field.data_type()),
         DataType::Struct(fields) => fields
             .iter()
-            .any(|field| contains_month_day_nano(field.data_type())),
-        DataType::Dictionary(_, values) => contains_month_day_nano(values),
-        DataType::RunEndEncoded(_, values) => contains_month_day_nano(values.data_type()),
+            .any(|field| contains_unwritable(field.data_type())),
+        DataType::Dictionary(_, values) => contains_unwritable(values),
+        DataType::RunEndEncoded(_, values) => contains_unwritable(values.data_type()),
         _ => false,
     }
 }

@@ -18,9 +18,10 @@ use super::logical::{Command, CommandNode, CopyToNode};
 use crate::catalog::{Connection, OnConflict, fold};
 use crate::error::{Error, ErrorKind, Result};
 use crate::services::Services;
-use crate::sink::{CopyOptions, Target};
+use crate::sink::{CopyOptions, RecoverOptions, Target};
 use crate::sql::ast::{
-    CopySource, CopyTo, CreateConnection, CreateSecret, Explain, Statement, ValidateConnection,
+    CopySource, CopyTo, CreateConnection, CreateSecret, Explain, RecoverExport, Statement,
+    ValidateConnection,
 };
 use crate::sql::{SqlDialect, source_to_query};
 
@@ -39,6 +40,7 @@ pub async fn bind_statement(
         Statement::CreateSecret(create) => bind_create_secret(state, *create),
         Statement::CreateConnection(create) => bind_create_connection(services, create),
         Statement::ValidateConnection(validate) => bind_validate(services, &validate),
+        Statement::RecoverExport(recover) => bind_recover(state, services, &recover),
         Statement::CopyTo(copy) => bind_copy(state, services, sql, *copy).await,
         Statement::Explain(explain) => bind_explain(state, services, sql, explain).await,
     }
@@ -58,10 +60,10 @@ async fn bind_datafusion(
     Ok(plan)
 }
 
-fn command(command: Command) -> LogicalPlan {
-    LogicalPlan::Extension(Extension {
-        node: Arc::new(CommandNode(Arc::new(command))),
-    })
+fn command(command: Command) -> Result<LogicalPlan> {
+    Ok(LogicalPlan::Extension(Extension {
+        node: Arc::new(CommandNode::try_new(command)?),
+    }))
 }
 
 fn bind_create_secret(state: &SessionState, create: CreateSecret) -> Result<LogicalPlan> {
@@ -77,11 +79,11 @@ fn bind_create_secret(state: &SessionState, create: CreateSecret) -> Result<Logi
         (false, true) => OnConflict::Keep,
         (false, false) => OnConflict::Fail,
     };
-    Ok(command(Command::CreateSecret {
+    command(Command::CreateSecret {
         value: evaluate_secret(state, &name, create.value)?,
         name,
         on_conflict,
-    }))
+    })
 }
 
 fn bind_create_connection(services: &Services, create: CreateConnection) -> Result<LogicalPlan> {
@@ -91,14 +93,14 @@ fn bind_create_connection(services: &Services, create: CreateConnection) -> Resu
             return Err(undefined_secret(services, secret)?);
         }
     }
-    Ok(command(Command::CreateConnection {
+    command(Command::CreateConnection {
         connection,
         on_conflict: if create.if_not_exists {
             OnConflict::Keep
         } else {
             OnConflict::Fail
         },
-    }))
+    })
 }
 
 fn undefined_secret(services: &Services, name: &str) -> Result<Error> {
@@ -116,9 +118,26 @@ fn undefined_secret(services: &Services, name: &str) -> Result<Error> {
 
 fn bind_validate(services: &Services, validate: &ValidateConnection) -> Result<LogicalPlan> {
     let connection = find_connection(services, &fold(&validate.name))?;
-    Ok(command(Command::ValidateConnection {
+    command(Command::ValidateConnection {
         name: connection.name,
-    }))
+    })
+}
+
+fn bind_recover(
+    state: &SessionState,
+    services: &Services,
+    recover: &RecoverExport,
+) -> Result<LogicalPlan> {
+    let target = evaluate_target(
+        state,
+        "RECOVER EXPORT target",
+        &recover.target,
+        recover.target_location,
+    )?;
+    let target = Target::parse(&target).map_err(|error| error.at(recover.target_location))?;
+    let options = RecoverOptions::from_sql(&recover.options)?;
+    find_connection(services, &options.connection)?;
+    command(Command::RecoverExport { target, options })
 }
 
 async fn bind_copy(
@@ -128,7 +147,7 @@ async fn bind_copy(
     copy: CopyTo,
 ) -> Result<LogicalPlan> {
     let statement = copy.to_string();
-    let target = evaluate_target(state, &copy.target, copy.target_location)?;
+    let target = evaluate_target(state, "COPY TO target", &copy.target, copy.target_location)?;
     let target = Target::parse(&target).map_err(|error| error.at(copy.target_location))?;
     let options = CopyOptions::from_sql(&copy.options)?;
     find_connection(services, &options.connection)?;

@@ -1,10 +1,11 @@
 //! The operator that runs a [`Command`].
 //!
-//! Invariant: a command acts when its stream is polled, once per execution, and returns no rows.
+//! Invariant: a command acts when its stream is polled, once per execution.
 
 use std::fmt;
 use std::sync::Arc;
 
+use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result as DataFusionResult;
@@ -16,11 +17,12 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties,
 };
 
-use super::connect::{connect, find_connection};
+use super::connect::{connect, connect_with_wrong_secret, find_connection};
 use super::logical::Command;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::s3::S3ErrorKind;
 use crate::services::Services;
+use crate::sink::{Recovered, S3UploadStore, recover_exports};
 
 /// Runs one command.
 #[derive(Debug)]
@@ -32,7 +34,7 @@ pub(super) struct CommandExec {
 
 impl CommandExec {
     pub(super) fn new(command: Arc<Command>, services: Arc<Services>) -> Self {
-        let schema: SchemaRef = Arc::new(Schema::empty());
+        let schema: SchemaRef = Arc::new(command.schema());
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema),
             Partitioning::UnknownPartitioning(1),
@@ -47,35 +49,73 @@ impl CommandExec {
     }
 }
 
-async fn run(command: &Command, services: &Services) -> Result<()> {
+async fn run(command: &Command, services: &Services) -> Result<Option<RecordBatch>> {
     let catalog = services.catalog.as_ref();
     match command {
         Command::CreateSecret {
             name,
             value,
             on_conflict,
-        } => catalog.create_secret(name, value.clone(), *on_conflict),
+        } => catalog.create_secret(name, value.clone(), *on_conflict)?,
         Command::CreateConnection {
             connection,
             on_conflict,
-        } => catalog.create_connection(connection.clone(), *on_conflict),
-        Command::ValidateConnection { name } => validate(name, services).await,
+        } => catalog.create_connection(connection.clone(), *on_conflict)?,
+        Command::ValidateConnection { name } => validate(name, services).await?,
+        Command::RecoverExport { target, options } => {
+            let connection = find_connection(services, &options.connection)?;
+            let retry = services.retry.clone();
+            let client = connect(services, connection, Some(target.bucket()), retry)?;
+            let store = S3UploadStore::new(client, options.connection.clone());
+            let recovered = recover_exports(&store, target, options.force).await?;
+            return Ok(Some(recovered_rows(command.schema(), &recovered)?));
+        }
     }
+    Ok(None)
+}
+
+fn recovered_rows(schema: Schema, recovered: &[Recovered]) -> Result<RecordBatch> {
+    let text = |value: fn(&Recovered) -> &str| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(recovered.iter().map(value)))
+    };
+    let number = |value: fn(&Recovered) -> u64| -> ArrayRef {
+        Arc::new(UInt64Array::from_iter_values(recovered.iter().map(value)))
+    };
+    let columns = vec![
+        text(|export| &export.export_id),
+        text(|export| export.action),
+        number(|export| export.objects),
+        number(|export| export.bytes),
+    ];
+    RecordBatch::try_new(Arc::new(schema), columns).map_err(|error| {
+        Error::new(ErrorKind::Internal, "the result can't be built").with_source(error)
+    })
 }
 
 /// Sends one authenticated request that needs no bucket.
 async fn validate(name: &str, services: &Services) -> Result<()> {
     let connection = find_connection(services, name)?;
-    let client = connect(services, connection, None, services.retry.impatient())?;
-    match client.list_buckets().await {
-        Ok(()) => Ok(()),
-        // The store knows the key and its signature; that it may not list buckets is no fault.
-        Err(error) if error.kind == S3ErrorKind::AccessDenied && error.status == Some(403) => {
+    let retry = services.retry.impatient();
+    let client = connect(services, connection.clone(), None, retry.clone())?;
+    let Err(error) = client.list_buckets().await else {
+        return Ok(());
+    };
+    if error.code.as_deref() == Some("AccessDenied") && error.kind == S3ErrorKind::AccessDenied {
+        // The key may be good without the right to list buckets. A store that has another answer
+        // for a wrong secret has thereby accepted this one.
+        let wrong = connect_with_wrong_secret(services, connection, retry)?;
+        let refused = wrong.list_buckets().await.err();
+        if refused.is_some_and(|refused| {
+            matches!(
+                refused.kind,
+                S3ErrorKind::WrongSecret | S3ErrorKind::UnknownKey
+            )
+        }) {
             tracing::debug!(%error, "the key may not list buckets");
-            Ok(())
+            return Ok(());
         }
-        Err(error) => Err(Error::from(error).context(format!("connection \"{name}\""))),
     }
+    Err(Error::from(error).context(format!("connection \"{name}\"")))
 }
 
 impl DisplayAs for CommandExec {
@@ -119,12 +159,12 @@ impl ExecutionPlan for CommandExec {
         let command = Arc::clone(&self.command);
         let services = Arc::clone(&self.services);
         let ran = futures::stream::once(async move { run(&command, &services).await });
-        let no_rows = futures::StreamExt::filter_map(ran, |result| async move {
-            result.err().map(|error| Err(error.into()))
+        let rows = futures::StreamExt::filter_map(ran, |result| async move {
+            result.map_err(Into::into).transpose()
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(
             self.schema(),
-            Box::pin(no_rows),
+            Box::pin(rows),
         )))
     }
 }

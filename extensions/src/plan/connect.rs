@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::CreateExternalTable;
-use object_store::ClientOptions;
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3Builder, AwsCredential, AwsCredentialProvider};
+use object_store::{ClientOptions, StaticCredentialProvider};
 use url::Url;
 
 use crate::catalog::{CatalogCredentials, Connection};
@@ -48,14 +48,37 @@ pub(super) fn connect(
 ) -> Result<S3Client> {
     let credentials = CatalogCredentials::new(Arc::clone(&services.catalog), connection.clone());
     credentials.resolve()?;
-    let settings = S3Settings {
-        endpoint: connection.endpoint.clone(),
+    S3Client::new(settings(connection, Arc::new(credentials), retry), bucket)
+}
+
+/// A client for the endpoint that signs with the right key and a secret that can't be right.
+pub(super) fn connect_with_wrong_secret(
+    services: &Services,
+    connection: Connection,
+    retry: RetryPolicy,
+) -> Result<S3Client> {
+    let credentials = CatalogCredentials::new(Arc::clone(&services.catalog), connection.clone());
+    let right = credentials.resolve()?;
+    let wrong = StaticCredentialProvider::new(AwsCredential {
+        secret_key: "0".repeat(right.secret_key.len()),
+        key_id: right.key_id,
+        token: right.token,
+    });
+    S3Client::new(settings(connection, Arc::new(wrong), retry), None)
+}
+
+fn settings(
+    connection: Connection,
+    credentials: AwsCredentialProvider,
+    retry: RetryPolicy,
+) -> S3Settings {
+    S3Settings {
         region: connection.signing_region().to_owned(),
+        endpoint: connection.endpoint,
         url_style: connection.url_style,
-        credentials: Arc::new(credentials),
+        credentials,
         retry,
-    };
-    S3Client::new(settings, bucket)
+    }
 }
 
 /// Lets `CREATE EXTERNAL TABLE … LOCATION 's3://…' OPTIONS ('aws.connection' 'c')` read through a

@@ -8,26 +8,29 @@ use arrow::datatypes::{DataType, Schema};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::execution::SessionState;
+use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{ColumnarValue, Expr, ExprSchemable};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use sqlparser::ast::{Expr as SqlExpr, ExprWithAlias};
 
 use crate::error::{Error, ErrorKind, Location, Result};
 use crate::secret::SecretValue;
 use crate::sql::ast::SecretExpr;
 
-/// Evaluates a `COPY` target.
+/// Evaluates the target of a `COPY` or `RECOVER EXPORT`, which `what` names in errors.
 ///
 /// # Errors
 /// [`ErrorKind::DatatypeMismatch`] for a type other than text, [`ErrorKind::InvalidParameter`] for
 /// NULL, and for whatever is not constant.
 pub(super) fn evaluate_target(
     state: &SessionState,
+    what: &str,
     target: &SqlExpr,
     location: Location,
 ) -> Result<String> {
     let evaluated = plan(state, target)
         .and_then(|expr| {
-            refuse_variable_parts(&expr, "COPY TO target")?;
+            refuse_variable_parts(&expr, what, true)?;
             evaluate(state, expr)
         })
         .map_err(|error| error.at(location))?;
@@ -37,13 +40,13 @@ pub(super) fn evaluate_target(
         | ScalarValue::Utf8View(Some(text)) => Ok(text),
         value if value.is_null() => Err(Error::new(
             ErrorKind::InvalidParameter,
-            "COPY TO target can not be null",
+            format!("{what} can not be null"),
         )
         .at(location)),
         value => Err(Error::new(
             ErrorKind::DatatypeMismatch,
             format!(
-                "COPY TO target must have type text, not type {}",
+                "{what} must have type text, not type {}",
                 sql_type_name(&value.data_type())
             ),
         )
@@ -68,7 +71,7 @@ pub(super) fn evaluate_secret(
     };
     let evaluated = plan(state, &value.expr)
         .and_then(|expr| {
-            refuse_variable_parts(&expr, "the value of a secret")?;
+            refuse_variable_parts(&expr, "the value of a secret", false)?;
             evaluate(state, put_literals_back(expr, &value.literals)?)
         })
         .map_err(|_| refused("must be a constant expression that can be evaluated"))?;
@@ -92,7 +95,9 @@ fn plan(state: &SessionState, expr: &SqlExpr) -> Result<Expr> {
     Ok(state.create_logical_expr_from_sql_expr(expr, &DFSchema::empty())?)
 }
 
-fn refuse_variable_parts(expr: &Expr, what: &str) -> Result<()> {
+/// Refuses whatever is not the same for every row; with `parameters`, `$1` too, which stands for a
+/// literal that was cut out where it is allowed.
+fn refuse_variable_parts(expr: &Expr, what: &str, parameters: bool) -> Result<()> {
     let mut found = None;
     expr.apply(|part| {
         let name = match part {
@@ -100,7 +105,7 @@ fn refuse_variable_parts(expr: &Expr, what: &str) -> Result<()> {
             Expr::AggregateFunction(_) => "an aggregate function",
             Expr::WindowFunction(_) => "a window function",
             Expr::Column(_) => "a column",
-            Expr::Placeholder(_) if what == "COPY TO target" => "a parameter",
+            Expr::Placeholder(_) if parameters => "a parameter",
             _ => return Ok(TreeNodeRecursion::Continue),
         };
         found = Some(name);
@@ -141,6 +146,16 @@ fn put_literals_back(expr: Expr, literals: &[SecretValue]) -> Result<Expr> {
 fn evaluate(state: &SessionState, expr: Expr) -> Result<ScalarValue> {
     let schema = DFSchema::empty();
     expr.get_type(&schema)?;
+    // Functions of the time of the query have a value only after simplification.
+    let started = state.execution_props().query_execution_start_time;
+    let context = SimplifyContext::builder()
+        .with_schema(std::sync::Arc::new(schema.clone()))
+        .with_config_options(std::sync::Arc::clone(state.config_options()))
+        .with_query_execution_start_time(Some(started.unwrap_or_else(chrono::Utc::now)))
+        .build();
+    let simplifier = ExprSimplifier::new(context);
+    let coerced = simplifier.coerce(expr, &schema)?;
+    let expr = simplifier.simplify(coerced)?;
     let physical = state.create_physical_expr(expr, &schema)?;
     let one_row = RecordBatch::try_new_with_options(
         std::sync::Arc::new(Schema::empty()),

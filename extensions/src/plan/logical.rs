@@ -15,7 +15,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 
 use crate::catalog::{Connection, OnConflict};
 use crate::secret::SecretValue;
-use crate::sink::{CopyOptions, Target};
+use crate::sink::{CopyOptions, RecoverOptions, Target};
 
 /// `COPY … TO`: exports the rows of its input.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -48,11 +48,6 @@ fn count_schema() -> &'static DFSchemaRef {
         let schema = Schema::new(vec![count]);
         Arc::new(DFSchema::try_from(schema).unwrap_or_else(|_| DFSchema::empty()))
     });
-    &SCHEMA
-}
-
-fn empty_schema() -> &'static DFSchemaRef {
-    static SCHEMA: LazyLock<DFSchemaRef> = LazyLock::new(|| Arc::new(DFSchema::empty()));
     &SCHEMA
 }
 
@@ -97,7 +92,7 @@ impl UserDefinedLogicalNodeCore for CopyToNode {
     }
 }
 
-/// A statement without input and without rows.
+/// A statement without input.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
     /// `CREATE SECRET`
@@ -121,6 +116,13 @@ pub enum Command {
         /// The name, folded.
         name: String,
     },
+    /// `RECOVER EXPORT`
+    RecoverExport {
+        /// The target of the exports that died.
+        target: Target,
+        /// How.
+        options: RecoverOptions,
+    },
 }
 
 impl Command {
@@ -130,14 +132,29 @@ impl Command {
             Self::CreateSecret { .. } => "CREATE SECRET",
             Self::CreateConnection { .. } => "CREATE CONNECTION",
             Self::ValidateConnection { .. } => "VALIDATE CONNECTION",
+            Self::RecoverExport { .. } => "RECOVER EXPORT",
         }
     }
 
     /// What the statement is about.
-    pub fn object(&self) -> &str {
+    pub fn object(&self) -> String {
         match self {
-            Self::CreateSecret { name, .. } | Self::ValidateConnection { name } => name,
-            Self::CreateConnection { connection, .. } => &connection.name,
+            Self::CreateSecret { name, .. } | Self::ValidateConnection { name } => name.clone(),
+            Self::CreateConnection { connection, .. } => connection.name.clone(),
+            Self::RecoverExport { target, .. } => target.to_string(),
+        }
+    }
+
+    /// The columns of the rows that the statement returns; most return none.
+    pub fn schema(&self) -> Schema {
+        match self {
+            Self::RecoverExport { .. } => Schema::new(vec![
+                Field::new("export_id", DataType::Utf8, false),
+                Field::new("action", DataType::Utf8, false),
+                Field::new("objects", DataType::UInt64, false),
+                Field::new("bytes", DataType::UInt64, false),
+            ]),
+            _ => Schema::empty(),
         }
     }
 }
@@ -150,14 +167,35 @@ impl fmt::Display for Command {
 
 /// A [`Command`] in a plan.
 #[derive(Debug, Clone, PartialEq)]
-pub struct CommandNode(pub Arc<Command>);
+pub struct CommandNode {
+    command: Arc<Command>,
+    schema: DFSchemaRef,
+}
+
+impl CommandNode {
+    /// A node that runs `command`.
+    ///
+    /// # Errors
+    /// None: the schemas of commands are valid.
+    pub fn try_new(command: Command) -> Result<Self> {
+        Ok(Self {
+            schema: Arc::new(DFSchema::try_from(command.schema())?),
+            command: Arc::new(command),
+        })
+    }
+
+    /// What it runs.
+    pub fn command(&self) -> &Arc<Command> {
+        &self.command
+    }
+}
 
 impl Eq for CommandNode {}
 
 impl Hash for CommandNode {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.tag().hash(state);
-        self.0.object().hash(state);
+        self.command.tag().hash(state);
+        self.command.object().hash(state);
     }
 }
 
@@ -166,7 +204,7 @@ impl PartialOrd for CommandNode {
         if self == other {
             return Some(Ordering::Equal);
         }
-        let key = |node: &Self| (node.0.tag(), node.0.object().to_owned());
+        let key = |node: &Self| (node.command.tag(), node.command.object());
         Some(key(self).cmp(&key(other))).filter(|order| *order != Ordering::Equal)
     }
 }
@@ -181,7 +219,7 @@ impl UserDefinedLogicalNodeCore for CommandNode {
     }
 
     fn schema(&self) -> &DFSchemaRef {
-        empty_schema()
+        &self.schema
     }
 
     fn expressions(&self) -> Vec<Expr> {
@@ -189,7 +227,7 @@ impl UserDefinedLogicalNodeCore for CommandNode {
     }
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "{}", self.0)
+        write!(f, "{}", self.command)
     }
 
     fn with_exprs_and_inputs(&self, _exprs: Vec<Expr>, _inputs: Vec<LogicalPlan>) -> Result<Self> {

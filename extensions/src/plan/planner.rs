@@ -51,9 +51,9 @@ impl ExtensionPlanner for StatementPlanner {
         session: &dyn Session,
         _planning_ctx: &PhysicalPlanningContext,
     ) -> DataFusionResult<Option<Arc<dyn ExecutionPlan>>> {
-        if let Some(CommandNode(command)) = node.as_any().downcast_ref::<CommandNode>() {
+        if let Some(node) = node.as_any().downcast_ref::<CommandNode>() {
             let services = Services::of(session.config())?;
-            let exec = CommandExec::new(Arc::clone(command), services);
+            let exec = CommandExec::new(Arc::clone(node.command()), services);
             return Ok(Some(Arc::new(exec)));
         }
         let (Some(copy), [logical], [physical]) = (
@@ -81,6 +81,8 @@ fn plan_copy(
     let store = S3UploadStore::new(client, options.connection.clone());
     let spec = ExportSpec {
         target: copy.target.clone(),
+        mode: options.mode,
+        connection: options.connection.clone(),
         statement: copy.statement.clone(),
         schema: with_unique_names(&physical.schema()),
         format: options.file_format(),

@@ -33,6 +33,9 @@ const ESCAPED_IN_QUERY: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 const ESCAPED_IN_PATH: &AsciiSet = &ESCAPED_IN_QUERY.remove(b'/');
 
+/// The operation that may take long, and answers with status 200 before it knows.
+const COMPLETE_UPLOAD: &str = "CompleteMultipartUpload";
+
 /// Where a bucket's name goes in a URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum UrlStyle {
@@ -112,7 +115,7 @@ impl S3Client {
         let options = ClientOptions::new()
             .with_allow_http(true)
             .with_http1_only()
-            .with_timeout(settings.retry.request_timeout)
+            .with_timeout_disabled()
             .with_connect_timeout(settings.retry.connect_timeout)
             .with_pool_max_idle_per_host(64);
         let http = ReqwestConnector::default()
@@ -144,10 +147,12 @@ impl S3Client {
     pub async fn list_buckets(&self) -> Result<(), S3Error> {
         let request = Request::new("ListBuckets", Method::GET, "");
         let answer = self.send(request).await?;
-        match xml::parse_error(&answer.body) {
-            None if answer.body.is_empty() || answer.body.contains(&b'<') => Ok(()),
-            _ => Err(self.malformed("ListBuckets", "", "the endpoint does not speak S3")),
-        }
+        xml::parse::<serde::de::IgnoredAny>(&answer.body, "ListAllMyBucketsResult")
+            .map(drop)
+            .map_err(|why| {
+                let why = format!("the endpoint does not speak S3: {why}");
+                self.malformed("ListBuckets", "", &why)
+            })
     }
 
     /// ListObjectsV2: the objects whose keys begin with `prefix`, at most `limit` of them.
@@ -215,14 +220,14 @@ impl S3Client {
         &self,
         key: &str,
         body: Bytes,
-        content_type: &'static str,
+        content_type: &str,
         only_new: bool,
     ) -> Result<(), S3Error> {
         let mut request = Request::new("PutObject", Method::PUT, key);
         request.body = body;
-        request
-            .headers
-            .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        if let Ok(content_type) = HeaderValue::from_str(content_type) {
+            request.headers.insert(CONTENT_TYPE, content_type);
+        }
         if only_new {
             request
                 .headers
@@ -290,18 +295,13 @@ impl S3Client {
         upload_id: &str,
         etags: &[String],
     ) -> Result<(), S3Error> {
-        const OPERATION: &str = "CompleteMultipartUpload";
+        const OPERATION: &str = COMPLETE_UPLOAD;
         let mut request = Request::new(OPERATION, Method::POST, key).query("uploadId", upload_id);
         request.body = Bytes::from(xml::complete_body(etags));
         request
             .headers
             .insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
         let answer = self.send(request).await?;
-        // A store that answers with an empty 200 has said nothing against it; anything else must
-        // be the result. <Error> was found by `send`.
-        if answer.body.is_empty() {
-            return Ok(());
-        }
         xml::parse::<serde::de::IgnoredAny>(&answer.body, "CompleteMultipartUploadResult")
             .map(drop)
             .map_err(|why| self.malformed(OPERATION, key, &why))
@@ -353,6 +353,7 @@ impl S3Client {
             resource: self.resource(request.key),
             reason: "no answer in time".to_owned(),
             status: None,
+            code: None,
             source: None,
         };
         let exchange = async {
@@ -361,7 +362,9 @@ impl S3Client {
             let body = body.bytes().await.map_err(transport)?;
             Ok::<_, S3Error>((head, body))
         };
-        let (head, body) = tokio::time::timeout(self.settings.retry.request_timeout, exchange)
+        let completes = request.operation == COMPLETE_UPLOAD;
+        let patience = self.settings.retry.timeout(request.body.len(), completes);
+        let (head, body) = tokio::time::timeout(patience, exchange)
             .await
             .map_err(|_| timed_out())??;
 
@@ -387,6 +390,7 @@ impl S3Client {
 
     fn refused(&self, request: &Request<'_>, status: u16, body: xml::ErrorBody) -> S3Error {
         let kind = S3ErrorKind::classify(status, &body.code, &body.message);
+        let code = (!body.code.is_empty()).then(|| body.code.clone());
         let mut reason = match (body.code.as_str(), body.message.as_str()) {
             ("", _) => format!("HTTP status {status}"),
             (code, "") => code.to_owned(),
@@ -401,6 +405,7 @@ impl S3Client {
             resource: self.resource(request.key),
             reason,
             status: Some(status),
+            code,
             source: None,
         }
     }
@@ -412,6 +417,7 @@ impl S3Client {
             resource: self.resource(request.key),
             reason,
             status: None,
+            code: None,
             source: None,
         };
         let credential = self
@@ -457,6 +463,7 @@ impl S3Client {
             resource: self.resource(key),
             reason: why.to_owned(),
             status: None,
+            code: None,
             source: None,
         }
     }

@@ -57,6 +57,8 @@ pub struct S3Error {
     pub reason: String,
     /// The HTTP status, where there was an answer.
     pub status: Option<u16>,
+    /// The store's error code, where it sent one.
+    pub code: Option<String>,
     /// The transport's error, where there was no answer.
     #[source]
     pub source: Option<Box<dyn StdError + Send + Sync>>,
@@ -68,7 +70,7 @@ impl S3ErrorKind {
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList>
     pub(super) fn classify(status: u16, code: &str, message: &str) -> Self {
         match code {
-            "NoSuchBucket" => Self::NoSuchBucket,
+            "NoSuchBucket" | "InvalidBucketName" => Self::NoSuchBucket,
             "NoSuchKey" => Self::NoSuchKey,
             "NoSuchUpload" => Self::NoSuchUpload,
             "PreconditionFailed" | "ConditionalRequestConflict" => Self::PreconditionFailed,
@@ -121,6 +123,7 @@ impl S3Error {
             resource,
             reason: transport_reason(&error),
             status: None,
+            code: None,
             source: Some(Box::new(error)),
         }
     }
@@ -163,7 +166,7 @@ impl From<S3Error> for Error {
         let built = match error.kind {
             S3ErrorKind::NoSuchBucket => Error::new(
                 ErrorKind::UndefinedObject,
-                format!("the bucket of {resource} does not exist"),
+                format!("the bucket of {resource} does not exist ({reason})"),
             )
             .with_hint("create the bucket, or check its name, the endpoint and the region"),
             S3ErrorKind::UnknownKey => Error::new(

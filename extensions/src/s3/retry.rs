@@ -10,8 +10,10 @@ use rand::Rng;
 /// How often and how long a request is tried.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RetryPolicy {
-    /// The longest wait for one answer.
+    /// The longest wait for one answer, besides the time that sending the body takes.
     pub request_timeout: Duration,
+    /// The longest wait for an upload to be completed: a store may copy all of it.
+    pub completion_timeout: Duration,
     /// The longest wait for a connection.
     pub connect_timeout: Duration,
     /// The most attempts, the first included.
@@ -28,16 +30,27 @@ impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
             request_timeout: Duration::from_secs(60),
+            completion_timeout: Duration::from_secs(600),
             connect_timeout: Duration::from_secs(5),
-            attempts: 8,
+            attempts: 40,
             first_pause: Duration::from_millis(100),
             longest_pause: Duration::from_secs(10),
-            deadline: Duration::from_secs(150),
+            deadline: Duration::from_secs(180),
         }
     }
 }
 
 impl RetryPolicy {
+    /// The longest wait for the answer to a request with a body of `body_bytes` bytes.
+    pub(super) fn timeout(&self, body_bytes: usize, completes: bool) -> Duration {
+        if completes {
+            return self.completion_timeout;
+        }
+        // Slower than this, a part in flight is as good as stuck.
+        const SLOWEST_BYTES_PER_SECOND: u64 = 32 << 10;
+        self.request_timeout + Duration::from_secs(body_bytes as u64 / SLOWEST_BYTES_PER_SECOND)
+    }
+
     /// For a check that a person waits for: one quick second chance.
     pub fn impatient(&self) -> Self {
         Self {

@@ -6,40 +6,38 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arrow::datatypes::SchemaRef;
-use bytes::Bytes;
-use futures::StreamExt;
 use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use uuid::Uuid;
 
+use super::bookkeeping::{ClaimState, HEARTBEAT, Keys, Lock, MEDIA_TYPE, Note};
 use super::budget::ByteBudget;
+use super::claim::claim_target;
+use super::options::Mode;
 use super::reaper::Reaper;
-use super::store::{PendingUpload, StoreErrorKind, UploadStore};
+use super::store::{PendingUpload, UploadStore};
+use super::survey::{list_data, remove_bookkeeping, run_all};
 use super::target::Target;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::FileFormat;
-
-/// The folder of an export's bookkeeping, below its target.
-const BOOKKEEPING: &str = "_tidegate/";
-
-/// The media type of bookkeeping.
-const NOTE_TYPE: &str = "application/json";
-
-/// How many keys a look at the target asks for: enough to tell bookkeeping from data.
-const LOOK_AT: usize = 100;
 
 /// What is to be exported, and where to.
 #[derive(Debug, Clone)]
 pub struct ExportSpec {
     /// The folder that the objects appear in.
     pub target: Target,
+    /// What is done about objects that are there already.
+    pub mode: Mode,
+    /// The connection's name, for messages.
+    pub connection: String,
     /// The statement, without secrets, for the bookkeeping.
     pub statement: String,
     /// The schema of the files.
@@ -102,12 +100,18 @@ pub struct Export {
     ended: OnceCell<Vec<String>>,
     /// Why the export failed, as the first writer that failed said it.
     cause: OnceLock<Error>,
+    started: String,
+    heartbeat: Mutex<Option<Heartbeat>>,
     state: Mutex<State>,
     /// The runtime the export began on: a drop may come from a thread that has none.
     runtime: Mutex<Option<Handle>>,
+    /// Held from the first request to the last, so that a program can wait for it.
+    running: Mutex<Option<TaskTrackerToken>>,
     /// Requests under way that change the store.
     operations: TaskTracker,
     cancelled: CancellationToken,
+    /// The creation of an upload failed without an answer: it may exist.
+    lost_upload: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -117,9 +121,13 @@ struct State {
     uploads: BTreeSet<PendingUpload>,
     /// Objects that appeared, or may have.
     objects: BTreeSet<String>,
-    lock: Claim,
-    /// An `INCOMPLETE` was sent, or may have been.
-    marked: bool,
+    /// Bookkeeping was written, or may have been.
+    bookkeeping: bool,
+    /// `COMMIT` was written, or may have been.
+    intent: bool,
+    lock: Lock,
+    /// Objects to delete once the export is committed (mode overwrite).
+    obsolete: Vec<String>,
     /// The creation of an upload was sent.
     uploads_started: bool,
 }
@@ -140,16 +148,6 @@ enum Phase {
     Ended,
 }
 
-/// Whether the target's `LOCK` is this export's.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Claim {
-    #[default]
-    None,
-    /// Asked for, the answer is not in.
-    Unsure,
-    Held,
-}
-
 impl Export {
     /// Plans an export; nothing is sent before [`Self::begin`].
     pub fn new(
@@ -168,10 +166,14 @@ impl Export {
             begun: OnceCell::new(),
             ended: OnceCell::new(),
             cause: OnceLock::new(),
+            started: chrono::Utc::now().to_rfc3339(),
+            heartbeat: Mutex::default(),
             state: Mutex::default(),
             runtime: Mutex::default(),
+            running: Mutex::default(),
             operations: TaskTracker::new(),
             cancelled: CancellationToken::new(),
+            lost_upload: AtomicBool::new(false),
         }
     }
 
@@ -212,16 +214,42 @@ impl Export {
         )
     }
 
-    fn bookkeeping_key(&self, name: &str) -> String {
-        format!("{}{BOOKKEEPING}{name}", self.spec.target.prefix())
+    /// What `INCOMPLETE` and `LOCK` say.
+    pub(super) fn note(&self, state: ClaimState) -> Note {
+        Note {
+            started: self.started.clone(),
+            ..Note::new(&self.id, self.spec.mode, &self.spec.statement, state)
+        }
     }
 
-    fn lock_key(&self) -> String {
-        self.bookkeeping_key("LOCK")
+    /// The statement that finishes this export if its process dies.
+    pub(super) fn recover_statement(&self) -> String {
+        let target = self.spec.target.to_string().replace('\'', "''");
+        let connection = &self.spec.connection;
+        format!("RECOVER EXPORT '{target}' WITH (AWS CONNECTION = {connection})")
     }
 
-    fn incomplete_key(&self) -> String {
-        self.bookkeeping_key(&format!("{}/INCOMPLETE", self.id))
+    /// Bookkeeping is about to be written: from here rolling back removes it.
+    pub(super) fn expect_bookkeeping(&self) {
+        self.state().bookkeeping = true;
+    }
+
+    /// `COMMIT` is about to be written: rolling back removes it before anything that it names.
+    pub(super) fn expect_intent(&self) {
+        self.state().intent = true;
+    }
+
+    pub(super) fn lock(&self) -> Lock {
+        self.state().lock
+    }
+
+    pub(super) fn set_lock(&self, lock: Lock) {
+        self.state().lock = lock;
+    }
+
+    /// The objects that the export replaces.
+    pub(super) fn obsolete(&self) -> Vec<String> {
+        self.state().obsolete.clone()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -243,111 +271,59 @@ impl Export {
                 self.state().phase = Phase::Writing;
                 let runtime = Handle::current();
                 *self.runtime.lock().unwrap_or_else(PoisonError::into_inner) = Some(runtime);
+                *self.running.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some(self.reaper.token());
                 let export = Arc::clone(self);
-                self.run_operation(async move { export.claim_target().await })
+                self.run_operation(async move { export.claim().await })
                     .await
             })
             .await;
         begun.as_ref().map_err(Error::copy).copied()
     }
 
-    async fn claim_target(&self) -> Result<()> {
-        self.check_target_is_empty().await?;
-        // Whoever may not delete must learn it before anything is written that would have to be.
-        self.store
-            .delete(&self.bookkeeping_key(&format!("{}/PROBE", self.id)))
-            .await?;
-        self.state().lock = Claim::Unsure;
-        self.take_lock().await?;
-        self.state().lock = Claim::Held;
-        // Between the first look and the lock another export may have come and gone.
-        self.check_target_is_empty().await?;
-        self.state().marked = true;
-        self.store
-            .put(
-                &self.incomplete_key(),
-                self.bookkeeping_note(),
-                NOTE_TYPE,
-                false,
-            )
-            .await?;
+    async fn claim(self: &Arc<Self>) -> Result<()> {
+        claim_target(self).await?;
+        self.start_heartbeat();
+        if self.spec.mode == Mode::Overwrite {
+            let obsolete = list_data(self.store.as_ref(), &self.spec.target).await?;
+            self.state().obsolete = obsolete;
+        }
         Ok(())
     }
 
-    async fn check_target_is_empty(&self) -> Result<()> {
-        let prefix = self.spec.target.prefix();
-        let keys = self.store.list(prefix, LOOK_AT).await?;
-        let bookkeeping = self.bookkeeping_key("");
-        let foreign = |key: &&String| {
-            let ours = **key == self.lock_key() && self.state().lock == Claim::Held;
-            // A folder marker, as consoles create them, is nothing.
-            !ours && key.as_str() != prefix
-        };
-        let Some(found) = keys.iter().find(foreign) else {
-            return Ok(());
-        };
-        let target = &self.spec.target;
-        let url = self.store.url(found);
-        if found.starts_with(&bookkeeping) {
-            return Err(Error::new(
-                ErrorKind::TargetInUse,
-                format!("another export holds {target} ({url})"),
-            )
-            .with_hint(format!(
-                "wait until it ends; if it died, abort its uploads and delete everything under \
-                 {target}{BOOKKEEPING}"
-            )));
-        }
-        Err(Error::new(
-            ErrorKind::TargetInUse,
-            format!("the target {target} is not empty: it has {url}"),
-        )
-        .with_hint("choose another target, or delete what is there"))
-    }
-
-    async fn take_lock(&self) -> Result<()> {
-        let key = self.lock_key();
-        match self
-            .store
-            .put(&key, self.bookkeeping_note(), NOTE_TYPE, true)
-            .await
-        {
-            Ok(()) => Ok(()),
-            // The first answer may have been lost: then the lock is ours.
-            Err(error) if error.kind == StoreErrorKind::AlreadyExists => {
-                if self.holds_lock().await? {
-                    return Ok(());
+    fn start_heartbeat(self: &Arc<Self>) {
+        let export = Arc::clone(self);
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let task = tokio::spawn(async move {
+            let key = Keys::new(&export.spec.target).incomplete(&export.id);
+            while tokio::time::timeout(HEARTBEAT, stopped.cancelled())
+                .await
+                .is_err()
+            {
+                let note = export.note(ClaimState::Writing).to_json();
+                if let Err(error) = export.store.put(&key, note, MEDIA_TYPE, false).await {
+                    tracing::warn!(%error, "the export's sign of life was not written");
                 }
-                Err(Error::new(
-                    ErrorKind::TargetInUse,
-                    format!(
-                        "another export holds {} ({})",
-                        self.spec.target,
-                        self.store.url(&key)
-                    ),
-                )
-                .with_hint("wait until it ends"))
             }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    async fn holds_lock(&self) -> Result<bool> {
-        let note = self.store.get(&self.lock_key()).await?;
-        let id = self.id.as_bytes();
-        Ok(note.is_some_and(|note| note.windows(id.len()).any(|window| window == id)))
-    }
-
-    /// Who is exporting what, since when: for people who find the file.
-    fn bookkeeping_note(&self) -> Bytes {
-        let note = serde_json::json!({
-            "export_id": self.id,
-            "started": chrono::Utc::now().to_rfc3339(),
-            "process": std::process::id(),
-            "tidegate": env!("CARGO_PKG_VERSION"),
-            "statement": self.spec.statement,
         });
-        Bytes::from(note.to_string())
+        *self
+            .heartbeat
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(Heartbeat { stop, task });
+    }
+
+    /// Stops the heartbeat and waits for a beat under way, which would bring `INCOMPLETE` back.
+    pub(super) async fn stop_heartbeat(&self) {
+        let heartbeat = self
+            .heartbeat
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(Heartbeat { stop, task }) = heartbeat {
+            stop.cancel();
+            let _ = task.await;
+        }
     }
 
     /// Starts a request that changes the store, in a task that ends whether or not anybody waits.
@@ -388,6 +364,11 @@ impl Export {
         self.state().uploads_started = true;
     }
 
+    /// An upload was asked for and no answer came.
+    pub(super) fn register_lost_upload(&self) {
+        self.lost_upload.store(true, Ordering::Relaxed);
+    }
+
     /// Remembers an upload, so that it is completed or aborted.
     pub(super) fn register_upload(&self, upload: PendingUpload) {
         self.state().uploads.insert(upload);
@@ -418,13 +399,13 @@ impl Export {
         Ok(())
     }
 
-    /// Removes the bookkeeping of an export whose objects are all there.
-    pub(super) async fn finish_commit(&self) -> Result<()> {
-        self.sweep_uploads().await;
-        self.store.delete(&self.incomplete_key()).await?;
-        self.store.delete(&self.lock_key()).await?;
+    /// The export is over.
+    pub(super) fn end(&self) {
         self.state().phase = Phase::Ended;
-        Ok(())
+        self.running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
     }
 
     /// Stops an export that nobody waits for any more: the reaper cleans up what it left. Does
@@ -483,7 +464,7 @@ impl Export {
                 self.operations.close();
                 self.operations.wait().await;
                 let leftovers = self.undo().await;
-                self.state().phase = Phase::Ended;
+                self.end();
                 leftovers
             })
             .await
@@ -491,80 +472,88 @@ impl Export {
     }
 
     async fn undo(&self) -> Vec<String> {
-        let (objects, uploads) = {
+        self.stop_heartbeat().await;
+        let keys = Keys::new(&self.spec.target);
+        let (objects, uploads, intent, uploads_started, bookkeeping, lock) = {
             let state = self.state();
-            (state.objects.clone(), state.uploads.clone())
+            (
+                state.objects.clone(),
+                state.uploads.clone(),
+                state.intent,
+                state.uploads_started,
+                state.bookkeeping,
+                state.lock,
+            )
         };
-        let aborts = uploads.into_iter().map(|upload| async move {
-            let error = self.store.abort_upload(&upload).await.err()?;
-            let url = self.store.url(&upload.key);
-            Some(format!("upload {} of {url} ({error})", upload.upload_id))
-        });
-        let mut leftovers = confirmed(aborts).await;
-        leftovers.extend(self.delete_objects(objects).await);
-        if self.state().uploads_started {
-            self.sweep_uploads().await;
+        let mut leftovers = Vec::new();
+        // The intent goes first: it must not be found without the uploads that it names.
+        if intent && let Err(error) = self.store.delete(&keys.commit(&self.id)).await {
+            let url = self.store.url(&keys.commit(&self.id));
+            leftovers.push(format!("object {url} ({error})"));
+            return leftovers;
         }
-
-        // The bookkeeping goes last: while it is there, nobody else writes to the target.
-        let (marked, lock) = {
-            let state = self.state();
-            (state.marked, state.lock)
-        };
-        let lock_is_ours = match lock {
-            Claim::None => false,
-            Claim::Unsure => self.holds_lock().await.unwrap_or(false),
-            Claim::Held => true,
-        };
-        let mark = marked.then(|| self.incomplete_key());
-        leftovers.extend(self.delete_objects(mark).await);
-        let lock = lock_is_ours.then(|| self.lock_key());
-        leftovers.extend(self.delete_objects(lock).await);
+        let aborts = uploads.into_iter().map(|upload| async move {
+            self.store.abort_upload(&upload).await.map_err(|error| {
+                let url = self.store.url(&upload.key);
+                format!("upload {} of {url} ({error})", upload.upload_id)
+            })
+        });
+        leftovers.extend(run_all(aborts.collect()).await);
+        let deletes = objects.into_iter().map(|key| async move {
+            let deleted = self.store.delete(&key).await;
+            deleted.map_err(|error| format!("object {} ({error})", self.store.url(&key)))
+        });
+        leftovers.extend(run_all(deletes.collect()).await);
+        if uploads_started {
+            leftovers.extend(self.sweep_uploads().await);
+        }
+        // The bookkeeping goes last, and stays where something is left for RECOVER.
+        if bookkeeping
+            && leftovers.is_empty()
+            && let Err(error) = remove_bookkeeping(self.store.as_ref(), &keys, &self.id, lock).await
+        {
+            let url = self.store.url(keys.folder());
+            leftovers.push(format!("bookkeeping under {url} ({})", error.message()));
+        }
         leftovers
     }
 
-    /// Deletes objects and names those that may still be there.
-    async fn delete_objects(&self, keys: impl IntoIterator<Item = String>) -> Vec<String> {
-        let deletes = keys.into_iter().map(|key| async move {
-            let error = self.store.delete(&key).await.err()?;
-            Some(format!("object {} ({error})", self.store.url(&key)))
-        });
-        confirmed(deletes).await
-    }
-
     /// Aborts uploads of this export that were created although the answer was lost. The export's
-    /// id is in every key, so they can't be anybody else's.
-    async fn sweep_uploads(&self) {
-        let pending = match self.store.list_uploads(self.spec.target.prefix()).await {
+    /// id is in every key, so they can't be anybody else's. Returns what it could not do.
+    pub(super) async fn sweep_uploads(&self) -> Vec<String> {
+        let prefix = self.spec.target.prefix();
+        let pending = match self.store.list_uploads(prefix).await {
             Ok(pending) => pending,
+            // A store that can't list them has no other way; whether one may be left is known.
+            Err(error) if self.lost_upload.load(Ordering::Relaxed) => {
+                let url = self.store.url(prefix);
+                return vec![format!(
+                    "an upload that may be pending under {url} ({error})"
+                )];
+            }
             Err(error) => {
                 tracing::debug!(%error, "pending uploads can't be listed");
-                return;
+                return Vec::new();
             }
         };
-        for upload in pending {
-            if !upload.key.contains(&self.id) {
-                continue;
-            }
-            if let Err(error) = self.store.abort_upload(&upload).await {
-                tracing::warn!(%error, upload = %upload.upload_id, "an upload can't be aborted");
-            }
-        }
+        let ours = pending
+            .into_iter()
+            .filter(|upload| upload.key.contains(&self.id));
+        let aborts = ours.map(|upload| async move {
+            self.store.abort_upload(&upload).await.map_err(|error| {
+                let url = self.store.url(&upload.key);
+                format!("upload {} of {url} ({error})", upload.upload_id)
+            })
+        });
+        run_all(aborts.collect()).await
     }
 }
 
-/// How many requests clean up at the same time.
-const CLEAN_UPS_AT_ONCE: usize = 16;
-
-/// Runs clean-up requests and returns what they could not confirm.
-async fn confirmed(
-    requests: impl Iterator<Item = impl Future<Output = Option<String>>>,
-) -> Vec<String> {
-    futures::stream::iter(requests)
-        .buffer_unordered(CLEAN_UPS_AT_ONCE)
-        .filter_map(std::future::ready)
-        .collect()
-        .await
+/// The task that keeps `INCOMPLETE` fresh.
+#[derive(Debug)]
+struct Heartbeat {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
 }
 
 /// The result of a task that was waited for; a panic becomes an error.

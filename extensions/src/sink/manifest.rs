@@ -8,12 +8,14 @@ use std::sync::{Arc, LazyLock};
 use arrow::array::{
     Array, ArrayRef, AsArray, ListBuilder, RecordBatch, StringBuilder, UInt32Array, UInt64Array,
 };
+use serde::{Deserialize, Serialize};
+
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt32Type, UInt64Type};
 
 use crate::error::{Error, ErrorKind, Result};
 
 /// A file whose bytes are in the store, but which is not an object yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StagedFile {
     /// The key the object will have.
     pub key: String,
@@ -26,6 +28,8 @@ pub struct StagedFile {
     pub rows: u64,
     /// Its size in bytes.
     pub bytes: u64,
+    /// Its media type.
+    pub content_type: String,
 }
 
 /// What one writer did.
@@ -52,6 +56,7 @@ pub fn report_schema() -> SchemaRef {
             Field::new("upload_id", DataType::Utf8, true),
             Field::new("etags", DataType::List(Arc::new(etag)), true),
             Field::new("bytes", DataType::UInt64, true),
+            Field::new("content_type", DataType::Utf8, true),
             Field::new("rows", DataType::UInt64, false),
         ]))
     });
@@ -64,14 +69,17 @@ impl WriterReport {
         let count = self.files.len() + 1;
         let mut keys = StringBuilder::new();
         let mut upload_ids = StringBuilder::new();
+        let mut content_types = StringBuilder::new();
         let mut etags = ListBuilder::new(StringBuilder::new());
         for file in &self.files {
             keys.append_value(&file.key);
             upload_ids.append_option(file.upload_id.as_ref());
+            content_types.append_value(&file.content_type);
             etags.append_value(file.etags.iter().map(Some));
         }
         keys.append_null();
         upload_ids.append_null();
+        content_types.append_null();
         etags.append_null();
         let bytes = self.files.iter().map(|file| Some(file.bytes));
         let rows = self.files.iter().map(|file| file.rows);
@@ -82,6 +90,7 @@ impl WriterReport {
             Arc::new(upload_ids.finish()),
             Arc::new(etags.finish()),
             Arc::new(UInt64Array::from_iter(bytes.chain([None]))),
+            Arc::new(content_types.finish()),
             Arc::new(UInt64Array::from_iter_values(rows.chain([self.rows_in]))),
         ];
         RecordBatch::try_new(report_schema(), columns).map_err(|error| {
@@ -108,7 +117,8 @@ impl Reports {
         let upload_ids = batch.column(3).as_string::<i32>();
         let etags = batch.column(4).as_list::<i32>();
         let bytes = batch.column(5).as_primitive::<UInt64Type>();
-        let rows = batch.column(6).as_primitive::<UInt64Type>();
+        let content_types = batch.column(6).as_string::<i32>();
+        let rows = batch.column(7).as_primitive::<UInt64Type>();
         for row in 0..batch.num_rows() {
             let total = totals.value(row) as usize;
             if self.summaries.len() < total {
@@ -137,6 +147,7 @@ impl Reports {
                     .collect(),
                 rows: rows.value(row),
                 bytes: bytes.value(row),
+                content_type: content_types.value(row).to_owned(),
             });
         }
         Ok(())
@@ -185,6 +196,7 @@ mod tests {
                 etags: vec!["\"a\"".into(), "\"b\"".into()],
                 rows: 5,
                 bytes: 100,
+                content_type: "text/csv".into(),
             }],
         }
     }

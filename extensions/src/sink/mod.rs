@@ -13,16 +13,20 @@
 //! 4. [`commit`]: the sink checks that no row is missing, completes every upload, and removes the
 //!    bookkeeping. Any failure rolls everything back.
 
+mod bookkeeping;
 mod budget;
+mod claim;
 mod commit;
 mod data_sink;
 mod export;
 mod manifest;
 mod options;
 mod reaper;
+mod recover;
 mod rolling;
 mod s3_store;
 mod store;
+mod survey;
 mod target;
 mod upload;
 
@@ -30,8 +34,9 @@ pub use budget::ByteBudget;
 pub use data_sink::S3Sink;
 pub use export::{CancelOnDrop, Export, ExportProgress, ExportSpec};
 pub use manifest::{StagedFile, WriterReport, report_schema};
-pub use options::{CopyOptions, FormatName, parse_bytes};
+pub use options::{CopyOptions, FormatName, Mode, RecoverOptions, parse_bytes};
 pub use reaper::Reaper;
+pub use recover::{Recovered, recover_exports};
 pub use rolling::RollingWriter;
 pub use s3_store::S3UploadStore;
 pub use store::{ObjectIdentity, PendingUpload, StoreError, StoreErrorKind, UploadStore};

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::catalog::fold;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{CsvFormat, FileFormat, ParquetFormat};
@@ -35,6 +37,21 @@ pub enum FormatName {
     Csv,
 }
 
+/// What an export does about objects that are under its target already.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Refuses a target that is not empty.
+    #[default]
+    Error,
+    /// Adds its objects to them.
+    Append,
+    /// Deletes them once its own objects are there.
+    Overwrite,
+}
+
 /// The options of one `COPY`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CopyOptions {
@@ -44,6 +61,8 @@ pub struct CopyOptions {
     pub format: FormatName,
     /// When a file is full, in encoded bytes.
     pub max_file_bytes: u64,
+    /// What is done about objects that are there already.
+    pub mode: Mode,
 }
 
 impl CopyOptions {
@@ -74,6 +93,10 @@ impl CopyOptions {
                 .map(parse_file_size)
                 .transpose()?
                 .unwrap_or(DEFAULT_FILE_BYTES),
+            mode: find("MODE")
+                .map(parse_mode)
+                .transpose()?
+                .unwrap_or_default(),
         })
     }
 
@@ -108,6 +131,56 @@ fn parse_connection(option: &SqlOption) -> Result<String> {
     }
 }
 
+/// The options of one `RECOVER EXPORT`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RecoverOptions {
+    /// The connection's name.
+    pub connection: String,
+    /// Recover exports that may be alive, too.
+    pub force: bool,
+}
+
+impl RecoverOptions {
+    /// Checks the options as they were written.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidParameter`] for an option that is missing or has a value it can't take.
+    pub fn from_sql(options: &[SqlOption]) -> Result<Self> {
+        let find = |wanted: &str| options.iter().find(|option| option.name == wanted);
+        let connection = find("AWS CONNECTION").ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidParameter,
+                "AWS CONNECTION is required for RECOVER EXPORT",
+            )
+        })?;
+        Ok(Self {
+            connection: parse_connection(connection)?,
+            force: find("FORCE")
+                .map(parse_boolean)
+                .transpose()?
+                .unwrap_or(false),
+        })
+    }
+}
+
+fn parse_boolean(option: &SqlOption) -> Result<bool> {
+    let written = match &option.value {
+        OptionValue::None => return Ok(true),
+        OptionValue::Word(word) => word.value.to_ascii_lowercase(),
+        OptionValue::Text(text) => text.to_ascii_lowercase(),
+        OptionValue::Number(digits) => digits.clone(),
+        _ => String::new(),
+    };
+    match written.as_str() {
+        "true" | "on" | "yes" | "1" => Ok(true),
+        "false" | "off" | "no" | "0" => Ok(false),
+        _ => Err(invalid(
+            option,
+            format!("{} requires a Boolean value", option.name),
+        )),
+    }
+}
+
 fn parse_format(option: &SqlOption) -> Result<FormatName> {
     let written = match &option.value {
         OptionValue::Word(word) => &word.value,
@@ -125,6 +198,30 @@ fn parse_format(option: &SqlOption) -> Result<FormatName> {
             })
         }
     }
+}
+
+fn parse_mode(option: &SqlOption) -> Result<Mode> {
+    const MODES: [(&str, Mode); 3] = [
+        ("error", Mode::Error),
+        ("append", Mode::Append),
+        ("overwrite", Mode::Overwrite),
+    ];
+    let written = match &option.value {
+        OptionValue::Word(word) => &word.value,
+        OptionValue::Text(text) => text,
+        other => return Err(invalid(option, format!("unknown MODE: {other}"))),
+    };
+    if let Some((_, mode)) = MODES
+        .iter()
+        .find(|(name, _)| written.eq_ignore_ascii_case(name))
+    {
+        return Ok(*mode);
+    }
+    let error = invalid(option, format!("unknown MODE: {written}"));
+    Err(match nearest(written, &MODES.map(|(name, _)| name)) {
+        Some(name) => error.with_hint(format!("did you mean '{name}'?")),
+        None => error.with_hint("the modes are error, append and overwrite"),
+    })
 }
 
 fn parse_file_size(option: &SqlOption) -> Result<u64> {
@@ -204,6 +301,7 @@ mod tests {
                 connection: "c".into(),
                 format: FormatName::Csv,
                 max_file_bytes,
+                mode: Mode::default(),
             };
             let parts =
                 (max_file_bytes + ROLLING_SLACK_BYTES).div_ceil(options.part_bytes() as u64);

@@ -2,10 +2,13 @@
 //!
 //! Invariant: this file only translates; what a request does is in [`crate::s3`].
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
+use chrono::DateTime;
 use http::HeaderValue;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderMap, HeaderName, LAST_MODIFIED};
 
 use super::store::{ObjectIdentity, PendingUpload, StoreError, StoreErrorKind, UploadStore};
 use crate::error::Error;
@@ -58,7 +61,7 @@ impl UploadStore for S3UploadStore {
         &self,
         key: &str,
         body: Bytes,
-        content_type: &'static str,
+        content_type: &str,
         only_new: bool,
     ) -> Result<(), StoreError> {
         self.client
@@ -79,6 +82,26 @@ impl UploadStore for S3UploadStore {
             .delete_object(key)
             .await
             .map_err(|error| self.translate(error))
+    }
+
+    async fn age(&self, key: &str) -> Result<Option<Duration>, StoreError> {
+        let headers = self
+            .client
+            .head_object(key)
+            .await
+            .map_err(|error| self.translate(error))?;
+        let Some(headers) = headers else {
+            return Ok(None);
+        };
+        let time = |name: HeaderName| {
+            let text = header_text(&headers, name.as_str())?;
+            DateTime::parse_from_rfc2822(&text).ok()
+        };
+        // Without both dates nothing is known, and what is not known to be dead lives.
+        let age = time(DATE)
+            .zip(time(LAST_MODIFIED))
+            .and_then(|(now, then)| (now - then).to_std().ok());
+        Ok(Some(age.unwrap_or_default()))
     }
 
     async fn identify(&self, key: &str) -> Result<Option<ObjectIdentity>, StoreError> {

@@ -3,6 +3,8 @@
 //! Invariant: the export path knows a store only through [`UploadStore`]. Every method that changes
 //! something can be repeated: a delete or abort of what is gone succeeds.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 
@@ -70,7 +72,7 @@ pub trait UploadStore: std::fmt::Debug + Send + Sync {
         &self,
         key: &str,
         body: Bytes,
-        content_type: &'static str,
+        content_type: &str,
         only_new: bool,
     ) -> Result<(), StoreError>;
 
@@ -79,6 +81,9 @@ pub trait UploadStore: std::fmt::Debug + Send + Sync {
 
     /// Deletes an object, or does nothing if there is none.
     async fn delete(&self, key: &str) -> Result<(), StoreError>;
+
+    /// How long ago an object was written, by the store's own clock; `None` if there is none.
+    async fn age(&self, key: &str) -> Result<Option<Duration>, StoreError>;
 
     /// Looks at an object without reading it; `None` if there is none.
     async fn identify(&self, key: &str) -> Result<Option<ObjectIdentity>, StoreError>;

@@ -46,10 +46,18 @@ impl FileUpload {
                     creator.cancelled().cancelled().await;
                     tokio::time::sleep(CREATE_GRACE).await;
                 };
-                let upload = tokio::select! {
-                    created = create => created?,
-                    () = patience => return Err(cancelled(&creator)),
+                let created = tokio::select! {
+                    created = create => created.map_err(Error::from),
+                    () = patience => Err(cancelled(&creator)),
                 };
+                let upload = created.inspect_err(|error| {
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::ConnectionFailure | ErrorKind::Cancelled | ErrorKind::Io
+                    ) {
+                        creator.register_lost_upload();
+                    }
+                })?;
                 creator.register_upload(upload.clone());
                 Ok(upload)
             })
@@ -122,6 +130,7 @@ impl FileUpload {
             etags: self.etags,
             rows,
             bytes: self.bytes,
+            content_type: self.export.spec().format.content_type().to_owned(),
         })
     }
 
@@ -141,16 +150,15 @@ impl FileUpload {
     /// Takes the ETags of parts that are confirmed, in order, without waiting.
     fn collect_finished(&mut self) -> Result<()> {
         while self.sending.front().is_some_and(JoinHandle::is_finished) {
-            let Some(task) = self.sending.pop_front() else {
+            let Some(mut task) = self.sending.pop_front() else {
                 break;
             };
-            match task.now_or_never() {
+            // Even a finished task may be pending: tokio makes whoever polls a lot give way.
+            match (&mut task).now_or_never() {
                 Some(joined) => self.etags.push(finished(joined)?),
                 None => {
-                    return Err(Error::new(
-                        ErrorKind::Internal,
-                        "a finished task has no result",
-                    ));
+                    self.sending.push_front(task);
+                    break;
                 }
             }
         }

@@ -22,6 +22,8 @@ pub enum Statement {
     ValidateConnection(ValidateConnection),
     /// `COPY … TO` with Tidegate's options.
     CopyTo(Box<CopyTo>),
+    /// `RECOVER EXPORT`.
+    RecoverExport(Box<RecoverExport>),
     /// `EXPLAIN` of one of the above.
     Explain(Explain),
     /// Everything else: parsed by DataFusion.
@@ -81,6 +83,17 @@ pub struct CopyTo {
     /// What is exported.
     pub source: CopySource,
     /// Where to: a constant text expression.
+    pub target: Expr,
+    /// Where the target stands in the text.
+    pub target_location: Location,
+    /// The options in the order given; their names are checked, their values are not.
+    pub options: Vec<SqlOption>,
+}
+
+/// `RECOVER EXPORT target [WITH] (option [=] value, …)`
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecoverExport {
+    /// The target of the export that died: a constant text expression.
     pub target: Expr,
     /// Where the target stands in the text.
     pub target_location: Location,
@@ -237,6 +250,10 @@ impl fmt::Display for Statement {
                 write!(f, "VALIDATE CONNECTION {}", Name(&validate.name))
             }
             Self::CopyTo(copy) => copy.fmt(f),
+            Self::RecoverExport(recover) => {
+                write!(f, "RECOVER EXPORT {} WITH ", recover.target)?;
+                write_options(f, &recover.options)
+            }
             Self::Explain(explain) => {
                 f.write_str("EXPLAIN ")?;
                 if explain.analyze {

@@ -108,7 +108,10 @@ impl Cursor {
     pub(super) fn identifier(&mut self, what: &str) -> Result<Ident> {
         match self.peek() {
             Some(Token::Word(word)) => {
-                let ident = word_to_ident(word);
+                let mut ident = word_to_ident(word);
+                if let Some(token) = self.tokens.get(self.position) {
+                    ident.span = token.span;
+                }
                 self.position += 1;
                 Ok(ident)
             }

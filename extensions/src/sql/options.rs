@@ -48,7 +48,11 @@ pub(super) const COPY_OPTIONS: &[Known] = &[
     plain("AWS CONNECTION"),
     plain("FORMAT"),
     plain("MAX FILE SIZE"),
+    plain("MODE"),
 ];
+
+/// The options of `RECOVER EXPORT`.
+pub(super) const RECOVER_OPTIONS: &[Known] = &[plain("AWS CONNECTION"), plain("FORCE")];
 
 /// Parses `(name [=] value, …)`, checking names and that none is given twice.
 ///
@@ -169,22 +173,28 @@ pub(crate) fn nearest<'a>(written: &str, candidates: &[&'a str]) -> Option<&'a s
 fn parse_value(cursor: &mut Cursor, option: Known) -> Result<OptionValue> {
     let has_equals = cursor.accept(&Token::Eq);
     if cursor.at_words(&["SECRET"]) && matches!(cursor.peek_nth(1), Some(Token::Word(_))) {
+        // What follows is a name, not a value.
         cursor.skip(1);
         return Ok(OptionValue::Secret(
             cursor.identifier("the name of a secret")?,
         ));
+    }
+    if option.sensitive && !matches!(cursor.peek(), Some(Token::Comma | Token::RParen) | None) {
+        // Whatever stands here may be the secret itself, however it is written.
+        let text = cursor.take().map(|token| match into_text(token) {
+            Ok(text) => text,
+            Err(other) => other.to_string(),
+        });
+        let value = SecretValue::new(text.unwrap_or_default());
+        return Ok(OptionValue::Sensitive(value));
     }
     let value = match cursor.peek() {
         Some(Token::Comma | Token::RParen) | None if !has_equals => return Ok(OptionValue::None),
         Some(Token::Word(word)) => OptionValue::Word(word_to_ident(word)),
         Some(Token::Number(digits, _)) => OptionValue::Number(digits.clone()),
         Some(token) if is_text(token) => {
-            let text = cursor.take().and_then(into_text).unwrap_or_default();
-            return Ok(if option.sensitive {
-                OptionValue::Sensitive(SecretValue::new(text))
-            } else {
-                OptionValue::Text(text)
-            });
+            let text = cursor.take().and_then(|token| into_text(token).ok());
+            return Ok(OptionValue::Text(text.unwrap_or_default()));
         }
         _ => return Err(cursor.expected(&format!("a value for {}", option.name))),
     };
@@ -203,19 +213,14 @@ fn is_text(token: &Token) -> bool {
     )
 }
 
-/// The content of a text literal, moved out of its token.
-pub(super) fn into_text(token: Token) -> Option<String> {
+/// The content of a text literal, moved out of its token; another token is given back.
+pub(super) fn into_text(token: Token) -> std::result::Result<String, Token> {
     match token {
         Token::SingleQuotedString(text)
         | Token::EscapedStringLiteral(text)
         | Token::UnicodeStringLiteral(text)
-        | Token::NationalStringLiteral(text) => Some(text),
-        Token::DollarQuotedString(quoted) => Some(quoted.value),
-        _ => None,
+        | Token::NationalStringLiteral(text) => Ok(text),
+        Token::DollarQuotedString(quoted) => Ok(quoted.value),
+        other => Err(other),
     }
-}
-
-/// Whether `token` is a literal that may be a secret.
-pub(super) fn is_text_literal(token: &Token) -> bool {
-    is_text(token)
 }

@@ -1,0 +1,179 @@
+//! Getting a target for oneself.
+//!
+//! Invariant: of several exports in mode error or overwrite, at most one gets past
+//! [`claim_target`] at a time, on stores that honour `If-None-Match` and on stores that ignore it.
+//!
+//! `LOCK` is put with `If-None-Match`, which settles most races at once. Because a store may ignore
+//! the condition, and because somebody may be removing a dead export's lock just now, every
+//! claimant then writes its `INCOMPLETE` and lists: whoever sees another claimant withdraws and
+//! tries again after a random pause. Lists are consistent on every store this is for, so of two
+//! claimants at least one sees the other; that one never wins by being smaller, only by being alone.
+
+use std::time::Duration;
+
+use rand::Rng;
+
+use super::bookkeeping::{ClaimState, Keys, Lock, MEDIA_TYPE};
+use super::export::Export;
+use super::options::Mode;
+use super::store::StoreErrorKind;
+use super::survey::{
+    FoundExport, find_data, find_exports, read_note, remove_bookkeeping, remove_export,
+};
+use crate::error::{Error, ErrorKind, Result};
+
+const ATTEMPTS: u32 = 12;
+
+/// The longest random pause after the first withdrawal; it grows with each.
+const PAUSE: Duration = Duration::from_millis(40);
+
+/// Checks the target, cleans up after dead exports, and claims it as the mode asks.
+///
+/// # Errors
+/// The target is not empty, another export holds it, one died while committing, or the store
+/// refuses to list, delete or write there.
+pub(super) async fn claim_target(export: &Export) -> Result<()> {
+    let target = &export.spec().target;
+    let keys = Keys::new(target);
+    survey(export, None).await?;
+    if export.spec().mode == Mode::Error {
+        check_empty(export).await?;
+    }
+    // Whoever may not delete must learn it before anything is written that would have to be.
+    export.store().delete(&keys.probe(export.id())).await?;
+    if export.spec().mode == Mode::Append {
+        return mark(export, &keys, ClaimState::Writing).await;
+    }
+    for attempt in 1..=ATTEMPTS {
+        if try_claim(export, &keys).await? {
+            mark(export, &keys, ClaimState::Writing).await?;
+            // Between the first look and the claim another export may have come and gone.
+            if export.spec().mode == Mode::Error {
+                check_empty(export).await?;
+            }
+            return Ok(());
+        }
+        withdraw(export, &keys).await?;
+        let longest = PAUSE * attempt;
+        let pause = longest.mul_f64(rand::rng().random_range(0.1..1.0));
+        tokio::time::sleep(pause).await;
+        survey(export, None).await?;
+    }
+    Err(in_use(export, "other exports"))
+}
+
+/// Refuses what is live or half committed, and removes what died before its commit.
+/// Says whether somebody else is claiming the target.
+async fn survey(export: &Export, own_id: Option<&str>) -> Result<bool> {
+    let target = &export.spec().target;
+    let store = export.store().as_ref();
+    let mut others_claim = false;
+    for found in find_exports(store, target, own_id).await? {
+        match (found.is_dead(), found.committing) {
+            (true, true) => return Err(half_committed(export, &found)),
+            (true, false) => {
+                tracing::info!(export = %found.id, %target, "cleaning up after a dead export");
+                remove_export(store, target, &found.id).await?;
+            }
+            (false, _) => {
+                let writing = found
+                    .note
+                    .as_ref()
+                    .is_some_and(|note| note.state == ClaimState::Writing);
+                if writing && export.spec().mode != Mode::Append {
+                    return Err(in_use(export, &describe(&found)));
+                }
+                others_claim = true;
+            }
+        }
+    }
+    Ok(others_claim)
+}
+
+async fn check_empty(export: &Export) -> Result<()> {
+    let target = &export.spec().target;
+    let Some(key) = find_data(export.store().as_ref(), target).await? else {
+        return Ok(());
+    };
+    Err(Error::new(
+        ErrorKind::TargetInUse,
+        format!(
+            "the target {target} is not empty: it has {}",
+            export.store().url(&key)
+        ),
+    )
+    .with_hint("choose another target, or MODE = 'append' or 'overwrite'"))
+}
+
+/// One attempt; `false` if somebody else is claiming too.
+async fn try_claim(export: &Export, keys: &Keys) -> Result<bool> {
+    let store = export.store().as_ref();
+    export.expect_bookkeeping();
+    export.set_lock(Lock::Unsure);
+    let lock = export.note(ClaimState::Claiming).to_json();
+    match store.put(&keys.lock(), lock, MEDIA_TYPE, true).await {
+        Ok(()) => {}
+        // The first answer may have been lost: then the lock is ours.
+        Err(error) if error.kind == StoreErrorKind::AlreadyExists => {
+            let holder = read_note(store, &keys.lock()).await?;
+            if holder.is_none_or(|note| note.export_id != export.id()) {
+                export.set_lock(Lock::NotTaken);
+                return Ok(false);
+            }
+        }
+        // A store without conditional requests: the list below decides alone.
+        Err(error) if error.kind == StoreErrorKind::Unsupported => {
+            let lock = export.note(ClaimState::Claiming).to_json();
+            store.put(&keys.lock(), lock, MEDIA_TYPE, false).await?;
+        }
+        Err(error) => return Err(error.into()),
+    }
+    export.set_lock(Lock::Held);
+    mark(export, keys, ClaimState::Claiming).await?;
+    let others_claim = survey(export, Some(export.id())).await?;
+    Ok(!others_claim)
+}
+
+/// Writes this export's `INCOMPLETE`.
+async fn mark(export: &Export, keys: &Keys, state: ClaimState) -> Result<()> {
+    export.expect_bookkeeping();
+    let note = export.note(state).to_json();
+    let key = keys.incomplete(export.id());
+    Ok(export.store().put(&key, note, MEDIA_TYPE, false).await?)
+}
+
+/// Takes an attempt back.
+async fn withdraw(export: &Export, keys: &Keys) -> Result<()> {
+    let store = export.store().as_ref();
+    remove_bookkeeping(store, keys, export.id(), export.lock()).await?;
+    export.set_lock(Lock::NotTaken);
+    Ok(())
+}
+
+fn describe(found: &FoundExport) -> String {
+    match &found.note {
+        Some(note) => format!("export {} (since {})", found.id, note.started),
+        None => format!("export {}", found.id),
+    }
+}
+
+fn in_use(export: &Export, holder: &str) -> Error {
+    let target = &export.spec().target;
+    Error::new(
+        ErrorKind::TargetInUse,
+        format!("another export holds {target}: {holder}"),
+    )
+    .with_hint("wait until it ends; if its process is gone, it is given up after a minute")
+}
+
+fn half_committed(export: &Export, found: &FoundExport) -> Error {
+    let target = &export.spec().target;
+    Error::new(
+        ErrorKind::TargetInUse,
+        format!(
+            "{} to {target} died while it committed; some or all of its objects are there",
+            describe(found)
+        ),
+    )
+    .with_hint(format!("finish it: {}", export.recover_statement()))
+}

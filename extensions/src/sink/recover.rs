@@ -1,0 +1,86 @@
+//! Finishing or removing exports whose process died.
+//!
+//! Invariant: an export whose `COMMIT` can be read is finished, any other is removed; nothing is
+//! done to an export that lives, unless it is forced. Interrupted, it can be done again.
+
+use super::bookkeeping::{Intent, Keys, Lock};
+use super::commit::{complete_all, publish};
+use super::store::UploadStore;
+use super::survey::{FoundExport, find_exports, remove_export};
+use super::target::Target;
+use crate::error::{Error, ErrorKind, Result};
+
+/// What was done about one export.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recovered {
+    /// The export's id.
+    pub export_id: String,
+    /// `completed` or `removed`.
+    pub action: &'static str,
+    /// Objects that are there now, or uploads and objects that were removed.
+    pub objects: u64,
+    /// The bytes of the objects that are there now.
+    pub bytes: u64,
+}
+
+/// Recovers every unfinished export under `target`.
+///
+/// # Errors
+/// [`ErrorKind::UndefinedObject`] if there is none, [`ErrorKind::TargetInUse`] if one lives and
+/// `force` is not given, and whatever the store refuses.
+pub async fn recover_exports(
+    store: &dyn UploadStore,
+    target: &Target,
+    force: bool,
+) -> Result<Vec<Recovered>> {
+    let found = find_exports(store, target, None).await?;
+    if found.is_empty() {
+        return Err(Error::new(
+            ErrorKind::UndefinedObject,
+            format!("there is no unfinished export under {target}"),
+        ));
+    }
+    if let Some(living) = found.iter().find(|export| !force && !export.is_dead()) {
+        return Err(Error::new(
+            ErrorKind::TargetInUse,
+            format!(
+                "export {} to {target} gave a sign of life {} seconds ago",
+                living.id,
+                living.age.as_secs()
+            ),
+        )
+        .with_hint("wait a minute, or add FORCE = true if its process is certainly gone"));
+    }
+    let mut recovered = Vec::new();
+    for export in found {
+        recovered.push(recover(store, target, &export).await?);
+    }
+    Ok(recovered)
+}
+
+async fn recover(
+    store: &dyn UploadStore,
+    target: &Target,
+    export: &FoundExport,
+) -> Result<Recovered> {
+    let keys = Keys::new(target);
+    let intent = store.get(&keys.commit(&export.id)).await?;
+    let intent: Option<Intent> = intent.and_then(|json| serde_json::from_slice(&json).ok());
+    let Some(intent) = intent else {
+        let removed = remove_export(store, target, &export.id).await?;
+        return Ok(Recovered {
+            export_id: export.id.clone(),
+            action: "removed",
+            objects: removed.uploads + removed.objects,
+            bytes: 0,
+        });
+    };
+    complete_all(store, &intent, |_| {}).await?;
+    publish(store, &keys, &intent, Lock::Unsure).await?;
+    Ok(Recovered {
+        export_id: export.id.clone(),
+        action: "completed",
+        objects: intent.files.len() as u64,
+        bytes: intent.files.iter().map(|file| file.bytes).sum(),
+    })
+}
