@@ -1,39 +1,103 @@
 //! `kill -9` of the program at random moments of an export, then `RECOVER EXPORT`: all rows are
 //! there or none, nothing is pending, and the same statement succeeds.
 
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tidegate::ErrorKind;
 
-use crate::servers::embedded;
+use crate::misbehaving::{Fault, MisbehavingServer};
+use crate::servers::{TestStore, embedded};
 
 const KILLS: u32 = 200;
 const ROWS: usize = 60_000;
+
+fn copy_sql(target: &str, mode: &str) -> String {
+    format!(
+        "COPY (SELECT value, md5(CAST(value AS VARCHAR)) FROM generate_series(1, {ROWS}))
+         TO '{target}' (AWS CONNECTION c, FORMAT csv, MAX FILE SIZE '1MB', MODE {mode})"
+    )
+}
+
+fn start_program(store: &TestStore, sql: &str) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(["-q", "-c", &format!("{} {sql}", store.connection_sql())])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+async fn rows_under(store: &TestStore, target: &str) -> usize {
+    let contents = store.contents(target).await.concat();
+    contents.iter().filter(|byte| **byte == b'\n').count()
+}
+
+/// The program is killed while each of its requests is under way. A minute later the same statement
+/// cleans up and succeeds, or refuses and names the statement that finishes the first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn being_killed_at_every_request_is_recovered_from() {
+    let server = MisbehavingServer::start().await;
+    let store = &server.store;
+    let (_engine, session) = store.session().await;
+    for mode in ["error", "overwrite"] {
+        server.fail_request(0, Fault::Hang);
+        let mut whole = start_program(store, &copy_sql(&store.new_target(), mode));
+        assert!(whole.wait().unwrap().success());
+        let requests = server.seen().len();
+
+        let [mut again, mut recovered] = [0; 2];
+        for n in 1..=requests {
+            let target = store.new_target();
+            let sql = copy_sql(&target, mode);
+            server.fail_request(n, Fault::Hang);
+            let mut program = start_program(store, &sql);
+            while server.seen().len() < n {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            program.kill().unwrap();
+            program.wait().unwrap();
+            // The server carries out what else it was sent.
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            server.behave();
+            server.age_bookkeeping(&target);
+
+            let what = format!("{mode}, killed at request {n} of {requests}");
+            let keys = store.keys(&target).await;
+            let committing = keys.iter().any(|key| key.ends_with("/COMMIT"));
+            let data = keys.iter().filter(|key| !key.contains("_tidegate")).count();
+            assert!(committing || data == 0, "{what}: {keys:?}");
+            match session.execute(&sql).await {
+                Ok(_) => again += 1,
+                Err(error) => {
+                    recovered += 1;
+                    assert!(committing, "{what}: {error}");
+                    assert!(
+                        error.message().contains("died while it committed"),
+                        "{what}: {error}"
+                    );
+                    let recover = error.hint().unwrap().strip_prefix("finish it: ").unwrap();
+                    session.execute(recover).await.expect(&what);
+                }
+            }
+            assert_eq!(rows_under(store, &target).await, ROWS, "{what}");
+            assert_eq!(store.pending_uploads(&target).await, 0, "{what}");
+            let keys = store.keys(&target).await;
+            assert!(
+                keys.iter().all(|key| !key.contains("_tidegate")),
+                "{what}: {keys:?}"
+            );
+        }
+        assert!(again >= 8 && recovered >= 3, "{mode}: {again} {recovered}");
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn being_killed_is_recovered_from() {
     let server = embedded().await;
     let store = &server.store;
     let (_engine, session) = store.session().await;
-    let copy = |target: &str| {
-        format!(
-            "COPY (SELECT value, md5(CAST(value AS VARCHAR)) FROM generate_series(1, {ROWS}))
-             TO '{target}' (AWS CONNECTION c, FORMAT csv, MAX FILE SIZE '1MB')"
-        )
-    };
-    let program = |target: &str| {
-        Command::new(env!("CARGO_BIN_EXE_tidegate"))
-            .args([
-                "-q",
-                "-c",
-                &format!("{} {}", store.connection_sql(), copy(target)),
-            ])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap()
-    };
+    let program = |target: &str| start_program(store, &copy_sql(target, "error"));
     let started = Instant::now();
     assert!(program(&store.new_target()).wait().unwrap().success());
     let whole = started.elapsed();
@@ -55,8 +119,7 @@ async fn being_killed_is_recovered_from() {
         let what = format!("kill {kill}: {recovered:?}, {keys:?}");
         assert_eq!(store.pending_uploads(&target).await, 0, "{what}");
         assert!(keys.iter().all(|key| !key.contains("_tidegate")), "{what}");
-        let contents = store.contents(&target).await.concat();
-        let rows = contents.iter().filter(|byte| **byte == b'\n').count();
+        let rows = rows_under(store, &target).await;
         assert!(rows == 0 || rows == ROWS, "{rows} rows, {what}");
         match recovered {
             Ok(_) if rows == 0 => removed += 1,
@@ -71,7 +134,7 @@ async fn being_killed_is_recovered_from() {
             }
         }
         if rows == 0 && kill % 10 == 0 {
-            session.execute(&copy(&target)).await.unwrap();
+            session.execute(&copy_sql(&target, "error")).await.unwrap();
         }
     }
     // The moments were well spread.

@@ -1,7 +1,7 @@
 //! The embedded S3 server, told to misbehave: real HTTP, real storage, chosen faults.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::future::BoxFuture;
 use hyper::body::Incoming;
@@ -56,7 +56,7 @@ pub(crate) struct MisbehavingServer {
     pub(crate) store: TestStore,
     script: Arc<Mutex<Script>>,
     _server: DevServer,
-    _root: TempDir,
+    root: TempDir,
 }
 
 impl MisbehavingServer {
@@ -75,7 +75,7 @@ impl MisbehavingServer {
             store,
             script,
             _server: server,
-            _root: root,
+            root,
         }
     }
 
@@ -95,6 +95,27 @@ impl MisbehavingServer {
         let mut script = self.script.lock().unwrap();
         *script = Script::default();
         script.forbidden = operations.to_vec();
+    }
+
+    /// Makes all bookkeeping under a target two minutes old, by the server's own clock.
+    pub(crate) fn age_bookkeeping(&self, target: &str) {
+        let path = target.strip_prefix("s3://").unwrap();
+        let mut folders = vec![self.root.path().join(path).join("_tidegate")];
+        while let Some(folder) = folders.pop() {
+            let Ok(entries) = std::fs::read_dir(&folder) else {
+                continue;
+            };
+            for entry in entries {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let file = std::fs::File::options().write(true).open(&path).unwrap();
+                let then = SystemTime::now() - Duration::from_secs(120);
+                file.set_modified(then).unwrap();
+            }
+        }
     }
 
     /// The operations seen since the script was last changed.
