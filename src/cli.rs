@@ -15,6 +15,7 @@ use tidegate::dev_s3::{AccessKey, DevServer};
 use tidegate::{Engine, Error, ErrorKind, Result};
 
 use crate::demo;
+use crate::print;
 use crate::script::{self, Source};
 
 /// How long the program waits for clean-up before it exits.
@@ -111,7 +112,7 @@ pub(crate) fn run() -> ExitCode {
     let runtime = match runtime.build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("tidegate: can't start: {error}");
+            print::complain(&format!("tidegate: can't start: {error}"));
             return ExitCode::FAILURE;
         }
     };
@@ -149,21 +150,21 @@ async fn dispatch(cli: Cli, matches: &ArgMatches) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::CommandLine(message)) => {
-            eprintln!("tidegate: {message}");
+            print::complain(&format!("tidegate: {message}"));
             ExitCode::from(2)
         }
         Err(Failure::Statement(error)) => {
-            eprintln!("tidegate: {error}");
+            print::complain(&format!("tidegate: {error}"));
             ExitCode::FAILURE
         }
         Err(Failure::Script) => ExitCode::FAILURE,
         Err(Failure::Interrupted { clean }) => {
             if clean {
-                eprintln!("tidegate: cancelled");
+                print::complain("tidegate: cancelled");
             } else {
-                eprintln!(
+                print::complain(
                     "tidegate: cancelled; the store did not confirm in time that everything \
-                     unfinished was removed"
+                     unfinished was removed",
                 );
             }
             ExitCode::from(130)

@@ -193,6 +193,15 @@ impl DevStore {
         Err(s3_error!(NoSuchBucket))
     }
 
+    /// s3s-fs keeps keys as paths, so a part of a key is a folder there, which is no object.
+    fn check_object(&self, bucket: &str, key: &str) -> S3Result<()> {
+        self.check_bucket(bucket)?;
+        if self.root.join(bucket).join(key).is_dir() {
+            return Err(s3_error!(NoSuchKey));
+        }
+        Ok(())
+    }
+
     fn pending(&self) -> MutexGuard<'_, BTreeSet<Pending>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -278,7 +287,7 @@ impl S3 for DevStore {
         &self,
         req: S3Request<GetObjectInput>,
     ) -> S3Result<S3Response<GetObjectOutput>> {
-        self.check_bucket(&req.input.bucket)?;
+        self.check_object(&req.input.bucket, &req.input.key)?;
         self.files.get_object(req).await
     }
 
@@ -286,7 +295,7 @@ impl S3 for DevStore {
         &self,
         req: S3Request<HeadObjectInput>,
     ) -> S3Result<S3Response<HeadObjectOutput>> {
-        self.check_bucket(&req.input.bucket)?;
+        self.check_object(&req.input.bucket, &req.input.key)?;
         self.files.head_object(req).await
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Invariant: NULL is visible, and every result ends with a line end.
 
+use std::io::Write;
+
 use arrow::util::display::FormatOptions;
 use arrow::util::pretty::pretty_format_batches_with_options;
 use tidegate::{Error, ErrorKind, Outcome, Result};
@@ -18,6 +20,11 @@ pub(crate) fn outcome(outcome: &Outcome, quiet: bool) -> Result<String> {
         text.push('\n');
     }
     Ok(text)
+}
+
+/// Writes a line to standard error; if nobody listens there, there is nobody to tell.
+pub(crate) fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 fn table(outcome: &Outcome) -> Result<String> {

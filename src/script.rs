@@ -17,7 +17,12 @@ pub(crate) struct Source {
 }
 
 impl Source {
+    /// A byte order mark, as some editors write it, is no part of the text.
     pub(crate) fn new(name: &str, text: String) -> Self {
+        let text = match text.strip_prefix('\u{feff}') {
+            Some(rest) => rest.to_owned(),
+            None => text,
+        };
         Self {
             name: name.to_owned(),
             text,
@@ -55,9 +60,9 @@ pub(crate) async fn run(session: &Session, source: &Source, quiet: bool) -> Resu
 fn report(source: &Source, error: &Error, statement: Location) {
     let Location { line, column } = error.location().unwrap_or(statement);
     let name = &source.name;
-    eprintln!("{name}:{line}:{column}: {}", error.message());
+    print::complain(&format!("{name}:{line}:{column}: {}", error.message()));
     if let Some(hint) = error.hint() {
-        eprintln!("hint: {hint}");
+        print::complain(&format!("hint: {hint}"));
     }
 }
 

@@ -48,6 +48,7 @@ every_store!(
     modes_keep_and_replace,
     one_target_has_one_export_at_a_time,
     appending_at_once_loses_nothing,
+    overwriting_spares_an_export_below,
 );
 
 /// A table `numbers` with every sort of column that CSV can hold.
@@ -483,4 +484,33 @@ async fn appending_at_once_loses_nothing(store: &TestStore) {
             .iter()
             .all(|key| !key.contains("_tidegate"))
     );
+}
+
+async fn overwriting_spares_an_export_below(store: &TestStore) {
+    let (engine, session) = store.session().await;
+    let target = store.new_target();
+    let below = format!("{target}/below");
+    let long = "(SELECT value, md5(CAST(value AS VARCHAR)) FROM generate_series(1, 50000000))";
+    let export = copy(&session, long, &below, "FORMAT csv");
+    let overwrite = async {
+        while store.keys(&below).await.len() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        copy(
+            &session,
+            "(SELECT 1 AS one)",
+            &target,
+            "FORMAT csv, MODE overwrite",
+        )
+        .await
+    };
+    let overwritten = tokio::select! {
+        _ = export => panic!("the export ended too soon"),
+        overwritten = overwrite => overwritten,
+    };
+    let error = overwritten.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TargetInUse, "{error}");
+    assert!(error.message().contains("has not ended"), "{error}");
+    assert!(engine.shutdown(Duration::from_secs(5)).await);
+    store.assert_untouched(&target).await;
 }

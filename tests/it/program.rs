@@ -95,6 +95,15 @@ fn an_error_ends_the_script_and_names_its_place() {
 }
 
 #[test]
+fn a_byte_order_mark_is_no_sql() {
+    let output = tidegate(
+        &["-q"],
+        Some("\u{feff}SELECT 1 AS one;\r\nSELECT 2 AS two;\r\n"),
+    );
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[test]
 fn a_wrong_command_line_exits_with_2() {
     for arguments in [
         &["--nonsense"][..],

@@ -68,6 +68,7 @@ pub(super) fn evaluate_secret(
             ErrorKind::InvalidParameter,
             format!("the value of secret \"{name}\" {why}"),
         )
+        .with_hint("write the value in single quotes: CREATE SECRET name AS 'value'")
     };
     let evaluated = plan(state, &value.expr)
         .and_then(|expr| {

@@ -4,6 +4,7 @@
 //! credentials, reads the whole answer, and lets all requests of a client pause together when the
 //! store asks to slow down.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -68,6 +69,8 @@ pub struct S3Client {
     bucket: Option<String>,
     settings: S3Settings,
     sign_payload: bool,
+    /// An answer has come: from here on an outage is waited out.
+    reached: AtomicBool,
     /// No request is sent before this: the store asked to slow down.
     paused_until: Mutex<Option<Instant>>,
 }
@@ -131,6 +134,7 @@ impl S3Client {
             bucket: bucket.map(str::to_owned),
             settings,
             sign_payload,
+            reached: AtomicBool::new(false),
             paused_until: Mutex::new(None),
         })
     }
@@ -330,7 +334,11 @@ impl S3Client {
             };
             let pause = retry.pause(attempt);
             let out_of_time = started.elapsed() + pause >= retry.deadline;
-            if !error.kind.is_transient() || attempt >= retry.attempts || out_of_time {
+            // What has never answered is more likely a wrong endpoint than an outage.
+            let never_reached =
+                error.kind == S3ErrorKind::Unreachable && !self.reached.load(Ordering::Relaxed);
+            let attempts = if never_reached { 2 } else { retry.attempts };
+            if !error.kind.is_transient() || attempt >= attempts || out_of_time {
                 return Err(error);
             }
             tracing::debug!(operation = request.operation, attempt, reason = %error.reason, "retrying");
@@ -367,6 +375,7 @@ impl S3Client {
         let (head, body) = tokio::time::timeout(patience, exchange)
             .await
             .map_err(|_| timed_out())??;
+        self.reached.store(true, Ordering::Relaxed);
 
         // Some answers come with status 200 and an error inside, by the protocol itself:
         // https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html

@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use uuid::Uuid;
 
-use super::bookkeeping::{ClaimState, HEARTBEAT, Keys, Lock, MEDIA_TYPE, Note};
+use super::bookkeeping::{ClaimState, FOLDER, HEARTBEAT, Keys, Lock, MEDIA_TYPE, Note};
 use super::budget::ByteBudget;
 use super::claim::claim_target;
 use super::options::Mode;
@@ -286,6 +286,18 @@ impl Export {
         self.start_heartbeat();
         if self.spec.mode == Mode::Overwrite {
             let obsolete = list_data(self.store.as_ref(), &self.spec.target).await?;
+            let nested = format!("/{FOLDER}");
+            if let Some(key) = obsolete.iter().find(|key| key.contains(&nested)) {
+                return Err(Error::new(
+                    ErrorKind::TargetInUse,
+                    format!(
+                        "an export to a folder under {} has not ended: {}",
+                        self.spec.target,
+                        self.store.url(key)
+                    ),
+                )
+                .with_hint("wait until it ends, or recover it with RECOVER EXPORT"));
+            }
             self.state().obsolete = obsolete;
         }
         Ok(())

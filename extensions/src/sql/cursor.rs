@@ -33,6 +33,10 @@ impl Cursor {
         self.show_tokens = false;
     }
 
+    pub(super) fn hides_tokens(&self) -> bool {
+        !self.show_tokens
+    }
+
     /// All tokens again, for a parser that starts over.
     pub(super) fn into_tokens(self) -> Vec<TokenWithSpan> {
         self.tokens

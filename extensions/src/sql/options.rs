@@ -104,6 +104,10 @@ fn parse_name(cursor: &mut Cursor, known: &[Known], statement: &str) -> Result<K
         return Ok(option);
     }
     let named_by_equals = cursor.peek_nth(words.len()) == Some(&Token::Eq);
+    if !named_by_equals && cursor.hides_tokens() {
+        // What stands here without "=" may be a secret whose option was forgotten.
+        return Err(cursor.expected("the name of an option"));
+    }
     let written = if named_by_equals {
         words.join(" ")
     } else {
