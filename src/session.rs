@@ -57,6 +57,8 @@ enum Tag {
     Rows(&'static str),
     /// The words and the count that the statement returns as its one row.
     Count(&'static str),
+    /// The rows that files hold, then the files.
+    Files(&'static str),
 }
 
 impl Session {
@@ -124,7 +126,12 @@ impl Session {
                 schema,
                 batches,
             },
-            Tag::Count(words) => without_rows(format!("{words} {}", count_in(&batches))),
+            Tag::Files(words) => Outcome {
+                tag: format!("{words} {}", sum_of(&batches, FILES_ROWS_COLUMN)),
+                schema,
+                batches,
+            },
+            Tag::Count(words) => without_rows(format!("{words} {}", sum_of(&batches, 0))),
         })
     }
 }
@@ -145,10 +152,13 @@ fn without_rows(tag: String) -> Outcome {
     }
 }
 
-fn count_in(batches: &[RecordBatch]) -> u64 {
+/// Where `RETURN = 'files'` has the number of rows.
+const FILES_ROWS_COLUMN: usize = 1;
+
+fn sum_of(batches: &[RecordBatch], column: usize) -> u64 {
     batches
         .iter()
-        .filter_map(|batch| batch.column(0).as_primitive_opt::<UInt64Type>())
+        .filter_map(|batch| batch.column(column).as_primitive_opt::<UInt64Type>())
         .flat_map(|counts| counts.iter().flatten())
         .sum()
 }
@@ -158,8 +168,11 @@ fn tag_of(plan: &LogicalPlan) -> Tag {
     match plan {
         LogicalPlan::Extension(extension) => {
             let node = extension.node.as_any();
-            if node.is::<CopyToNode>() {
-                return Tag::Count("COPY");
+            if let Some(copy) = node.downcast_ref::<CopyToNode>() {
+                return match copy.options.return_files {
+                    true => Tag::Files("COPY"),
+                    false => Tag::Count("COPY"),
+                };
             }
             match node.downcast_ref::<CommandNode>() {
                 Some(node) => plain(node.command().tag()),

@@ -10,17 +10,16 @@ use datafusion::prelude::SessionConfig;
 use crate::catalog::{Catalog, MemoryCatalog};
 use crate::error::{Error, ErrorKind, Result};
 use crate::s3::RetryPolicy;
-use crate::sink::{ByteBudget, Reaper};
-
-/// A quarter of an export's memory: the parts that may be on their way at once.
-const IN_FLIGHT_BYTES: usize = 64 << 20;
+use crate::sink::{ByteBudget, ExportMemory, Reaper};
 
 /// The catalog, and what exports share.
 #[derive(Debug, Clone)]
 pub struct Services {
     /// Secrets and connections.
     pub catalog: Arc<dyn Catalog>,
-    /// The bytes that may be on their way to stores at once.
+    /// What one export may use of the machine's memory.
+    pub export_memory: ExportMemory,
+    /// The bytes that may be on their way to stores at once, over all exports.
     pub budget: ByteBudget,
     /// Clean-up that outlives statements.
     pub reaper: Reaper,
@@ -32,7 +31,8 @@ impl Default for Services {
     fn default() -> Self {
         Self {
             catalog: Arc::new(MemoryCatalog::new()),
-            budget: ByteBudget::new(IN_FLIGHT_BYTES),
+            export_memory: ExportMemory::default(),
+            budget: ByteBudget::new(ExportMemory::default().in_flight()),
             reaper: Reaper::new(),
             retry: RetryPolicy::default(),
         }

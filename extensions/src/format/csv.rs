@@ -94,6 +94,10 @@ impl Encoder for CsvEncoder {
         self.parts.buffered_bytes() + self.scratch.capacity()
     }
 
+    fn gathered_bytes(&self) -> usize {
+        0
+    }
+
     fn flush(&mut self) -> Result<()> {
         Ok(())
     }
@@ -106,6 +110,7 @@ impl Encoder for CsvEncoder {
         Ok(EncodedFile {
             rows: self.rows,
             parts: self.parts,
+            columns: Vec::new(),
         })
     }
 }

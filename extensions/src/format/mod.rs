@@ -14,6 +14,7 @@ pub use parts::PartBuffer;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -53,6 +54,9 @@ pub trait Encoder: Send {
     /// The memory in bytes that is in use for this file.
     fn memory_bytes(&self) -> usize;
 
+    /// The part of [`Self::memory_bytes`] that [`Self::flush`] turns into parts.
+    fn gathered_bytes(&self) -> usize;
+
     /// Turns gathered data into parts, which gives its memory free.
     fn flush(&mut self) -> Result<()>;
 
@@ -63,6 +67,19 @@ pub trait Encoder: Send {
     fn finish(self: Box<Self>) -> Result<EncodedFile>;
 }
 
+/// What a file's column holds, as its footer says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnSummary {
+    /// The column's name.
+    pub name: String,
+    /// The smallest value, as text; none if the column has no value or no order.
+    pub min: Option<String>,
+    /// The largest value, as text.
+    pub max: Option<String>,
+    /// How many values are NULL, where the format counts them.
+    pub nulls: Option<u64>,
+}
+
 /// A finished file.
 #[derive(Debug)]
 pub struct EncodedFile {
@@ -70,6 +87,8 @@ pub struct EncodedFile {
     pub rows: u64,
     /// The parts not yet taken; the last may be short.
     pub parts: PartBuffer,
+    /// What its columns hold, if the format was told to say so and can.
+    pub columns: Vec<ColumnSummary>,
 }
 
 /// The error for columns that a format can't hold.

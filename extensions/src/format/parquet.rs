@@ -6,13 +6,19 @@
 //! Defaults: snappy, format version 1.0, dictionaries, page statistics; a row group ends at
 //! 1,048,576 rows or 64 MB encoded. The format: <https://parquet.apache.org/docs/file-format/>
 
-use arrow::array::RecordBatch;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::compute::{SortOptions, sort_to_indices};
 use arrow::datatypes::{DataType, Field, IntervalUnit, Schema, SchemaRef};
+use arrow::util::display::array_value_to_string;
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::basic::Compression;
+use parquet::file::metadata::ParquetMetaData;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 
-use super::{EncodedFile, Encoder, FileFormat, PartBuffer, refuse_columns};
+use super::{ColumnSummary, EncodedFile, Encoder, FileFormat, PartBuffer, refuse_columns};
 use crate::error::{Error, ErrorKind, Result};
 
 const ROW_GROUP_ROWS: usize = 1 << 20;
@@ -22,6 +28,7 @@ const ROW_GROUP_BYTES: usize = 64 << 20;
 #[derive(Debug, Clone)]
 pub struct ParquetFormat {
     row_group_bytes: usize,
+    summarize_columns: bool,
 }
 
 impl ParquetFormat {
@@ -30,7 +37,15 @@ impl ParquetFormat {
         let max_file_bytes = usize::try_from(max_file_bytes).unwrap_or(usize::MAX);
         Self {
             row_group_bytes: ROW_GROUP_BYTES.min(max_file_bytes),
+            summarize_columns: false,
         }
+    }
+
+    /// Finished files say what their columns hold.
+    #[must_use]
+    pub fn with_column_summaries(mut self, summarize_columns: bool) -> Self {
+        self.summarize_columns = summarize_columns;
+        self
     }
 
     fn properties(&self) -> WriterProperties {
@@ -123,6 +138,7 @@ impl FileFormat for ParquetFormat {
     fn start_file(&self, schema: &SchemaRef, part_bytes: usize) -> Result<Box<dyn Encoder>> {
         Ok(Box::new(ParquetEncoder {
             writer: self.writer(schema, PartBuffer::new(part_bytes))?,
+            summarized: self.summarize_columns.then(|| SchemaRef::clone(schema)),
             estimate_ratio: 1.0,
         }))
     }
@@ -130,6 +146,8 @@ impl FileFormat for ParquetFormat {
 
 struct ParquetEncoder {
     writer: ArrowWriter<PartBuffer>,
+    /// The schema, if the columns are to be summarized.
+    summarized: Option<SchemaRef>,
     /// Encoded bytes per estimated byte, learned from the row groups already closed: the estimate
     /// counts pages that are not yet compressed.
     estimate_ratio: f64,
@@ -147,6 +165,10 @@ impl Encoder for ParquetEncoder {
 
     fn memory_bytes(&self) -> usize {
         self.writer.memory_size() + self.writer.inner().buffered_bytes()
+    }
+
+    fn gathered_bytes(&self) -> usize {
+        self.writer.memory_size()
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -168,6 +190,60 @@ impl Encoder for ParquetEncoder {
         let footer = self.writer.finish().map_err(encode_error)?;
         let rows = u64::try_from(footer.file_metadata().num_rows()).unwrap_or_default();
         let parts = std::mem::replace(self.writer.inner_mut(), PartBuffer::new(1));
-        Ok(EncodedFile { rows, parts })
+        let columns = match &self.summarized {
+            Some(schema) => summarize_columns(&footer, schema)?,
+            None => Vec::new(),
+        };
+        Ok(EncodedFile {
+            rows,
+            parts,
+            columns,
+        })
     }
+}
+
+/// Minimum, maximum and NULLs of each column over all row groups. Nested columns have no order, and
+/// then only their name is known.
+fn summarize_columns(footer: &ParquetMetaData, schema: &Schema) -> Result<Vec<ColumnSummary>> {
+    let file = footer.file_metadata().schema_descr();
+    let row_groups = footer.row_groups();
+    let summarize = |field: &Arc<Field>| -> Result<ColumnSummary> {
+        let mut summary = ColumnSummary {
+            name: field.name().clone(),
+            min: None,
+            max: None,
+            nulls: None,
+        };
+        let converter =
+            StatisticsConverter::try_new(field.name(), schema, file).map_err(encode_error)?;
+        if converter.parquet_column_index().is_none() {
+            return Ok(summary);
+        }
+        let nulls = converter
+            .row_group_null_counts(row_groups)
+            .map_err(encode_error)?;
+        summary.nulls = (nulls.null_count() == 0).then(|| nulls.iter().flatten().sum());
+        let mins = converter.row_group_mins(row_groups).map_err(encode_error)?;
+        let maxes = converter
+            .row_group_maxes(row_groups)
+            .map_err(encode_error)?;
+        summary.min = extreme(&mins, false);
+        summary.max = extreme(&maxes, true);
+        Ok(summary)
+    };
+    schema.fields().iter().map(summarize).collect()
+}
+
+/// The smallest or largest of the values as text; none if there is none.
+fn extreme(values: &ArrayRef, largest: bool) -> Option<String> {
+    let order = SortOptions {
+        descending: largest,
+        nulls_first: false,
+    };
+    let first = sort_to_indices(values, Some(order), Some(1)).ok()?;
+    let row = first.values().first().map(|row| *row as usize)?;
+    if values.is_null(row) {
+        return None;
+    }
+    array_value_to_string(values, row).ok()
 }

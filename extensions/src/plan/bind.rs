@@ -14,6 +14,7 @@ use sqlparser::ast::Statement as SqlStatement;
 
 use super::connect::find_connection;
 use super::constant::{evaluate_secret, evaluate_target};
+use super::layout::export_layout;
 use super::logical::{Command, CommandNode, CopyToNode};
 use crate::catalog::{Connection, OnConflict, fold};
 use crate::error::{Error, ErrorKind, Result};
@@ -135,8 +136,10 @@ fn bind_recover(
         recover.target_location,
     )?;
     let target = Target::parse(&target).map_err(|error| error.at(recover.target_location))?;
-    let options = RecoverOptions::from_sql(&recover.options)?;
-    find_connection(services, &options.connection)?;
+    let options = RecoverOptions::from_sql(&recover.options, &target)?;
+    if let Some(connection) = &options.connection {
+        find_connection(services, connection)?;
+    }
     command(Command::RecoverExport { target, options })
 }
 
@@ -149,12 +152,19 @@ async fn bind_copy(
     let statement = copy.to_string();
     let target = evaluate_target(state, "COPY TO target", &copy.target, copy.target_location)?;
     let target = Target::parse(&target).map_err(|error| error.at(copy.target_location))?;
-    let options = CopyOptions::from_sql(&copy.options)?;
-    find_connection(services, &options.connection)?;
+    let options = CopyOptions::from_sql(&copy.options, &target, services.export_memory)?;
+    if let Some(connection) = &options.connection {
+        find_connection(services, connection)?;
+    }
+    let target = if options.single_file {
+        let single = target.into_single_file();
+        single.map_err(|error| error.at(copy.target_location))?
+    } else {
+        target
+    };
     let input = plan_source(state, sql, copy.source).await?;
-    options
-        .file_format()
-        .check_schema(input.schema().as_arrow())?;
+    // Columns that the format can't hold, and partition columns that are not there, are refused now.
+    export_layout(&options, input.schema().as_arrow())?;
     Ok(LogicalPlan::Extension(Extension {
         node: Arc::new(CopyToNode {
             input: Arc::new(input),

@@ -17,12 +17,12 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties,
 };
 
-use super::connect::{connect, connect_with_wrong_secret, find_connection};
+use super::connect::{connect, connect_with_wrong_secret, find_connection, open_store};
 use super::logical::Command;
 use crate::error::{Error, ErrorKind, Result};
 use crate::s3::S3ErrorKind;
 use crate::services::Services;
-use crate::sink::{Recovered, S3UploadStore, recover_exports};
+use crate::sink::{Recovered, recover_exports};
 
 /// Runs one command.
 #[derive(Debug)]
@@ -63,11 +63,8 @@ async fn run(command: &Command, services: &Services) -> Result<Option<RecordBatc
         } => catalog.create_connection(connection.clone(), *on_conflict)?,
         Command::ValidateConnection { name } => validate(name, services).await?,
         Command::RecoverExport { target, options } => {
-            let connection = find_connection(services, &options.connection)?;
-            let retry = services.retry.clone();
-            let client = connect(services, connection, Some(target.bucket()), retry)?;
-            let store = S3UploadStore::new(client, options.connection.clone());
-            let recovered = recover_exports(&store, target, options.force).await?;
+            let store = open_store(services, target, options.connection.as_deref(), 1)?;
+            let recovered = recover_exports(store.as_ref(), target, options.force).await?;
             return Ok(Some(recovered_rows(command.schema(), &recovered)?));
         }
     }

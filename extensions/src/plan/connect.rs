@@ -15,6 +15,7 @@ use crate::catalog::{CatalogCredentials, Connection};
 use crate::error::{Error, ErrorKind, Result};
 use crate::s3::{RetryPolicy, S3Client, S3Settings, UrlStyle};
 use crate::services::Services;
+use crate::sink::{LocalUploadStore, Place, S3UploadStore, Target, UploadStore};
 
 /// The option of `CREATE EXTERNAL TABLE` that names a connection.
 const CONNECTION_OPTION: &str = "aws.connection";
@@ -49,6 +50,24 @@ pub(super) fn connect(
     let credentials = CatalogCredentials::new(Arc::clone(&services.catalog), connection.clone());
     credentials.resolve()?;
     S3Client::new(settings(connection, Arc::new(credentials), retry), bucket)
+}
+
+/// The store of a target: a bucket through its connection, or the local disk. `part_bytes` is the
+/// size of the parts that files will be written in.
+pub(super) fn open_store(
+    services: &Services,
+    target: &Target,
+    connection: Option<&str>,
+    part_bytes: usize,
+) -> Result<Arc<dyn UploadStore>> {
+    let bucket = match target.place() {
+        Place::Bucket(bucket) => bucket,
+        Place::LocalDisk => return Ok(Arc::new(LocalUploadStore::new(target, part_bytes))),
+    };
+    let name = connection.unwrap_or_default();
+    let connection = find_connection(services, name)?;
+    let client = connect(services, connection, Some(bucket), services.retry.clone())?;
+    Ok(Arc::new(S3UploadStore::new(client, name.to_owned())))
 }
 
 /// A client for the endpoint that signs with the right key and a secret that can't be right.

@@ -15,7 +15,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 
 use crate::catalog::{Connection, OnConflict};
 use crate::secret::SecretValue;
-use crate::sink::{CopyOptions, RecoverOptions, Target};
+use crate::sink::{CopyOptions, RecoverOptions, Target, files_schema};
 
 /// `COPY … TO`: exports the rows of its input.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -51,6 +51,15 @@ fn count_schema() -> &'static DFSchemaRef {
     &SCHEMA
 }
 
+/// One row per object.
+fn returned_files_schema() -> &'static DFSchemaRef {
+    static SCHEMA: LazyLock<DFSchemaRef> = LazyLock::new(|| {
+        let schema = files_schema().as_ref().clone();
+        Arc::new(DFSchema::try_from(schema).unwrap_or_else(|_| DFSchema::empty()))
+    });
+    &SCHEMA
+}
+
 impl UserDefinedLogicalNodeCore for CopyToNode {
     fn name(&self) -> &str {
         "CopyTo"
@@ -61,7 +70,11 @@ impl UserDefinedLogicalNodeCore for CopyToNode {
     }
 
     fn schema(&self) -> &DFSchemaRef {
-        count_schema()
+        if self.options.return_files {
+            returned_files_schema()
+        } else {
+            count_schema()
+        }
     }
 
     fn expressions(&self) -> Vec<Expr> {
@@ -69,13 +82,15 @@ impl UserDefinedLogicalNodeCore for CopyToNode {
     }
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(
-            f,
-            "CopyTo: target={}, connection={}, format={}",
-            self.target,
-            self.options.connection,
-            self.options.file_format().name()
-        )
+        write!(f, "CopyTo: target={}", self.target)?;
+        if let Some(connection) = &self.options.connection {
+            write!(f, ", connection={connection}")?;
+        }
+        write!(f, ", format={}", self.options.file_format().name())?;
+        if let Some(partition) = &self.options.partition {
+            write!(f, ", partition by=[{}]", partition.columns.join(", "))?;
+        }
+        Ok(())
     }
 
     fn with_exprs_and_inputs(&self, _exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {

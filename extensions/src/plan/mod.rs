@@ -8,6 +8,8 @@ mod bind;
 mod command;
 mod connect;
 mod constant;
+mod files;
+mod layout;
 mod logical;
 mod planner;
 mod write;

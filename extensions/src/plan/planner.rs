@@ -10,11 +10,9 @@
 //!       <the query>
 //! ```
 
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::common::stats::Precision;
@@ -24,17 +22,20 @@ use datafusion::execution::context::QueryPlanner;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
 use datafusion::physical_expr::OrderingRequirements;
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 
 use super::command::CommandExec;
-use super::connect::{connect, find_connection};
+use super::connect::open_store;
+use super::files::ExportedFilesExec;
+use super::layout::export_layout;
 use super::logical::{CommandNode, CopyToNode};
 use super::write::{FileWriteExec, Writers};
 use crate::error::Result;
 use crate::services::Services;
-use crate::sink::{Export, ExportSpec, S3Sink, S3UploadStore};
+use crate::sink::{CopyOptions, Export, ExportSpec, Partition, PartitionOptions, S3Sink};
 
 /// Plans Tidegate's nodes; give it to any physical planner.
 #[derive(Debug, Clone, Copy, Default)]
@@ -75,40 +76,61 @@ fn plan_copy(
     services: &Services,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let options = &copy.options;
-    let connection = find_connection(services, &options.connection)?;
-    let bucket = copy.target.bucket();
-    let client = connect(services, connection, Some(bucket), services.retry.clone())?;
-    let store = S3UploadStore::new(client, options.connection.clone());
+    let layout = export_layout(options, &physical.schema())?;
+    let part_bytes = options.part_bytes(copy.target.place());
+    let connection = options.connection.as_deref();
+    let store = open_store(services, &copy.target, connection, part_bytes)?;
+    let ordered = is_ordered(logical);
+    let partition = options.partition.as_ref().map(|partition| Partition {
+        clustered: is_clustered(physical, &layout.partition_columns),
+        columns: layout.partition_columns,
+        file_columns: layout.file_columns,
+        max_open_files: partition.max_open_files,
+        ordered,
+    });
+    let writers = choose_writers(ordered, physical, options);
     let spec = ExportSpec {
         target: copy.target.clone(),
         mode: options.mode,
         connection: options.connection.clone(),
         statement: copy.statement.clone(),
-        schema: with_unique_names(&physical.schema()),
+        input_schema: layout.input_schema,
+        schema: layout.file_schema,
+        partition,
         format: options.file_format(),
-        max_file_bytes: options.max_file_bytes,
-        part_bytes: options.part_bytes(),
+        max_file_bytes: options.max_file_bytes(),
+        part_bytes,
+        manifest: options.manifest,
+        memory: services.export_memory,
     };
     let export = Arc::new(Export::new(
         spec,
-        Arc::new(store),
+        store,
         services.budget.clone(),
         services.reaper.clone(),
     ));
-    let writers = choose_writers(logical, physical, options.max_file_bytes);
     let write = FileWriteExec::new(Arc::clone(physical), Arc::clone(&export), writers);
-    let sink = Arc::new(S3Sink::new(export));
-    Ok(Arc::new(DataSinkExec::new(Arc::new(write), sink, None)))
+    let sink = Arc::new(S3Sink::new(Arc::clone(&export)));
+    let count = Arc::new(DataSinkExec::new(Arc::new(write), sink, None));
+    if options.return_files {
+        return Ok(Arc::new(ExportedFilesExec::new(count, export)));
+    }
+    Ok(count)
 }
 
 fn choose_writers(
-    logical: &LogicalPlan,
+    ordered: bool,
     physical: &Arc<dyn ExecutionPlan>,
-    max_file_bytes: u64,
+    options: &CopyOptions,
 ) -> Writers {
-    if is_ordered(logical) {
+    if ordered {
         let ordering = physical.output_ordering().cloned();
         return Writers::Ordered(ordering.map(OrderingRequirements::from));
+    }
+    let partitions = physical.output_partitioning().partition_count();
+    let too_many = |partition: &PartitionOptions| partition.max_open_files < partitions;
+    if options.single_file || options.partition.as_ref().is_some_and(too_many) {
+        return Writers::Single;
     }
     // A small result in many files would be many tiny files.
     let statistics = StatisticsContext::new()
@@ -116,12 +138,28 @@ fn choose_writers(
         .map(|statistics| statistics.total_byte_size);
     match statistics {
         Ok(Precision::Exact(bytes) | Precision::Inexact(bytes))
-            if (bytes as u64) < max_file_bytes =>
+            if (bytes as u64) < options.max_file_bytes() =>
         {
             Writers::Single
         }
         _ => Writers::PerPartition,
     }
+}
+
+/// Whether each partition of the query gives its rows in the order of the partition columns.
+fn is_clustered(physical: &Arc<dyn ExecutionPlan>, partition_columns: &[usize]) -> bool {
+    let Some(ordering) = physical.output_ordering() else {
+        return false;
+    };
+    let leading: Vec<usize> = ordering
+        .iter()
+        .take(partition_columns.len())
+        .filter_map(|sort| sort.expr.downcast_ref::<Column>().map(Column::index))
+        .collect();
+    leading.len() == partition_columns.len()
+        && partition_columns
+            .iter()
+            .all(|column| leading.contains(column))
 }
 
 /// Whether the query's result has an order: a Sort at its top, below nothing but projections,
@@ -134,27 +172,6 @@ fn is_ordered(plan: &LogicalPlan) -> bool {
         LogicalPlan::Limit(limit) => is_ordered(&limit.input),
         _ => false,
     }
-}
-
-/// Numbers duplicate column names: `a`, `a2`, `a3`.
-fn with_unique_names(schema: &SchemaRef) -> SchemaRef {
-    let mut taken: HashSet<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
-    if taken.len() == schema.fields().len() {
-        return SchemaRef::clone(schema);
-    }
-    let mut seen: HashSet<String> = HashSet::new();
-    let rename = |field: &Arc<Field>| {
-        if seen.insert(field.name().clone()) {
-            return Arc::clone(field);
-        }
-        let unique = (2u64..)
-            .map(|number| format!("{}{number}", field.name()))
-            .find(|name| taken.insert(name.clone()))
-            .unwrap_or_else(|| field.name().clone());
-        Arc::new(field.as_ref().clone().with_name(unique))
-    };
-    let fields: Vec<Arc<Field>> = schema.fields().iter().map(rename).collect();
-    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
 /// DataFusion's planner with [`StatementPlanner`] added.
@@ -189,23 +206,5 @@ impl QueryPlanner for TidegateQueryPlanner {
         self.planner
             .create_physical_plan(logical_plan, session)
             .await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use arrow::datatypes::DataType;
-
-    #[test]
-    fn duplicate_names_are_numbered() {
-        let names = ["a", "b", "a", "a2", "a", "b"];
-        let fields: Vec<Field> = names
-            .iter()
-            .map(|name| Field::new(*name, DataType::Int32, true))
-            .collect();
-        let unique = with_unique_names(&Arc::new(Schema::new(fields)));
-        let unique: Vec<&str> = unique.fields().iter().map(|f| f.name().as_str()).collect();
-        assert_eq!(unique, ["a", "b", "a3", "a2", "a4", "b2"]);
     }
 }

@@ -11,7 +11,6 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
-use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{Distribution, EquivalenceProperties, OrderingRequirements};
 use datafusion::physical_plan::execution_plan::EmissionType;
@@ -26,7 +25,7 @@ use datafusion::physical_plan::{
 use futures::StreamExt;
 
 use crate::error::{Error, ErrorKind};
-use crate::sink::{CancelOnDrop, Export, RollingWriter, WriterReport, report_schema};
+use crate::sink::{CancelOnDrop, Export, FileWriter, WriterReport, report_schema};
 
 /// How the rows of the query are given to writers.
 #[derive(Debug, Clone)]
@@ -230,12 +229,10 @@ impl WriterTask {
     }
 
     async fn write(&self, context: Arc<TaskContext>) -> DataFusionResult<WriterReport> {
-        let memory = MemoryConsumer::new(format!("tidegate writer {}", self.writer))
-            .register(context.memory_pool());
-        let schema = SchemaRef::clone(&self.export.spec().schema);
-        let mut rows = self.input.execute(self.partition, context)?;
+        let schema = SchemaRef::clone(&self.export.spec().input_schema);
         let export = Arc::clone(&self.export);
-        let mut writer = RollingWriter::new(export, self.writer, self.writers, memory);
+        let mut writer = FileWriter::new(export, self.writer, self.writers, &context)?;
+        let mut rows = self.input.execute(self.partition, context)?;
         while let Some(batch) = rows.next().await {
             let batch = with_schema(&schema, batch?)?;
             let timer = self.metrics.write_time.timer();
@@ -249,7 +246,7 @@ impl WriterTask {
     }
 }
 
-/// The batch under the files' schema, whose column names are unique.
+/// The batch under a schema whose column names are unique.
 fn with_schema(schema: &SchemaRef, batch: RecordBatch) -> DataFusionResult<RecordBatch> {
     if batch.schema_ref() == schema {
         return Ok(batch);

@@ -217,7 +217,7 @@ impl S3Client {
         }
     }
 
-    /// PutObject; with `only_new`, an existing object is a `PreconditionFailed`.
+    /// PutObject: the object's ETag. With `only_new`, an existing object is a `PreconditionFailed`.
     ///
     /// Stores that don't know `If-None-Match` ignore it.
     pub async fn put_object(
@@ -226,7 +226,7 @@ impl S3Client {
         body: Bytes,
         content_type: &str,
         only_new: bool,
-    ) -> Result<(), S3Error> {
+    ) -> Result<Option<String>, S3Error> {
         let mut request = Request::new("PutObject", Method::PUT, key);
         request.body = body;
         if let Ok(content_type) = HeaderValue::from_str(content_type) {
@@ -237,7 +237,8 @@ impl S3Client {
                 .headers
                 .insert(IF_NONE_MATCH, HeaderValue::from_static("*"));
         }
-        self.send(request).await.map(drop)
+        let answer = self.send(request).await?;
+        Ok(etag(&answer.headers))
     }
 
     /// GetObject: the whole body, or `None` if there is no such object.
@@ -284,21 +285,17 @@ impl S3Client {
             .query("uploadId", upload_id);
         request.body = body;
         let answer = self.send(request).await?;
-        answer
-            .headers
-            .get(ETAG)
-            .and_then(|etag| etag.to_str().ok())
-            .map(str::to_owned)
+        etag(&answer.headers)
             .ok_or_else(|| self.malformed(OPERATION, key, "the answer has no ETag"))
     }
 
-    /// CompleteMultipartUpload with the parts' ETags in order.
+    /// CompleteMultipartUpload with the parts' ETags in order: the object's ETag.
     pub async fn complete_upload(
         &self,
         key: &str,
         upload_id: &str,
         etags: &[String],
-    ) -> Result<(), S3Error> {
+    ) -> Result<Option<String>, S3Error> {
         const OPERATION: &str = COMPLETE_UPLOAD;
         let mut request = Request::new(OPERATION, Method::POST, key).query("uploadId", upload_id);
         request.body = Bytes::from(xml::complete_body(etags));
@@ -306,9 +303,10 @@ impl S3Client {
             .headers
             .insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
         let answer = self.send(request).await?;
-        xml::parse::<serde::de::IgnoredAny>(&answer.body, "CompleteMultipartUploadResult")
-            .map(drop)
-            .map_err(|why| self.malformed(OPERATION, key, &why))
+        let completed: xml::CompleteMultipartUploadResult =
+            xml::parse(&answer.body, "CompleteMultipartUploadResult")
+                .map_err(|why| self.malformed(OPERATION, key, &why))?;
+        Ok(completed.etag)
     }
 
     /// AbortMultipartUpload; an upload that is not pending is success.
@@ -495,6 +493,11 @@ impl S3Client {
             tokio::time::sleep_until(until.into()).await;
         }
     }
+}
+
+fn etag(headers: &HeaderMap) -> Option<String> {
+    let etag = headers.get(ETAG)?.to_str().ok()?;
+    Some(etag.to_owned())
 }
 
 /// Turns "no such object" into `None`.

@@ -47,6 +47,12 @@ pub(super) struct InitiateMultipartUploadResult {
     pub(super) upload_id: String,
 }
 
+#[derive(Debug, Deserialize)]
+pub(super) struct CompleteMultipartUploadResult {
+    #[serde(default, rename = "ETag")]
+    pub(super) etag: Option<String>,
+}
+
 /// One page of ListMultipartUploads.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]

@@ -16,8 +16,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::manifest::StagedFile;
+use super::manifest::Manifest;
 use super::options::Mode;
+use super::report::StagedFile;
 use super::target::Target;
 
 /// The folder of all bookkeeping, below a target.
@@ -41,7 +42,7 @@ pub(super) struct Keys {
 impl Keys {
     pub(super) fn new(target: &Target) -> Self {
         Self {
-            folder: format!("{}{FOLDER}", target.prefix()),
+            folder: format!("{}{FOLDER}", target.folder()),
         }
     }
 
@@ -59,6 +60,10 @@ impl Keys {
 
     pub(super) fn commit(&self, id: &str) -> String {
         format!("{}{id}/COMMIT", self.folder)
+    }
+
+    pub(super) fn manifest(&self, id: &str) -> String {
+        format!("{}{id}/MANIFEST", self.folder)
     }
 
     pub(super) fn probe(&self, id: &str) -> String {
@@ -99,6 +104,9 @@ pub(super) struct Note {
     pub(super) export_id: String,
     pub(super) state: ClaimState,
     pub(super) mode: Mode,
+    /// The name of the one object that a `SINGLE FILE` export writes in the folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) file: Option<String>,
     pub(super) started: String,
     pub(super) written: String,
     pub(super) process: u32,
@@ -107,21 +115,6 @@ pub(super) struct Note {
 }
 
 impl Note {
-    /// A note of this process, written now.
-    pub(super) fn new(export_id: &str, mode: Mode, statement: &str, state: ClaimState) -> Self {
-        let now = chrono::Utc::now().to_rfc3339();
-        Self {
-            export_id: export_id.to_owned(),
-            state,
-            mode,
-            started: now.clone(),
-            written: now,
-            process: std::process::id(),
-            tidegate: env!("CARGO_PKG_VERSION").to_owned(),
-            statement: statement.to_owned(),
-        }
-    }
-
     pub(super) fn to_json(&self) -> Bytes {
         Bytes::from(serde_json::to_vec(self).unwrap_or_default())
     }
@@ -139,6 +132,10 @@ pub(super) struct Intent {
     pub(super) files: Vec<StagedFile>,
     /// Keys that the export replaces: deleted once all files are there.
     pub(super) obsolete: Vec<String>,
+    /// An object under a file's own key may be replaced, so there is no way back.
+    pub(super) replaces: bool,
+    /// The manifest to leave behind, without its entries.
+    pub(super) manifest: Option<Manifest>,
 }
 
 #[cfg(test)]

@@ -14,12 +14,11 @@ use std::time::Duration;
 use rand::Rng;
 
 use super::bookkeeping::{ClaimState, Keys, Lock, MEDIA_TYPE};
+use super::cleanup::{remove_bookkeeping, remove_export};
 use super::export::Export;
 use super::options::Mode;
 use super::store::StoreErrorKind;
-use super::survey::{
-    FoundExport, find_data, find_exports, read_note, remove_bookkeeping, remove_export,
-};
+use super::survey::{FoundExport, find_data, find_exports, find_obstacle, read_note};
 use crate::error::{Error, ErrorKind, Result};
 
 const ATTEMPTS: u32 = 12;
@@ -35,7 +34,8 @@ const PAUSE: Duration = Duration::from_millis(40);
 pub(super) async fn claim_target(export: &Export) -> Result<()> {
     let target = &export.spec().target;
     let keys = Keys::new(target);
-    survey(export, None).await?;
+    refuse_obstacle(export).await?;
+    settle_others(export, None).await?;
     if export.spec().mode == Mode::Error {
         check_empty(export).await?;
     }
@@ -57,14 +57,14 @@ pub(super) async fn claim_target(export: &Export) -> Result<()> {
         let longest = PAUSE * attempt;
         let pause = longest.mul_f64(rand::rng().random_range(0.1..1.0));
         tokio::time::sleep(pause).await;
-        survey(export, None).await?;
+        settle_others(export, None).await?;
     }
     Err(in_use(export, "other exports"))
 }
 
 /// Refuses what is live or half committed, and removes what died before its commit.
 /// Says whether somebody else is claiming the target.
-async fn survey(export: &Export, own_id: Option<&str>) -> Result<bool> {
+async fn settle_others(export: &Export, own_id: Option<&str>) -> Result<bool> {
     let target = &export.spec().target;
     let store = export.store().as_ref();
     let mut others_claim = false;
@@ -73,7 +73,7 @@ async fn survey(export: &Export, own_id: Option<&str>) -> Result<bool> {
             (true, true) => return Err(half_committed(export, &found)),
             (true, false) => {
                 tracing::info!(export = %found.id, %target, "cleaning up after a dead export");
-                remove_export(store, target, &found.id).await?;
+                remove_export(store, &found.target(target), &found.id).await?;
             }
             (false, _) => {
                 let writing = found
@@ -90,19 +90,35 @@ async fn survey(export: &Export, own_id: Option<&str>) -> Result<bool> {
     Ok(others_claim)
 }
 
+/// Refuses a folder that is an object, and an object that is a folder.
+async fn refuse_obstacle(export: &Export) -> Result<()> {
+    let target = &export.spec().target;
+    let Some(key) = find_obstacle(export.store().as_ref(), target).await? else {
+        return Ok(());
+    };
+    let url = export.store().url(&key);
+    let why = match target.file() {
+        Some(_) => format!("the target {target} is a folder: it has {url}"),
+        None => format!("the target {target} is a folder, but there is an object {url}"),
+    };
+    Err(Error::new(ErrorKind::TargetInUse, why).with_hint("choose another target"))
+}
+
 async fn check_empty(export: &Export) -> Result<()> {
     let target = &export.spec().target;
     let Some(key) = find_data(export.store().as_ref(), target).await? else {
         return Ok(());
     };
-    Err(Error::new(
-        ErrorKind::TargetInUse,
-        format!(
-            "the target {target} is not empty: it has {}",
-            export.store().url(&key)
-        ),
-    )
-    .with_hint("choose another target, or MODE = 'append' or 'overwrite'"))
+    let url = export.store().url(&key);
+    Err(match target.file() {
+        Some(_) => Error::new(ErrorKind::TargetInUse, format!("the target {url} exists"))
+            .with_hint("choose another target, or MODE = 'overwrite'"),
+        None => Error::new(
+            ErrorKind::TargetInUse,
+            format!("the target {target} is not empty: it has {url}"),
+        )
+        .with_hint("choose another target, or MODE = 'append' or 'overwrite'"),
+    })
 }
 
 /// One attempt; `false` if somebody else is claiming too.
@@ -112,7 +128,7 @@ async fn try_claim(export: &Export, keys: &Keys) -> Result<bool> {
     export.set_lock(Lock::Unsure);
     let lock = export.note(ClaimState::Claiming).to_json();
     match store.put(&keys.lock(), lock, MEDIA_TYPE, true).await {
-        Ok(()) => {}
+        Ok(_) => {}
         // The first answer may have been lost: then the lock is ours.
         Err(error) if error.kind == StoreErrorKind::AlreadyExists => {
             let holder = read_note(store, &keys.lock()).await?;
@@ -130,7 +146,7 @@ async fn try_claim(export: &Export, keys: &Keys) -> Result<bool> {
     }
     export.set_lock(Lock::Held);
     mark(export, keys, ClaimState::Claiming).await?;
-    let others_claim = survey(export, Some(export.id())).await?;
+    let others_claim = settle_others(export, Some(export.id())).await?;
     Ok(!others_claim)
 }
 
@@ -139,7 +155,8 @@ async fn mark(export: &Export, keys: &Keys, state: ClaimState) -> Result<()> {
     export.expect_bookkeeping();
     let note = export.note(state).to_json();
     let key = keys.incomplete(export.id());
-    Ok(export.store().put(&key, note, MEDIA_TYPE, false).await?)
+    export.store().put(&key, note, MEDIA_TYPE, false).await?;
+    Ok(())
 }
 
 /// Takes an attempt back.

@@ -13,13 +13,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 
 use super::bookkeeping::{Intent, Keys, Lock, MEDIA_TYPE};
+use super::cleanup::{remove_bookkeeping, run_all, run_all_ok};
 use super::export::Export;
-use super::manifest::StagedFile;
+use super::manifest::Manifest;
+use super::report::StagedFile;
 use super::store::{PendingUpload, StoreErrorKind, UploadStore};
-use super::survey::{remove_bookkeeping, run_all};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Completes every staged file, or none.
+/// Completes every staged file, or none. Returns the number of rows.
 pub(super) async fn commit(export: &Arc<Export>, files: Vec<StagedFile>) -> Result<u64> {
     export.start_commit()?;
     let committing = Arc::clone(export);
@@ -30,151 +31,167 @@ pub(super) async fn commit(export: &Arc<Export>, files: Vec<StagedFile>) -> Resu
 
 async fn commit_files(export: &Arc<Export>, files: Vec<StagedFile>) -> Result<u64> {
     let rows = files.iter().map(|file| file.rows).sum();
-    let mut obsolete = export.obsolete();
-    obsolete.retain(|key| files.iter().all(|file| file.key != *key));
-    let intent = Intent {
-        export_id: export.id().to_owned(),
-        files,
-        obsolete,
+    let intent = intend(export, files);
+    let store = export.store().as_ref();
+    let keys = Keys::new(&export.spec().target);
+    let committed = match complete(export, &keys, &intent).await {
+        Ok(committed) => committed,
+        Err(error) => {
+            export.fail();
+            return Err(error);
+        }
     };
-    if let Err(error) = complete(export, &intent).await {
-        export.fail();
-        return Err(error);
-    }
     export.stop_heartbeat().await;
     for leftover in export.sweep_uploads().await {
         tracing::warn!(export = %export.id(), %leftover, "left behind");
     }
-    let keys = Keys::new(&export.spec().target);
-    let lock = export.lock();
-    match publish(export.store().as_ref(), &keys, &intent, lock).await {
-        Ok(()) => {
-            export.end();
-            Ok(rows)
-        }
-        Err(error) if intent.obsolete.is_empty() => {
-            export.fail();
-            Err(error)
-        }
-        Err(error) => {
-            export.end();
-            Err(Error::new(
-                error.kind(),
-                format!(
-                    "every object is there, but what the export to {} replaces could not all be \
-                     removed: {}",
-                    export.spec().target,
-                    error.message()
-                ),
-            )
-            .with_hint(format!("finish it: {}", export.recover_statement()))
-            .with_source(error))
-        }
+    if intent.manifest.is_some() {
+        export.register_object(&keys.manifest(export.id()));
+    }
+    let published = publish(store, &keys, &intent, &committed, export.lock()).await;
+    if published.is_err() && !intent.replaces {
+        export.fail();
+    } else {
+        export.set_committed(committed);
+        export.end();
+    }
+    match published {
+        Ok(()) => Ok(rows),
+        Err(error) if intent.replaces => Err(half_published(export, error)),
+        Err(error) => Err(error),
     }
 }
 
-async fn complete(export: &Arc<Export>, intent: &Intent) -> Result<()> {
+fn intend(export: &Export, files: Vec<StagedFile>) -> Intent {
+    let spec = export.spec();
+    let obsolete = export.obsolete();
+    let draft = || Manifest::draft(export.id(), &spec.statement, export.started(), &spec.schema);
+    Intent {
+        export_id: export.id().to_owned(),
+        replaces: !obsolete.is_empty(),
+        obsolete: obsolete
+            .into_iter()
+            .filter(|key| files.iter().all(|file| file.key != *key))
+            .collect(),
+        manifest: spec.manifest.then(draft),
+        files,
+    }
+}
+
+fn half_published(export: &Export, error: Error) -> Error {
+    Error::new(
+        error.kind(),
+        format!(
+            "every object is there, but what the export to {} replaces could not all be removed: {}",
+            export.spec().target,
+            error.message()
+        ),
+    )
+    .with_hint(format!("finish it: {}", export.recover_statement()))
+    .with_source(error)
+}
+
+async fn complete(export: &Arc<Export>, keys: &Keys, intent: &Intent) -> Result<Vec<StagedFile>> {
     let store = export.store().as_ref();
-    let keys = Keys::new(&export.spec().target);
     let json = serde_json::to_vec(intent).map_err(|error| {
         Error::new(ErrorKind::Internal, "the intent can't be written").with_source(error)
     })?;
     export.expect_intent();
+    let key = keys.commit(export.id());
     store
-        .put(
-            &keys.commit(export.id()),
-            Bytes::from(json),
-            MEDIA_TYPE,
-            false,
-        )
+        .put(&key, Bytes::from(json), MEDIA_TYPE, false)
         .await?;
     complete_all(store, intent, |key| export.register_object(key)).await
 }
 
-/// Completes files until one fails. What has been started is waited for: a completion that is cut
-/// off may still happen, and could then not be undone. `about_to_appear` hears of every key before
-/// its object can be there.
+/// Completes files until one fails, and returns them with their objects' ETags. What has been
+/// started is waited for: a completion that is cut off may still happen, and could then not be
+/// undone. `about_to_appear` hears of every key before its object can be there.
 pub(super) async fn complete_all(
     store: &dyn UploadStore,
     intent: &Intent,
     about_to_appear: impl Fn(&str) + Sync,
-) -> Result<()> {
+) -> Result<Vec<StagedFile>> {
     let failed = AtomicBool::new(false);
     let (failed, about_to_appear) = (&failed, &about_to_appear);
-    let complete = |file: &'_ StagedFile| {
-        let file = file.clone();
+    let complete = |file: &StagedFile| {
+        let mut file = file.clone();
         async move {
             if failed.load(Ordering::Relaxed) {
-                return Ok(());
+                return Ok(file);
             }
             about_to_appear(&file.key);
-            let completed = complete_file(store, &intent.export_id, &file).await;
-            if completed.is_err() {
-                failed.store(true, Ordering::Relaxed);
+            match complete_file(store, &intent.export_id, &file).await {
+                Ok(etag) => file.object_etag = etag,
+                Err(error) => {
+                    failed.store(true, Ordering::Relaxed);
+                    return Err(error);
+                }
             }
-            completed
+            Ok(file)
         }
     };
     let completions: Vec<_> = intent.files.iter().map(complete).collect();
-    match run_all(completions).await.into_iter().next() {
-        Some(error) => Err(error),
-        None => Ok(()),
-    }
+    let mut files = run_all(completions)
+        .await
+        .into_iter()
+        .collect::<Result<Vec<_>>>()?;
+    files.sort_by(|a, b| a.key.cmp(&b.key));
+    Ok(files)
 }
 
-async fn complete_file(store: &dyn UploadStore, export_id: &str, file: &StagedFile) -> Result<()> {
+/// Makes one file an object; returns the object's ETag, if the store has such.
+async fn complete_file(
+    store: &dyn UploadStore,
+    export_id: &str,
+    file: &StagedFile,
+) -> Result<Option<String>> {
     let Some(upload_id) = &file.upload_id else {
-        store
-            .put(&file.key, Bytes::new(), &file.content_type, false)
-            .await?;
-        return Ok(());
+        let put = store.put(&file.key, Bytes::new(), &file.content_type, false);
+        return Ok(put.await?);
     };
     let upload = PendingUpload {
         key: file.key.clone(),
         upload_id: upload_id.clone(),
     };
     match store.complete_upload(&upload, &file.etags).await {
-        Ok(()) => Ok(()),
+        Ok(etag) => Ok(etag),
         // It may have been completed already: by an attempt whose answer was lost, or by the
-        // process that died.
+        // process that died. A multipart ETag can't be derived under KMS, so the size and our own
+        // tag decide.
         Err(error) if error.kind == StoreErrorKind::NoSuchUpload => {
-            if is_completed(store, export_id, file).await? {
-                return Ok(());
+            let found = store.identify(&file.key).await?.filter(|object| {
+                let is_ours = object
+                    .file_tag
+                    .as_ref()
+                    .is_some_and(|tag| tag.starts_with(export_id));
+                is_ours && object.bytes == file.bytes
+            });
+            match found {
+                Some(object) => Ok(object.etag),
+                None => Err(error.into()),
             }
-            Err(error.into())
         }
         Err(error) => Err(error.into()),
     }
 }
 
-/// Whether the object under the file's key came from this upload. A multipart ETag can't be
-/// derived under KMS, so the size and our own tag decide.
-async fn is_completed(store: &dyn UploadStore, export_id: &str, file: &StagedFile) -> Result<bool> {
-    let found = store.identify(&file.key).await?;
-    Ok(found.is_some_and(|object| {
-        let is_ours = object
-            .file_tag
-            .is_some_and(|tag| tag.starts_with(export_id));
-        is_ours && object.bytes == file.bytes
-    }))
-}
-
-/// Removes what the export replaces, then its bookkeeping. `COMMIT` goes last: whatever else is
-/// found without it is an export that must be undone.
+/// Writes the manifest, removes what the export replaces, then its bookkeeping. `COMMIT` goes last:
+/// whatever else is found without it is an export that must be undone.
 pub(super) async fn publish(
     store: &dyn UploadStore,
     keys: &Keys,
     intent: &Intent,
+    committed: &[StagedFile],
     lock: Lock,
 ) -> Result<()> {
-    let deletes: Vec<_> = intent
-        .obsolete
-        .iter()
-        .map(|key| store.delete(key))
-        .collect();
-    if let Some(error) = run_all(deletes).await.into_iter().next() {
-        return Err(error.into());
+    if let Some(manifest) = &intent.manifest {
+        let json = manifest.clone().finish(committed, |key| store.url(key))?;
+        let key = keys.manifest(&intent.export_id);
+        store.put(&key, json, MEDIA_TYPE, false).await?;
     }
+    let deletes = intent.obsolete.iter().map(|key| store.delete(key));
+    run_all_ok(deletes.collect()).await?;
     remove_bookkeeping(store, keys, &intent.export_id, lock).await?;
     Ok(store.delete(&keys.commit(&intent.export_id)).await?)
 }

@@ -10,15 +10,14 @@ use std::time::Duration;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::datasource::sink::DataSink;
-use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType};
 use futures::StreamExt;
 
 use super::commit::commit;
 use super::export::{CancelOnDrop, Export};
-use super::manifest::{Reports, report_schema};
-use super::rolling::RollingWriter;
+use super::report::{Reports, report_schema};
+use super::writer::FileWriter;
 use crate::error::{Error, Result};
 
 /// How long a failed statement waits for its own clean-up; what then goes on is the reaper's.
@@ -43,7 +42,7 @@ impl S3Sink {
     async fn gather_and_commit(
         &self,
         mut reports: SendableRecordBatchStream,
-        context: &TaskContext,
+        context: &Arc<TaskContext>,
     ) -> Result<u64> {
         let mut gathered = Reports::default();
         while let Some(batch) = reports.next().await {
@@ -52,10 +51,8 @@ impl S3Sink {
         // Every writer has begun the export; a plan without writers has nothing to begin.
         self.export.begin().await?;
         let mut files = gathered.into_files(self.export.progress().rows())?;
-        if files.is_empty() {
-            let memory = MemoryConsumer::new("tidegate empty file").register(context.memory_pool());
-            let writer = RollingWriter::new(Arc::clone(&self.export), 0, 1, memory);
-            files.push(writer.stage_empty_file().await?);
+        if files.is_empty() && self.export.spec().partition.is_none() {
+            files = FileWriter::stage_empty_file(Arc::clone(&self.export), context).await?;
         }
         commit(&self.export, files).await
     }
@@ -103,7 +100,8 @@ impl DisplayAs for S3Sink {
         let spec = self.export.spec();
         write!(
             f,
-            "S3Sink target={}, format={}",
+            "S3Sink: store={}, target={}, format={}",
+            self.export.store().name(),
             spec.target,
             spec.format.name()
         )

@@ -4,9 +4,7 @@
 //! the store runs in a task of its own that the export counts, so that rolling back can wait for
 //! what is under way instead of racing it; once rolling back has begun, no new one starts.
 
-use std::collections::BTreeSet;
-use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arrow::datatypes::SchemaRef;
@@ -18,36 +16,50 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use uuid::Uuid;
 
-use super::bookkeeping::{ClaimState, FOLDER, HEARTBEAT, Keys, Lock, MEDIA_TYPE, Note};
+use super::bookkeeping::{ClaimState, FOLDER, Keys, Lock, Note};
 use super::budget::ByteBudget;
 use super::claim::claim_target;
+use super::heartbeat::Heartbeat;
+use super::memory::ExportMemory;
 use super::options::Mode;
+use super::partition::Partition;
 use super::reaper::Reaper;
+use super::report::StagedFile;
+use super::rollback::{Traces, sweep_uploads, undo};
 use super::store::{PendingUpload, UploadStore};
-use super::survey::{list_data, remove_bookkeeping, run_all};
+use super::survey::{list_data, list_manifests};
 use super::target::Target;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::FileFormat;
+use crate::sql::ast::quote_name;
 
 /// What is to be exported, and where to.
 #[derive(Debug, Clone)]
 pub struct ExportSpec {
-    /// The folder that the objects appear in.
+    /// The folder that the objects appear in, or the one object.
     pub target: Target,
     /// What is done about objects that are there already.
     pub mode: Mode,
-    /// The connection's name, for messages.
-    pub connection: String,
+    /// The connection's name, for messages; none for a local target.
+    pub connection: Option<String>,
     /// The statement, without secrets, for the bookkeeping.
     pub statement: String,
+    /// The schema of the query's rows, with unique names.
+    pub input_schema: SchemaRef,
     /// The schema of the files.
     pub schema: SchemaRef,
+    /// How rows are divided into folders.
+    pub partition: Option<Partition>,
     /// The files' format.
     pub format: Arc<dyn FileFormat>,
     /// When a file is full, in encoded bytes.
     pub max_file_bytes: u64,
     /// The size of every part but a file's last, in bytes.
     pub part_bytes: usize,
+    /// Leave a manifest behind.
+    pub manifest: bool,
+    /// What the export may use of the machine's memory.
+    pub memory: ExportMemory,
 }
 
 /// How far an export has come; read it at any time.
@@ -98,6 +110,7 @@ pub struct Export {
     progress: ExportProgress,
     begun: OnceCell<std::result::Result<(), Error>>,
     ended: OnceCell<Vec<String>>,
+    committed: OnceLock<Vec<StagedFile>>,
     /// Why the export failed, as the first writer that failed said it.
     cause: OnceLock<Error>,
     started: String,
@@ -110,26 +123,14 @@ pub struct Export {
     /// Requests under way that change the store.
     operations: TaskTracker,
     cancelled: CancellationToken,
-    /// The creation of an upload failed without an answer: it may exist.
-    lost_upload: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct State {
     phase: Phase,
-    /// Uploads that exist, as far as the store has said.
-    uploads: BTreeSet<PendingUpload>,
-    /// Objects that appeared, or may have.
-    objects: BTreeSet<String>,
-    /// Bookkeeping was written, or may have been.
-    bookkeeping: bool,
-    /// `COMMIT` was written, or may have been.
-    intent: bool,
-    lock: Lock,
+    traces: Traces,
     /// Objects to delete once the export is committed (mode overwrite).
     obsolete: Vec<String>,
-    /// The creation of an upload was sent.
-    uploads_started: bool,
 }
 
 /// Where an export stands.
@@ -165,6 +166,7 @@ impl Export {
             progress: ExportProgress::default(),
             begun: OnceCell::new(),
             ended: OnceCell::new(),
+            committed: OnceLock::new(),
             cause: OnceLock::new(),
             started: chrono::Utc::now().to_rfc3339(),
             heartbeat: Mutex::default(),
@@ -173,7 +175,6 @@ impl Export {
             running: Mutex::default(),
             operations: TaskTracker::new(),
             cancelled: CancellationToken::new(),
-            lost_upload: AtomicBool::new(false),
         }
     }
 
@@ -204,11 +205,21 @@ impl Export {
         &self.cancelled
     }
 
-    /// The key of a writer's file: `<prefix>part-<writer>-<sequence>-<export id>.<ext>`.
-    pub(super) fn file_key(&self, writer: u32, sequence: u64) -> String {
+    /// When it was planned (RFC 3339).
+    pub(super) fn started(&self) -> &str {
+        &self.started
+    }
+
+    /// The key of a writer's file in `folder`, which is empty or ends in `/`:
+    /// `<prefix><folder>part-<writer>-<sequence>-<export id>.<ext>`, or the single file's.
+    pub(super) fn file_key(&self, folder: &str, writer: u32, sequence: u64) -> String {
+        let target = &self.spec.target;
+        if target.file().is_some() {
+            return target.prefix();
+        }
         format!(
-            "{}part-{writer:05}-{sequence:08}-{}{}",
-            self.spec.target.prefix(),
+            "{}{folder}part-{writer:05}-{sequence:08}-{}{}",
+            target.folder(),
             self.id,
             self.spec.format.extension()
         )
@@ -217,34 +228,62 @@ impl Export {
     /// What `INCOMPLETE` and `LOCK` say.
     pub(super) fn note(&self, state: ClaimState) -> Note {
         Note {
+            export_id: self.id.clone(),
+            state,
+            mode: self.spec.mode,
+            file: self.spec.target.file().map(str::to_owned),
             started: self.started.clone(),
-            ..Note::new(&self.id, self.spec.mode, &self.spec.statement, state)
+            written: chrono::Utc::now().to_rfc3339(),
+            process: std::process::id(),
+            tidegate: env!("CARGO_PKG_VERSION").to_owned(),
+            statement: self.spec.statement.clone(),
         }
     }
 
     /// The statement that finishes this export if its process dies.
     pub(super) fn recover_statement(&self) -> String {
-        let target = self.spec.target.to_string().replace('\'', "''");
-        let connection = &self.spec.connection;
-        format!("RECOVER EXPORT '{target}' WITH (AWS CONNECTION = {connection})")
+        // Bookkeeping is in the folder, also where the target is one object.
+        let folder = self.spec.target.with_file(None);
+        let target = folder.to_string().replace('\'', "''");
+        match &self.spec.connection {
+            Some(connection) => {
+                let connection = quote_name(connection);
+                format!("RECOVER EXPORT '{target}' WITH (AWS CONNECTION = {connection})")
+            }
+            None => format!("RECOVER EXPORT '{target}'"),
+        }
+    }
+
+    /// A key as a URL, for people.
+    pub fn url(&self, key: &str) -> String {
+        self.store.url(key)
+    }
+
+    /// The objects of the export, once it is committed.
+    pub fn committed_files(&self) -> &[StagedFile] {
+        self.committed.get().map(Vec::as_slice).unwrap_or_default()
+    }
+
+    pub(super) fn set_committed(&self, files: Vec<StagedFile>) {
+        let _ = self.committed.set(files);
     }
 
     /// Bookkeeping is about to be written: from here rolling back removes it.
     pub(super) fn expect_bookkeeping(&self) {
-        self.state().bookkeeping = true;
+        self.state().traces.bookkeeping = true;
     }
 
     /// `COMMIT` is about to be written: rolling back removes it before anything that it names.
     pub(super) fn expect_intent(&self) {
-        self.state().intent = true;
+        self.state().traces.intent = true;
     }
 
     pub(super) fn lock(&self) -> Lock {
-        self.state().lock
+        self.state().traces.lock
     }
 
     pub(super) fn set_lock(&self, lock: Lock) {
-        self.state().lock = lock;
+        self.state().traces.lock = lock;
     }
 
     /// The objects that the export replaces.
@@ -285,56 +324,54 @@ impl Export {
         claim_target(self).await?;
         self.start_heartbeat();
         if self.spec.mode == Mode::Overwrite {
-            let obsolete = list_data(self.store.as_ref(), &self.spec.target).await?;
-            let nested = format!("/{FOLDER}");
-            if let Some(key) = obsolete.iter().find(|key| key.contains(&nested)) {
-                return Err(Error::new(
-                    ErrorKind::TargetInUse,
-                    format!(
-                        "an export to a folder under {} has not ended: {}",
-                        self.spec.target,
-                        self.store.url(key)
-                    ),
-                )
-                .with_hint("wait until it ends, or recover it with RECOVER EXPORT"));
-            }
+            let obsolete = self.find_obsolete().await?;
             self.state().obsolete = obsolete;
         }
         Ok(())
     }
 
+    /// What the export will replace: the data under the target, and the manifests that list it.
+    async fn find_obsolete(&self) -> Result<Vec<String>> {
+        let target = &self.spec.target;
+        let mut obsolete = list_data(self.store.as_ref(), target).await?;
+        if target.file().is_some() {
+            return Ok(obsolete);
+        }
+        let nested = format!("/{FOLDER}");
+        if let Some(key) = obsolete.iter().find(|key| key.contains(&nested)) {
+            return Err(Error::new(
+                ErrorKind::TargetInUse,
+                format!(
+                    "an export to a folder under {target} has not ended: {}",
+                    self.store.url(key)
+                ),
+            )
+            .with_hint("wait until it ends, or recover it with RECOVER EXPORT"));
+        }
+        obsolete.extend(list_manifests(self.store.as_ref(), target).await?);
+        Ok(obsolete)
+    }
+
     fn start_heartbeat(self: &Arc<Self>) {
+        let key = Keys::new(&self.spec.target).incomplete(&self.id);
         let export = Arc::clone(self);
-        let stop = CancellationToken::new();
-        let stopped = stop.clone();
-        let task = tokio::spawn(async move {
-            let key = Keys::new(&export.spec.target).incomplete(&export.id);
-            while tokio::time::timeout(HEARTBEAT, stopped.cancelled())
-                .await
-                .is_err()
-            {
-                let note = export.note(ClaimState::Writing).to_json();
-                if let Err(error) = export.store.put(&key, note, MEDIA_TYPE, false).await {
-                    tracing::warn!(%error, "the export's sign of life was not written");
-                }
-            }
-        });
+        let note = move || export.note(ClaimState::Writing).to_json();
+        let heartbeat = Heartbeat::start(Arc::clone(&self.store), key, note);
         *self
             .heartbeat
             .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(Heartbeat { stop, task });
+            .unwrap_or_else(PoisonError::into_inner) = Some(heartbeat);
     }
 
-    /// Stops the heartbeat and waits for a beat under way, which would bring `INCOMPLETE` back.
+    /// Stops the heartbeat and waits for a beat under way.
     pub(super) async fn stop_heartbeat(&self) {
         let heartbeat = self
             .heartbeat
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        if let Some(Heartbeat { stop, task }) = heartbeat {
-            stop.cancel();
-            let _ = task.await;
+        if let Some(heartbeat) = heartbeat {
+            heartbeat.stop().await;
         }
     }
 
@@ -373,28 +410,32 @@ impl Export {
 
     /// An upload is about to be created; its answer may be lost.
     pub(super) fn register_attempt(&self) {
-        self.state().uploads_started = true;
+        self.state().traces.uploads_started = true;
     }
 
     /// An upload was asked for and no answer came.
     pub(super) fn register_lost_upload(&self) {
-        self.lost_upload.store(true, Ordering::Relaxed);
+        self.state().traces.upload_lost = true;
     }
 
     /// Remembers an upload, so that it is completed or aborted.
     pub(super) fn register_upload(&self, upload: PendingUpload) {
-        self.state().uploads.insert(upload);
+        self.state().traces.uploads.insert(upload);
     }
 
     /// An upload is gone: it became an object, or was aborted.
     pub(super) fn forget_upload(&self, upload: &PendingUpload) {
-        self.state().uploads.remove(upload);
+        self.state().traces.uploads.remove(upload);
     }
 
-    /// An object is about to appear, or may have. The export's id is in its key, so deleting it
-    /// can't hit anybody else's.
+    /// An object is about to appear: rolling back deletes it, unless it may have replaced another,
+    /// which deleting would not bring back.
     pub(super) fn register_object(&self, key: &str) {
-        self.state().objects.insert(key.to_owned());
+        let mut state = self.state();
+        let replaces = self.spec.target.file().is_some() && !state.obsolete.is_empty();
+        if !replaces {
+            state.traces.objects.insert(key.to_owned());
+        }
     }
 
     /// From here on only the commit ends the export.
@@ -475,7 +516,9 @@ impl Export {
                 }
                 self.operations.close();
                 self.operations.wait().await;
-                let leftovers = self.undo().await;
+                self.stop_heartbeat().await;
+                let traces = self.state().traces.clone();
+                let leftovers = undo(self, traces).await;
                 self.end();
                 leftovers
             })
@@ -483,89 +526,11 @@ impl Export {
             .clone()
     }
 
-    async fn undo(&self) -> Vec<String> {
-        self.stop_heartbeat().await;
-        let keys = Keys::new(&self.spec.target);
-        let (objects, uploads, intent, uploads_started, bookkeeping, lock) = {
-            let state = self.state();
-            (
-                state.objects.clone(),
-                state.uploads.clone(),
-                state.intent,
-                state.uploads_started,
-                state.bookkeeping,
-                state.lock,
-            )
-        };
-        let mut leftovers = Vec::new();
-        // The intent goes first: it must not be found without the uploads that it names.
-        if intent && let Err(error) = self.store.delete(&keys.commit(&self.id)).await {
-            let url = self.store.url(&keys.commit(&self.id));
-            leftovers.push(format!("object {url} ({error})"));
-            return leftovers;
-        }
-        let aborts = uploads.into_iter().map(|upload| async move {
-            self.store.abort_upload(&upload).await.map_err(|error| {
-                let url = self.store.url(&upload.key);
-                format!("upload {} of {url} ({error})", upload.upload_id)
-            })
-        });
-        leftovers.extend(run_all(aborts.collect()).await);
-        let deletes = objects.into_iter().map(|key| async move {
-            let deleted = self.store.delete(&key).await;
-            deleted.map_err(|error| format!("object {} ({error})", self.store.url(&key)))
-        });
-        leftovers.extend(run_all(deletes.collect()).await);
-        if uploads_started {
-            leftovers.extend(self.sweep_uploads().await);
-        }
-        // The bookkeeping goes last, and stays where something is left for RECOVER.
-        if bookkeeping
-            && leftovers.is_empty()
-            && let Err(error) = remove_bookkeeping(self.store.as_ref(), &keys, &self.id, lock).await
-        {
-            let url = self.store.url(keys.folder());
-            leftovers.push(format!("bookkeeping under {url} ({})", error.message()));
-        }
-        leftovers
-    }
-
-    /// Aborts uploads of this export that were created although the answer was lost. The export's
-    /// id is in every key, so they can't be anybody else's. Returns what it could not do.
+    /// Aborts uploads of this export that nobody knows of.
     pub(super) async fn sweep_uploads(&self) -> Vec<String> {
-        let prefix = self.spec.target.prefix();
-        let pending = match self.store.list_uploads(prefix).await {
-            Ok(pending) => pending,
-            // A store that can't list them has no other way; whether one may be left is known.
-            Err(error) if self.lost_upload.load(Ordering::Relaxed) => {
-                let url = self.store.url(prefix);
-                return vec![format!(
-                    "an upload that may be pending under {url} ({error})"
-                )];
-            }
-            Err(error) => {
-                tracing::debug!(%error, "pending uploads can't be listed");
-                return Vec::new();
-            }
-        };
-        let ours = pending
-            .into_iter()
-            .filter(|upload| upload.key.contains(&self.id));
-        let aborts = ours.map(|upload| async move {
-            self.store.abort_upload(&upload).await.map_err(|error| {
-                let url = self.store.url(&upload.key);
-                format!("upload {} of {url} ({error})", upload.upload_id)
-            })
-        });
-        run_all(aborts.collect()).await
+        let upload_lost = self.state().traces.upload_lost;
+        sweep_uploads(self, upload_lost).await
     }
-}
-
-/// The task that keeps `INCOMPLETE` fresh.
-#[derive(Debug)]
-struct Heartbeat {
-    stop: CancellationToken,
-    task: JoinHandle<()>,
 }
 
 /// The result of a task that was waited for; a panic becomes an error.

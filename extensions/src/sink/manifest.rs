@@ -1,235 +1,189 @@
-//! What writers tell the sink, as rows.
+//! What a finished export may leave behind: `MANIFEST`.
 //!
-//! Invariant: the rows are plain data. A staged file's row holds all that is needed to complete it,
-//! wherever it was written, and each writer sends exactly one summary, after its files.
+//! Invariant: it is Redshift's verbose manifest, so that Redshift's own COPY reads it, with the
+//! export's id, statement, times and ETags added; a reader ignores what it does not know.
+//!
+//! The format: <https://docs.aws.amazon.com/redshift/latest/dg/r_UNLOAD.html> (`MANIFEST VERBOSE`)
 
-use std::sync::{Arc, LazyLock};
-
-use arrow::array::{
-    Array, ArrayRef, AsArray, ListBuilder, RecordBatch, StringBuilder, UInt32Array, UInt64Array,
-};
+use arrow::datatypes::{DataType, Schema};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt32Type, UInt64Type};
-
+use super::report::StagedFile;
 use crate::error::{Error, ErrorKind, Result};
 
-/// A file whose bytes are in the store, but which is not an object yet.
+/// Lists the objects of an export.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StagedFile {
-    /// The key the object will have.
-    pub key: String,
-    /// The pending upload's id; none for a file without bytes, which needs no upload and which some
-    /// stores refuse as one.
-    pub upload_id: Option<String>,
-    /// Its parts' ETags, in order.
-    pub etags: Vec<String>,
-    /// Its rows, as the format counted them.
-    pub rows: u64,
-    /// Its size in bytes.
-    pub bytes: u64,
-    /// Its media type.
-    pub content_type: String,
+pub(super) struct Manifest {
+    entries: Vec<Entry>,
+    schema: SchemaElements,
+    meta: Totals,
+    author: Author,
+    export: ExportNote,
 }
 
-/// What one writer did.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct WriterReport {
-    /// Which writer, from 0.
-    pub writer: u32,
-    /// How many writers the export has.
-    pub writers: u32,
-    /// The rows it was given.
-    pub rows_in: u64,
-    /// The files it staged, in order.
-    pub files: Vec<StagedFile>,
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Entry {
+    url: String,
+    mandatory: bool,
+    meta: EntryMeta,
 }
 
-/// The schema of a writer's report: one row per file, then one summary whose `key` is NULL.
-pub fn report_schema() -> SchemaRef {
-    static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
-        let etag = Field::new("item", DataType::Utf8, true);
-        Arc::new(Schema::new(vec![
-            Field::new("writer", DataType::UInt32, false),
-            Field::new("writers", DataType::UInt32, false),
-            Field::new("key", DataType::Utf8, true),
-            Field::new("upload_id", DataType::Utf8, true),
-            Field::new("etags", DataType::List(Arc::new(etag)), true),
-            Field::new("bytes", DataType::UInt64, true),
-            Field::new("content_type", DataType::Utf8, true),
-            Field::new("rows", DataType::UInt64, false),
-        ]))
-    });
-    Arc::clone(&SCHEMA)
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct EntryMeta {
+    content_length: u64,
+    record_count: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    etag: Option<String>,
 }
 
-impl WriterReport {
-    /// The report as rows of [`report_schema`].
-    pub fn to_batch(&self) -> Result<RecordBatch> {
-        let count = self.files.len() + 1;
-        let mut keys = StringBuilder::new();
-        let mut upload_ids = StringBuilder::new();
-        let mut content_types = StringBuilder::new();
-        let mut etags = ListBuilder::new(StringBuilder::new());
-        for file in &self.files {
-            keys.append_value(&file.key);
-            upload_ids.append_option(file.upload_id.as_ref());
-            content_types.append_value(&file.content_type);
-            etags.append_value(file.etags.iter().map(Some));
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Totals {
+    content_length: u64,
+    record_count: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct SchemaElements {
+    elements: Vec<Element>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Element {
+    name: String,
+    #[serde(rename = "type")]
+    data_type: ElementType,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct ElementType {
+    base: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    precision: Option<u8>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scale: Option<i8>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Author {
+    name: String,
+    version: String,
+}
+
+/// What Redshift's own manifests don't have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct ExportNote {
+    id: String,
+    statement: String,
+    started: String,
+    #[serde(default)]
+    ended: String,
+}
+
+impl Manifest {
+    /// A manifest without entries: what is known before the objects are there.
+    pub(super) fn draft(id: &str, statement: &str, started: &str, schema: &Schema) -> Self {
+        let elements = schema
+            .fields()
+            .iter()
+            .map(|field| Element {
+                name: field.name().clone(),
+                data_type: redshift_type(field.data_type()),
+            })
+            .collect();
+        Self {
+            entries: Vec::new(),
+            schema: SchemaElements { elements },
+            meta: Totals::default(),
+            author: Author {
+                name: "Tidegate".to_owned(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+            },
+            export: ExportNote {
+                id: id.to_owned(),
+                statement: statement.to_owned(),
+                started: started.to_owned(),
+                ended: String::new(),
+            },
         }
-        keys.append_null();
-        upload_ids.append_null();
-        content_types.append_null();
-        etags.append_null();
-        let bytes = self.files.iter().map(|file| Some(file.bytes));
-        let rows = self.files.iter().map(|file| file.rows);
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(UInt32Array::from(vec![self.writer; count])),
-            Arc::new(UInt32Array::from(vec![self.writers; count])),
-            Arc::new(keys.finish()),
-            Arc::new(upload_ids.finish()),
-            Arc::new(etags.finish()),
-            Arc::new(UInt64Array::from_iter(bytes.chain([None]))),
-            Arc::new(content_types.finish()),
-            Arc::new(UInt64Array::from_iter_values(rows.chain([self.rows_in]))),
-        ];
-        RecordBatch::try_new(report_schema(), columns).map_err(|error| {
-            Error::new(ErrorKind::Internal, "a writer's report can't be built").with_source(error)
-        })
-    }
-}
-
-/// The reports of all writers, gathered from their rows in any order.
-#[derive(Debug, Default)]
-pub(super) struct Reports {
-    files: Vec<StagedFile>,
-    rows_in: u64,
-    /// How many summaries each writer sent.
-    summaries: Vec<u32>,
-}
-
-impl Reports {
-    /// Adds rows of [`report_schema`].
-    pub(super) fn add(&mut self, batch: &RecordBatch) -> Result<()> {
-        let writers = batch.column(0).as_primitive::<UInt32Type>();
-        let totals = batch.column(1).as_primitive::<UInt32Type>();
-        let keys = batch.column(2).as_string::<i32>();
-        let upload_ids = batch.column(3).as_string::<i32>();
-        let etags = batch.column(4).as_list::<i32>();
-        let bytes = batch.column(5).as_primitive::<UInt64Type>();
-        let content_types = batch.column(6).as_string::<i32>();
-        let rows = batch.column(7).as_primitive::<UInt64Type>();
-        for row in 0..batch.num_rows() {
-            let total = totals.value(row) as usize;
-            if self.summaries.len() < total {
-                self.summaries.resize(total, 0);
-            }
-            if keys.is_null(row) {
-                let writer = writers.value(row) as usize;
-                let count = self
-                    .summaries
-                    .get_mut(writer)
-                    .ok_or_else(|| broken("a writer that the plan does not have reported"))?;
-                *count += 1;
-                self.rows_in += rows.value(row);
-                continue;
-            }
-            let file_etags = etags.value(row);
-            self.files.push(StagedFile {
-                key: keys.value(row).to_owned(),
-                upload_id: upload_ids
-                    .is_valid(row)
-                    .then(|| upload_ids.value(row).to_owned()),
-                etags: file_etags
-                    .as_string::<i32>()
-                    .iter()
-                    .map(|etag| etag.unwrap_or_default().to_owned())
-                    .collect(),
-                rows: rows.value(row),
-                bytes: bytes.value(row),
-                content_type: content_types.value(row).to_owned(),
-            });
-        }
-        Ok(())
     }
 
-    /// The staged files, if every writer reported once and the rows add up.
+    /// The manifest of these objects; `url` turns a key into a URL.
     ///
     /// # Errors
-    /// [`ErrorKind::DataCorrupted`]: rows were lost or doubled on the way.
-    pub(super) fn into_files(self, rows_encoded: u64) -> Result<Vec<StagedFile>> {
-        if self.summaries.is_empty() || self.summaries.iter().any(|count| *count != 1) {
-            return Err(broken("not every writer reported exactly once"));
-        }
-        let rows_in_files: u64 = self.files.iter().map(|file| file.rows).sum();
-        if self.rows_in != rows_in_files || self.rows_in != rows_encoded {
-            return Err(broken(&format!(
-                "{} rows were read from the query, {rows_encoded} were given to the encoders, \
-                 {rows_in_files} are in the finished files",
-                self.rows_in
-            )));
-        }
-        Ok(self.files)
+    /// None that is known: it is plain data.
+    pub(super) fn finish(
+        mut self,
+        files: &[StagedFile],
+        url: impl Fn(&str) -> String,
+    ) -> Result<Bytes> {
+        self.entries = files
+            .iter()
+            .map(|file| Entry {
+                url: url(&file.key),
+                mandatory: true,
+                meta: EntryMeta {
+                    content_length: file.bytes,
+                    record_count: file.rows,
+                    etag: file.object_etag.clone(),
+                },
+            })
+            .collect();
+        self.meta = Totals {
+            content_length: files.iter().map(|file| file.bytes).sum(),
+            record_count: files.iter().map(|file| file.rows).sum(),
+        };
+        self.export.ended = chrono::Utc::now().to_rfc3339();
+        let json = serde_json::to_vec_pretty(&self).map_err(|error| {
+            Error::new(ErrorKind::Internal, "the manifest can't be written").with_source(error)
+        })?;
+        Ok(Bytes::from(json))
     }
 }
 
-fn broken(why: &str) -> Error {
-    Error::new(
-        ErrorKind::DataCorrupted,
-        format!("the export was rolled back because its rows don't add up: {why}"),
-    )
-    .with_hint("this is a fault of Tidegate; please report it with the statement")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn report(writer: u32, rows_in: u64) -> WriterReport {
-        WriterReport {
-            writer,
-            writers: 2,
-            rows_in,
-            files: vec![StagedFile {
-                key: format!("k{writer}"),
-                upload_id: (writer == 0).then(|| "u".into()),
-                etags: vec!["\"a\"".into(), "\"b\"".into()],
-                rows: 5,
-                bytes: 100,
-                content_type: "text/csv".into(),
-            }],
+/// The type as Redshift writes it, or as Arrow does where Redshift has none:
+/// <https://docs.aws.amazon.com/redshift/latest/dg/c_Supported_data_types.html>
+fn redshift_type(data_type: &DataType) -> ElementType {
+    let base = match data_type {
+        DataType::Boolean => "boolean",
+        DataType::Int8 | DataType::Int16 | DataType::UInt8 => "smallint",
+        DataType::Int32 | DataType::UInt16 => "integer",
+        DataType::Int64 | DataType::UInt32 => "bigint",
+        DataType::Float16 | DataType::Float32 => "real",
+        DataType::Float64 => "double precision",
+        DataType::Date32 | DataType::Date64 => "date",
+        DataType::Time32(_) | DataType::Time64(_) => "time without time zone",
+        DataType::Timestamp(_, None) => "timestamp without time zone",
+        DataType::Timestamp(_, Some(_)) => "timestamp with time zone",
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "character varying",
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "binary varying",
+        DataType::Decimal32(precision, scale)
+        | DataType::Decimal64(precision, scale)
+        | DataType::Decimal128(precision, scale)
+        | DataType::Decimal256(precision, scale) => {
+            return ElementType {
+                base: "numeric".to_owned(),
+                precision: Some(*precision),
+                scale: Some(*scale),
+            };
         }
-    }
-
-    #[test]
-    fn reports_survive_being_rows() {
-        let mut reports = Reports::default();
-        for writer in [1, 0] {
-            reports.add(&report(writer, 5).to_batch().unwrap()).unwrap();
+        DataType::Dictionary(_, values) => return redshift_type(values),
+        DataType::List(_)
+        | DataType::LargeList(_)
+        | DataType::ListView(_)
+        | DataType::LargeListView(_)
+        | DataType::FixedSizeList(_, _)
+        | DataType::Struct(_)
+        | DataType::Map(_, _) => "super",
+        other => {
+            return ElementType {
+                base: other.to_string(),
+                ..ElementType::default()
+            };
         }
-        let files = reports.into_files(10).unwrap();
-        assert_eq!(files, [report(1, 5).files, report(0, 5).files].concat());
-    }
-
-    #[test]
-    fn a_missing_writer_or_row_is_noticed() {
-        let mut one = Reports::default();
-        one.add(&report(0, 5).to_batch().unwrap()).unwrap();
-        assert!(one.into_files(5).is_err());
-
-        let mut twice = Reports::default();
-        for writer in [0, 0, 1] {
-            twice.add(&report(writer, 5).to_batch().unwrap()).unwrap();
-        }
-        assert!(twice.into_files(15).is_err());
-
-        let mut lost = Reports::default();
-        for (writer, rows_in) in [(0, 5), (1, 6)] {
-            lost.add(&report(writer, rows_in).to_batch().unwrap())
-                .unwrap();
-        }
-        let error = lost.into_files(10).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::DataCorrupted);
-        assert!(error.message().contains("11 rows were read"));
+    };
+    ElementType {
+        base: base.to_owned(),
+        ..ElementType::default()
     }
 }

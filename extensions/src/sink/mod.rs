@@ -6,38 +6,53 @@
 //! An export goes through four steps, each in its own module:
 //!
 //! 1. [`export`]: *begin* checks the target, claims it with a `LOCK` and marks it `INCOMPLETE`.
-//! 2. [`rolling`] and [`upload`]: every writer encodes its rows into files that roll on encoded
-//!    size; a file's parts go into a multipart upload that is left pending.
-//! 3. [`manifest`]: writers describe their staged files as rows of an Arrow batch, which the
+//! 2. [`writer`], [`partition`], [`series`] and [`upload`]: every writer puts its rows into files,
+//!    in folders by the values of the partition columns; files roll on encoded size, and a file's
+//!    parts go into a multipart upload that is left pending.
+//! 3. [`report`]: writers describe their staged files as rows of an Arrow batch, which the
 //!    [`S3Sink`] gathers.
 //! 4. [`commit`]: the sink checks that no row is missing, completes every upload, and removes the
-//!    bookkeeping. Any failure rolls everything back.
+//!    bookkeeping. Any failure rolls everything back ([`rollback`]).
+//!
+//! What a process leaves that dies in between is told apart by [`survey`] and ended by [`recover`]
+//! or the next export's [`claim`]. S3 and the local disk are two [`store`]s.
 
 mod bookkeeping;
 mod budget;
 mod claim;
+mod cleanup;
 mod commit;
 mod data_sink;
 mod export;
+mod heartbeat;
+mod local_store;
 mod manifest;
+mod memory;
 mod options;
+mod partition;
 mod reaper;
 mod recover;
-mod rolling;
+mod report;
+mod rollback;
 mod s3_store;
+mod series;
 mod store;
 mod survey;
 mod target;
 mod upload;
+mod writer;
 
 pub use budget::ByteBudget;
 pub use data_sink::S3Sink;
 pub use export::{CancelOnDrop, Export, ExportProgress, ExportSpec};
-pub use manifest::{StagedFile, WriterReport, report_schema};
-pub use options::{CopyOptions, FormatName, Mode, RecoverOptions, parse_bytes};
+pub use local_store::LocalUploadStore;
+pub use memory::ExportMemory;
+pub use options::{CopyOptions, FormatName, Mode, PartitionOptions, RecoverOptions, parse_bytes};
+pub use partition::{Partition, can_partition_by};
 pub use reaper::Reaper;
 pub use recover::{Recovered, recover_exports};
-pub use rolling::RollingWriter;
+pub use report::{StagedFile, WriterReport, files_batch, files_schema, report_schema};
 pub use s3_store::S3UploadStore;
 pub use store::{ObjectIdentity, PendingUpload, StoreError, StoreErrorKind, UploadStore};
-pub use target::Target;
+pub use target::{Place, Target};
+pub use writer::FileWriter;

@@ -7,6 +7,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::memory::ExportMemory;
+use super::s3_store::MAX_PARTS;
+use super::target::{Place, Target};
 use crate::catalog::fold;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{CsvFormat, FileFormat, ParquetFormat};
@@ -15,15 +18,18 @@ use crate::sql::nearest;
 
 const MB: u64 = 1 << 20;
 
-/// What an export may use for itself, in bytes: encoders, and parts on their way.
-pub(crate) const EXPORT_MEMORY_BYTES: u64 = 256 * MB;
-
-/// S3 accepts at most so many parts: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>
-const MAX_PARTS: u64 = 10_000;
+/// The smallest part that S3 takes, but for a file's last.
 const MIN_PART_BYTES: u64 = 5 * MB;
+
+/// The parts of a single file, whose size is not known: 10,000 of them are 156 GB.
+const SINGLE_FILE_PART_BYTES: u64 = 16 * MB;
+
+/// The parts of a local file, which may be of any size.
+const LOCAL_PART_BYTES: u64 = 2 * MB;
+
 const MIN_FILE_BYTES: u64 = MB;
-const MAX_FILE_BYTES: u64 = MAX_PARTS * (EXPORT_MEMORY_BYTES / 4);
 const DEFAULT_FILE_BYTES: u64 = 256 * MB;
+const DEFAULT_OPEN_FILES: usize = 64;
 
 /// A file may grow past its size by what is being gathered when it is measured.
 const ROLLING_SLACK_BYTES: u64 = 256 * MB;
@@ -55,30 +61,45 @@ pub enum Mode {
 /// The options of one `COPY`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CopyOptions {
-    /// The connection's name.
-    pub connection: String,
+    /// The connection's name; none for a local target.
+    pub connection: Option<String>,
     /// The files' format.
     pub format: FormatName,
-    /// When a file is full, in encoded bytes.
-    pub max_file_bytes: u64,
+    /// When a file is full, in encoded bytes; none where it was not said.
+    pub max_file_bytes: Option<u64>,
     /// What is done about objects that are there already.
     pub mode: Mode,
+    /// The target is one object.
+    pub single_file: bool,
+    /// How rows are divided into folders.
+    pub partition: Option<PartitionOptions>,
+    /// Leave a manifest behind.
+    pub manifest: bool,
+    /// Return one row per object instead of the count.
+    pub return_files: bool,
+}
+
+/// The options of one `COPY` that `PARTITION BY` needs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PartitionOptions {
+    /// The names of the partition columns, folded.
+    pub columns: Vec<String>,
+    /// Keep them in the files, too.
+    pub keep_columns: bool,
+    /// How many files may be open at once.
+    pub max_open_files: usize,
 }
 
 impl CopyOptions {
-    /// Checks the options as they were written.
+    /// Checks the options of a `COPY` to `target` as they were written; `memory` is what the export
+    /// may use.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidParameter`] for an option that is missing or has a value it can't take.
-    pub fn from_sql(options: &[SqlOption]) -> Result<Self> {
+    /// [`ErrorKind::InvalidParameter`] for an option that is missing, has a value it can't take, or
+    /// does not go with another.
+    pub fn from_sql(options: &[SqlOption], target: &Target, memory: ExportMemory) -> Result<Self> {
         let find = |wanted: &str| options.iter().find(|option| option.name == wanted);
-        let connection = find("AWS CONNECTION").ok_or_else(|| {
-            Error::new(
-                ErrorKind::InvalidParameter,
-                "AWS CONNECTION is required for COPY … TO",
-            )
-            .with_hint("COPY … TO 's3://…' WITH (AWS CONNECTION = name, FORMAT = 'parquet')")
-        })?;
+        let connection = connection_for(target, find("AWS CONNECTION"), "COPY … TO")?;
         let format = find("FORMAT").ok_or_else(|| {
             Error::new(
                 ErrorKind::InvalidParameter,
@@ -86,34 +107,164 @@ impl CopyOptions {
             )
             .with_hint("the formats are parquet and csv")
         })?;
+        let format = parse_format(format)?;
+        let max_file_bytes = find("MAX FILE SIZE")
+            .map(|option| parse_file_size(option, memory))
+            .transpose()?;
+        let mode = choice(find("MODE"), "modes", &MODES)?.unwrap_or_default();
+        let partition = parse_partition(options)?;
+        let single_file = match find("SINGLE FILE") {
+            Some(option) => {
+                let wanted = parse_boolean(option)?;
+                if wanted && partition.is_some() {
+                    let why = "SINGLE FILE and PARTITION BY exclude each other";
+                    return Err(invalid(option, why.to_owned()));
+                }
+                if wanted && mode == Mode::Append {
+                    let why =
+                        "SINGLE FILE can't be appended to: MODE must be 'error' or 'overwrite'";
+                    return Err(invalid(option, why.to_owned()));
+                }
+                wanted
+            }
+            // As DuckDB and others do: COPY t TO 'file.parquet'.
+            None => {
+                let name = target.folder().trim_end_matches('/');
+                *target.place() == Place::LocalDisk
+                    && partition.is_none()
+                    && mode != Mode::Append
+                    && name.ends_with(format.extension())
+            }
+        };
+        let flag = |name: &str| find(name).map(parse_boolean).transpose();
         Ok(Self {
-            connection: parse_connection(connection)?,
-            format: parse_format(format)?,
-            max_file_bytes: find("MAX FILE SIZE")
-                .map(parse_file_size)
-                .transpose()?
-                .unwrap_or(DEFAULT_FILE_BYTES),
-            mode: find("MODE")
-                .map(parse_mode)
-                .transpose()?
-                .unwrap_or_default(),
+            connection,
+            format,
+            max_file_bytes,
+            mode,
+            single_file,
+            partition,
+            manifest: flag("MANIFEST")?.unwrap_or(false),
+            return_files: choice(
+                find("RETURN"),
+                "choices",
+                &[("count", false), ("files", true)],
+            )?
+            .unwrap_or(false),
         })
+    }
+
+    /// When a file is full, in encoded bytes.
+    pub fn max_file_bytes(&self) -> u64 {
+        if self.single_file {
+            return u64::MAX;
+        }
+        self.max_file_bytes.unwrap_or(DEFAULT_FILE_BYTES)
     }
 
     /// The size of every part but a file's last, in bytes: the smallest that S3 takes, or larger
     /// where a full file would have too many of them.
-    pub fn part_bytes(&self) -> usize {
-        let needed = (self.max_file_bytes + ROLLING_SLACK_BYTES).div_ceil(MAX_PARTS);
-        usize::try_from(needed.max(MIN_PART_BYTES)).unwrap_or(usize::MAX)
+    pub fn part_bytes(&self, place: &Place) -> usize {
+        if *place == Place::LocalDisk {
+            return LOCAL_PART_BYTES as usize;
+        }
+        let bytes = match (self.max_file_bytes, self.single_file) {
+            (None, true) => SINGLE_FILE_PART_BYTES,
+            (bytes, _) => {
+                let bytes = bytes.unwrap_or(DEFAULT_FILE_BYTES) + ROLLING_SLACK_BYTES;
+                bytes.div_ceil(MAX_PARTS as u64).max(MIN_PART_BYTES)
+            }
+        };
+        usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 
     /// The format with its settings.
     pub fn file_format(&self) -> Arc<dyn FileFormat> {
         match self.format {
-            FormatName::Parquet => Arc::new(ParquetFormat::new(self.max_file_bytes)),
+            FormatName::Parquet => {
+                let max_file_bytes = self.max_file_bytes.unwrap_or(DEFAULT_FILE_BYTES);
+                let format = ParquetFormat::new(max_file_bytes);
+                Arc::new(format.with_column_summaries(self.return_files))
+            }
             FormatName::Csv => Arc::new(CsvFormat::new()),
         }
     }
+}
+
+impl FormatName {
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Parquet => ".parquet",
+            Self::Csv => ".csv",
+        }
+    }
+}
+
+/// The connection that a target needs: one on S3, none on the local disk.
+fn connection_for(
+    target: &Target,
+    option: Option<&SqlOption>,
+    statement: &str,
+) -> Result<Option<String>> {
+    match (target.place(), option) {
+        (Place::Bucket(_), Some(option)) => Ok(Some(parse_connection(option)?)),
+        (Place::Bucket(_), None) => Err(Error::new(
+            ErrorKind::InvalidParameter,
+            format!("AWS CONNECTION is required for {statement}"),
+        )
+        .with_hint("WITH (AWS CONNECTION = name, …); CREATE CONNECTION makes one")),
+        (Place::LocalDisk, Some(option)) => Err(invalid(
+            option,
+            format!("AWS CONNECTION is for 's3://…' targets; {target} is on this machine"),
+        )),
+        (Place::LocalDisk, None) => Ok(None),
+    }
+}
+
+fn parse_partition(options: &[SqlOption]) -> Result<Option<PartitionOptions>> {
+    let find = |wanted: &str| options.iter().find(|option| option.name == wanted);
+    let Some(by) = find("PARTITION BY") else {
+        let needs_it = ["PARTITION COLUMNS", "MAX OPEN FILES"];
+        return match needs_it.iter().find_map(|name| find(name)) {
+            Some(option) => {
+                let why = format!("{} is only for exports with PARTITION BY", option.name);
+                Err(invalid(option, why))
+            }
+            None => Ok(None),
+        };
+    };
+    let columns: Vec<String> = match &by.value {
+        OptionValue::Names(names) => names.iter().map(fold).collect(),
+        OptionValue::Word(name) => vec![fold(name)],
+        OptionValue::Text(name) => vec![name.clone()],
+        _ => Vec::new(),
+    };
+    if columns.is_empty() {
+        return Err(invalid(
+            by,
+            "PARTITION BY needs columns: PARTITION BY (a, b)".to_owned(),
+        ));
+    }
+    if let Some(twice) = columns
+        .iter()
+        .enumerate()
+        .find_map(|(i, name)| columns[..i].contains(name).then_some(name))
+    {
+        return Err(invalid(
+            by,
+            format!("PARTITION BY names column \"{twice}\" twice"),
+        ));
+    }
+    let keep = [("drop", false), ("keep", true)];
+    let max_open_files = match find("MAX OPEN FILES") {
+        Some(option) => parse_count(option)?,
+        None => DEFAULT_OPEN_FILES,
+    };
+    Ok(Some(PartitionOptions {
+        columns,
+        keep_columns: choice(find("PARTITION COLUMNS"), "choices", &keep)?.unwrap_or(false),
+        max_open_files,
+    }))
 }
 
 fn invalid(option: &SqlOption, why: String) -> Error {
@@ -134,27 +285,21 @@ fn parse_connection(option: &SqlOption) -> Result<String> {
 /// The options of one `RECOVER EXPORT`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RecoverOptions {
-    /// The connection's name.
-    pub connection: String,
+    /// The connection's name; none for a local target.
+    pub connection: Option<String>,
     /// Recover exports that may be alive, too.
     pub force: bool,
 }
 
 impl RecoverOptions {
-    /// Checks the options as they were written.
+    /// Checks the options of a `RECOVER EXPORT` at `target` as they were written.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidParameter`] for an option that is missing or has a value it can't take.
-    pub fn from_sql(options: &[SqlOption]) -> Result<Self> {
+    pub fn from_sql(options: &[SqlOption], target: &Target) -> Result<Self> {
         let find = |wanted: &str| options.iter().find(|option| option.name == wanted);
-        let connection = find("AWS CONNECTION").ok_or_else(|| {
-            Error::new(
-                ErrorKind::InvalidParameter,
-                "AWS CONNECTION is required for RECOVER EXPORT",
-            )
-        })?;
         Ok(Self {
-            connection: parse_connection(connection)?,
+            connection: connection_for(target, find("AWS CONNECTION"), "RECOVER EXPORT")?,
             force: find("FORCE")
                 .map(parse_boolean)
                 .transpose()?
@@ -200,38 +345,63 @@ fn parse_format(option: &SqlOption) -> Result<FormatName> {
     }
 }
 
-fn parse_mode(option: &SqlOption) -> Result<Mode> {
-    const MODES: [(&str, Mode); 3] = [
-        ("error", Mode::Error),
-        ("append", Mode::Append),
-        ("overwrite", Mode::Overwrite),
-    ];
+const MODES: [(&str, Mode); 3] = [
+    ("error", Mode::Error),
+    ("append", Mode::Append),
+    ("overwrite", Mode::Overwrite),
+];
+
+/// The value that the option's word stands for; `what` names the words in the hint.
+fn choice<T: Copy>(
+    option: Option<&SqlOption>,
+    what: &str,
+    choices: &[(&str, T)],
+) -> Result<Option<T>> {
+    let Some(option) = option else {
+        return Ok(None);
+    };
+    let unknown = |written: &dyn std::fmt::Display| {
+        invalid(option, format!("unknown {}: {written}", option.name))
+    };
     let written = match &option.value {
         OptionValue::Word(word) => &word.value,
         OptionValue::Text(text) => text,
-        other => return Err(invalid(option, format!("unknown MODE: {other}"))),
+        other => return Err(unknown(other)),
     };
-    if let Some((_, mode)) = MODES
+    let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+    let chosen = choices
         .iter()
-        .find(|(name, _)| written.eq_ignore_ascii_case(name))
-    {
-        return Ok(*mode);
+        .find(|(name, _)| written.eq_ignore_ascii_case(name));
+    match (chosen, nearest(written, &names)) {
+        (Some((_, value)), _) => Ok(Some(*value)),
+        (None, Some(name)) => Err(unknown(written).with_hint(format!("did you mean '{name}'?"))),
+        (None, None) => {
+            Err(unknown(written).with_hint(format!("the {what} are {}", names.join(", "))))
+        }
     }
-    let error = invalid(option, format!("unknown MODE: {written}"));
-    Err(match nearest(written, &MODES.map(|(name, _)| name)) {
-        Some(name) => error.with_hint(format!("did you mean '{name}'?")),
-        None => error.with_hint("the modes are error, append and overwrite"),
+}
+
+fn parse_count(option: &SqlOption) -> Result<usize> {
+    let digits = match &option.value {
+        OptionValue::Number(digits) | OptionValue::Text(digits) => digits.as_str(),
+        _ => "",
+    };
+    let count = digits.parse().ok().filter(|count| *count > 0);
+    count.ok_or_else(|| {
+        let why = format!("{} must be a whole number greater than 0", option.name);
+        invalid(option, why)
     })
 }
 
-fn parse_file_size(option: &SqlOption) -> Result<u64> {
+fn parse_file_size(option: &SqlOption, memory: ExportMemory) -> Result<u64> {
+    let max_file_bytes = MAX_PARTS as u64 * memory.in_flight() as u64 - ROLLING_SLACK_BYTES;
     let bytes = match &option.value {
         OptionValue::Number(digits) => parse_bytes(digits),
         OptionValue::Text(text) => parse_bytes(text),
         _ => Err("must be a number of bytes or a text such as '256MB'".to_owned()),
     }
     .map_err(|why| invalid(option, format!("MAX FILE SIZE {why}")))?;
-    if (MIN_FILE_BYTES..=MAX_FILE_BYTES).contains(&bytes) {
+    if (MIN_FILE_BYTES..=max_file_bytes).contains(&bytes) {
         return Ok(bytes);
     }
     Err(invalid(
@@ -240,7 +410,7 @@ fn parse_file_size(option: &SqlOption) -> Result<u64> {
             "MAX FILE SIZE {} is out of range: it must be between {}MB and {}GB",
             option.value,
             MIN_FILE_BYTES / MB,
-            MAX_FILE_BYTES / (MB * 1024),
+            max_file_bytes / (MB * 1024),
         ),
     ))
 }
@@ -291,21 +461,28 @@ mod tests {
 
     #[test]
     fn a_full_file_has_at_most_ten_thousand_parts() {
-        for max_file_bytes in [
-            MIN_FILE_BYTES,
-            DEFAULT_FILE_BYTES,
-            100 << 30,
-            MAX_FILE_BYTES,
-        ] {
-            let options = CopyOptions {
-                connection: "c".into(),
-                format: FormatName::Csv,
-                max_file_bytes,
-                mode: Mode::default(),
+        let memory = ExportMemory::default();
+        let bucket = Place::Bucket("b".into());
+        for size in ["1MB", "256MB", "100GB", "624GB"] {
+            let written = |name, value: &str| SqlOption {
+                name,
+                value: OptionValue::Text(value.into()),
+                location: crate::error::Location { line: 1, column: 1 },
             };
-            let parts =
-                (max_file_bytes + ROLLING_SLACK_BYTES).div_ceil(options.part_bytes() as u64);
-            assert!(parts <= MAX_PARTS, "{max_file_bytes}: {parts}");
+            let options = [
+                written("AWS CONNECTION", "c"),
+                written("FORMAT", "csv"),
+                written("MAX FILE SIZE", size),
+            ];
+            let target = Target::parse("s3://b/x").unwrap();
+            let options = CopyOptions::from_sql(&options, &target, memory).unwrap();
+            let part_bytes = options.part_bytes(&bucket);
+            let most = options.max_file_bytes() + ROLLING_SLACK_BYTES;
+            assert!(
+                most.div_ceil(part_bytes as u64) <= MAX_PARTS as u64,
+                "{size}"
+            );
+            assert!(part_bytes <= memory.in_flight());
         }
     }
 }

@@ -4,9 +4,10 @@
 //! done to an export that lives, unless it is forced. Interrupted, it can be done again.
 
 use super::bookkeeping::{Intent, Keys, Lock};
+use super::cleanup::remove_export;
 use super::commit::{complete_all, publish};
 use super::store::UploadStore;
-use super::survey::{FoundExport, find_exports, remove_export};
+use super::survey::{FoundExport, find_exports};
 use super::target::Target;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -33,7 +34,16 @@ pub async fn recover_exports(
     target: &Target,
     force: bool,
 ) -> Result<Vec<Recovered>> {
-    let found = find_exports(store, target, None).await?;
+    let mut found = find_exports(store, target, None).await?;
+    let mut folder = target.clone();
+    if found.is_empty()
+        && let Ok(single) = target.clone().into_single_file()
+    {
+        // The target may be one object: its bookkeeping is in the folder around it.
+        found = find_exports(store, &single, None).await?;
+        found.retain(|export| export.target(&single) == single);
+        folder = single.with_file(None);
+    }
     if found.is_empty() {
         return Err(Error::new(
             ErrorKind::UndefinedObject,
@@ -53,7 +63,7 @@ pub async fn recover_exports(
     }
     let mut recovered = Vec::new();
     for export in found {
-        recovered.push(recover(store, target, &export).await?);
+        recovered.push(recover(store, &folder, &export).await?);
     }
     Ok(recovered)
 }
@@ -67,7 +77,7 @@ async fn recover(
     let intent = store.get(&keys.commit(&export.id)).await?;
     let intent: Option<Intent> = intent.and_then(|json| serde_json::from_slice(&json).ok());
     let Some(intent) = intent else {
-        let removed = remove_export(store, target, &export.id).await?;
+        let removed = remove_export(store, &export.target(target), &export.id).await?;
         return Ok(Recovered {
             export_id: export.id.clone(),
             action: "removed",
@@ -75,8 +85,8 @@ async fn recover(
             bytes: 0,
         });
     };
-    complete_all(store, &intent, |_| {}).await?;
-    publish(store, &keys, &intent, Lock::Unsure).await?;
+    let committed = complete_all(store, &intent, |_| {}).await?;
+    publish(store, &keys, &intent, &committed, Lock::Unsure).await?;
     Ok(Recovered {
         export_id: export.id.clone(),
         action: "completed",

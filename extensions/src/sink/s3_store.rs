@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::DateTime;
 use http::HeaderValue;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderMap, HeaderName, LAST_MODIFIED};
+use http::header::{
+    CONTENT_LENGTH, CONTENT_TYPE, DATE, ETAG, HeaderMap, HeaderName, LAST_MODIFIED,
+};
 
 use super::store::{ObjectIdentity, PendingUpload, StoreError, StoreErrorKind, UploadStore};
 use crate::error::Error;
@@ -16,6 +18,9 @@ use crate::s3::{S3Client, S3Error, S3ErrorKind, metadata_header};
 
 /// The metadata under which a file's tag is kept: `x-amz-meta-tidegate-file`.
 const FILE_TAG: &str = "tidegate-file";
+
+/// S3 accepts at most so many parts: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>
+pub(super) const MAX_PARTS: usize = 10_000;
 
 /// A bucket behind an [`S3Client`].
 #[derive(Debug)]
@@ -44,6 +49,14 @@ impl S3UploadStore {
 
 #[async_trait]
 impl UploadStore for S3UploadStore {
+    fn name(&self) -> &'static str {
+        "S3"
+    }
+
+    fn max_parts(&self) -> usize {
+        MAX_PARTS
+    }
+
     fn url(&self, key: &str) -> String {
         self.client.resource(key)
     }
@@ -63,7 +76,7 @@ impl UploadStore for S3UploadStore {
         body: Bytes,
         content_type: &str,
         only_new: bool,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<String>, StoreError> {
         self.client
             .put_object(key, body, content_type, only_new)
             .await
@@ -115,6 +128,7 @@ impl UploadStore for S3UploadStore {
                 .and_then(|length| length.parse().ok())
                 .unwrap_or_default(),
             file_tag: header_text(&headers, &format!("x-amz-meta-{FILE_TAG}")),
+            etag: header_text(&headers, ETAG.as_str()),
         }))
     }
 
@@ -150,11 +164,16 @@ impl UploadStore for S3UploadStore {
             .map_err(|error| self.translate(error))
     }
 
+    /// S3 confirms a part when it is durable.
+    async fn seal_upload(&self, _upload: &PendingUpload) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn complete_upload(
         &self,
         upload: &PendingUpload,
         etags: &[String],
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<String>, StoreError> {
         self.client
             .complete_upload(&upload.key, &upload.upload_id, etags)
             .await

@@ -55,26 +55,35 @@ pub struct ObjectIdentity {
     pub bytes: u64,
     /// What was given as `file_tag` when the upload was created.
     pub file_tag: Option<String>,
+    /// Its ETag.
+    pub etag: Option<String>,
 }
 
 /// One bucket, or what stands for it.
 #[async_trait]
 pub trait UploadStore: std::fmt::Debug + Send + Sync {
+    /// The store's name for people and plans: `S3`.
+    fn name(&self) -> &'static str;
+
+    /// How many parts a file may have.
+    fn max_parts(&self) -> usize;
+
     /// `key` as a URL, for messages.
     fn url(&self, key: &str) -> String;
 
-    /// The keys that begin with `prefix`, at most `limit` of them, in no particular order.
+    /// The keys that begin with `prefix`, at most `limit` of them; an object whose key is `prefix`
+    /// itself comes first.
     async fn list(&self, prefix: &str, limit: usize) -> Result<Vec<String>, StoreError>;
 
-    /// Writes a small object. With `only_new`, one that exists is
-    /// [`StoreErrorKind::AlreadyExists`], on stores that can tell.
+    /// Writes a small object and returns its ETag, if the store has such. With `only_new`, one that
+    /// exists is [`StoreErrorKind::AlreadyExists`], on stores that can tell.
     async fn put(
         &self,
         key: &str,
         body: Bytes,
         content_type: &str,
         only_new: bool,
-    ) -> Result<(), StoreError>;
+    ) -> Result<Option<String>, StoreError>;
 
     /// Reads a small object; `None` if there is none.
     async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError>;
@@ -105,12 +114,16 @@ pub trait UploadStore: std::fmt::Debug + Send + Sync {
         body: Bytes,
     ) -> Result<String, StoreError>;
 
-    /// Makes the object appear, of the parts with these ETags in order.
+    /// Makes sure that the parts sent so far, which are all, survive a crash of the store's machine.
+    async fn seal_upload(&self, upload: &PendingUpload) -> Result<(), StoreError>;
+
+    /// Makes the object appear, of the parts with these ETags in order, in the place of an object
+    /// that is there. Returns the object's ETag, if the store has such.
     async fn complete_upload(
         &self,
         upload: &PendingUpload,
         etags: &[String],
-    ) -> Result<(), StoreError>;
+    ) -> Result<Option<String>, StoreError>;
 
     /// Throws an upload away, or does nothing if it is not pending.
     async fn abort_upload(&self, upload: &PendingUpload) -> Result<(), StoreError>;

@@ -6,15 +6,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures::StreamExt;
-
-use super::bookkeeping::{DEAD_AFTER, FOLDER, Keys, Lock, Note};
+use super::bookkeeping::{DEAD_AFTER, Keys, Note};
 use super::store::UploadStore;
 use super::target::Target;
 use crate::error::Result;
-
-/// How many requests look or clean up at the same time.
-pub(super) const REQUESTS_AT_ONCE: usize = 16;
 
 /// How many keys a first look asks for.
 const LOOK_AT: usize = 100;
@@ -34,6 +29,12 @@ pub(super) struct FoundExport {
 impl FoundExport {
     pub(super) fn is_dead(&self) -> bool {
         self.age > DEAD_AFTER
+    }
+
+    /// What it exports to, which may be one object in the folder it was found in.
+    pub(super) fn target(&self, found_in: &Target) -> Target {
+        let file = self.note.as_ref().and_then(|note| note.file.clone());
+        found_in.with_file(file)
     }
 }
 
@@ -92,94 +93,53 @@ pub(super) async fn read_note(store: &dyn UploadStore, key: &str) -> Result<Opti
 
 /// Any one data object under a target.
 pub(super) async fn find_data(store: &dyn UploadStore, target: &Target) -> Result<Option<String>> {
-    let first = store.list(target.prefix(), LOOK_AT).await?;
+    let prefix = target.prefix();
+    let first = store.list(&prefix, LOOK_AT).await?;
     let all_looked_at = first.len() < LOOK_AT;
-    let found = first.into_iter().find(|key| is_data(target, key));
+    let found = first.into_iter().find(|key| target.has_data(key));
     if found.is_some() || all_looked_at {
         return Ok(found);
     }
-    let all = store.list(target.prefix(), usize::MAX).await?;
-    Ok(all.into_iter().find(|key| is_data(target, key)))
+    let all = store.list(&prefix, usize::MAX).await?;
+    Ok(all.into_iter().find(|key| target.has_data(key)))
 }
 
 /// All data objects under a target.
 pub(super) async fn list_data(store: &dyn UploadStore, target: &Target) -> Result<Vec<String>> {
-    let mut keys = store.list(target.prefix(), usize::MAX).await?;
-    keys.retain(|key| is_data(target, key));
+    let mut keys = store.list(&target.prefix(), usize::MAX).await?;
+    keys.retain(|key| target.has_data(key));
     Ok(keys)
 }
 
-/// Neither bookkeeping nor a folder marker, as consoles create them.
-fn is_data(target: &Target, key: &str) -> bool {
-    key.strip_prefix(target.prefix())
-        .is_some_and(|rest| !rest.is_empty() && !rest.starts_with(FOLDER))
-}
-
-/// What removing a dead export took.
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Removed {
-    pub(super) uploads: u64,
-    pub(super) objects: u64,
-}
-
-/// Removes everything of an export that will not happen: its uploads, objects that appeared, and
-/// its bookkeeping last, so that what is interrupted here can be done again.
-///
-/// # Errors
-/// The store refuses to list, abort or delete; then the bookkeeping is still there.
-pub(super) async fn remove_export(
+/// The manifests that ended exports left in a target's folder.
+pub(super) async fn list_manifests(
     store: &dyn UploadStore,
     target: &Target,
-    id: &str,
-) -> Result<Removed> {
+) -> Result<Vec<String>> {
     let keys = Keys::new(target);
-    store.delete(&keys.commit(id)).await?;
-    let mut removed = Removed::default();
-    for upload in store.list_uploads(target.prefix()).await? {
-        if upload.key.contains(id) {
-            store.abort_upload(&upload).await?;
-            removed.uploads += 1;
-        }
-    }
-    for key in list_data(store, target).await? {
-        if key.contains(id) {
-            store.delete(&key).await?;
-            removed.objects += 1;
-        }
-    }
-    remove_bookkeeping(store, &keys, id, Lock::Unsure).await?;
-    Ok(removed)
+    let mut found = store.list(keys.folder(), usize::MAX).await?;
+    found.retain(|key| matches!(keys.split(key), Some((_, "MANIFEST"))));
+    Ok(found)
 }
 
-/// Removes an export's `INCOMPLETE` and, if it is this export's, `LOCK`.
-pub(super) async fn remove_bookkeeping(
+/// What stands in the way of a target because it is the other sort of thing: an object where the
+/// target is a folder, something in a folder where the target is one object.
+pub(super) async fn find_obstacle(
     store: &dyn UploadStore,
-    keys: &Keys,
-    id: &str,
-    lock: Lock,
-) -> Result<()> {
-    store.delete(&keys.incomplete(id)).await?;
-    let is_ours = match lock {
-        Lock::NotTaken => false,
-        Lock::Held => true,
-        Lock::Unsure => read_note(store, &keys.lock())
-            .await?
-            .is_some_and(|note| note.export_id == id),
-    };
-    if is_ours {
-        store.delete(&keys.lock()).await?;
+    target: &Target,
+) -> Result<Option<String>> {
+    let prefix = target.prefix();
+    let path = prefix.trim_end_matches('/');
+    if path.is_empty() {
+        return Ok(None);
     }
-    Ok(())
-}
-
-/// Runs requests side by side and returns the errors. It takes them in a `Vec`, because an iterator
-/// that borrows can't be sent between threads while it is waited for.
-pub(super) async fn run_all<E>(
-    requests: Vec<impl Future<Output = std::result::Result<(), E>>>,
-) -> Vec<E> {
-    futures::stream::iter(requests)
-        .buffer_unordered(REQUESTS_AT_ONCE)
-        .filter_map(|result| std::future::ready(result.err()))
-        .collect()
-        .await
+    let wanted = match target.file() {
+        Some(_) => format!("{path}/"),
+        None => path.to_owned(),
+    };
+    // Listed by its whole name, the object itself comes first: keys are in order of their bytes.
+    let found = store.list(&wanted, 1).await?;
+    Ok(found
+        .into_iter()
+        .find(|key| *key == wanted || target.file().is_some()))
 }

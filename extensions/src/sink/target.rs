@@ -1,87 +1,202 @@
 //! Where an export goes.
 //!
-//! Invariant: a [`Target`] is a bucket and a folder in it. The folder is empty or ends in `/`, so
-//! that `s3://b/p` never means anything under `p2/`.
+//! Invariant: a [`Target`] is a folder, or one object in a folder. The folder is empty or ends in
+//! `/`, so that `s3://b/p` never means anything under `p2/`; keys are what a store calls them, and
+//! on the local disk they are absolute paths without their first `/`.
 
 use std::fmt;
 
+use url::Url;
+
 use crate::error::{Error, ErrorKind, Result};
 
-/// `s3://bucket/prefix/`
+use super::bookkeeping::FOLDER;
+
+/// `s3://bucket/folder/`, `/local/folder/`, or an object in one of them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Target {
-    bucket: String,
+    place: Place,
     /// Empty, or ends in `/`.
-    prefix: String,
+    folder: String,
+    /// The one object's name in the folder, for `SINGLE FILE`.
+    file: Option<String>,
+}
+
+/// What holds a target.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Place {
+    /// A bucket, by its name.
+    Bucket(String),
+    /// The local file system.
+    LocalDisk,
 }
 
 impl Target {
-    /// Reads a target as a user writes it.
+    /// Reads a target as a user writes it: an `s3://` URL, a `file://` URL or a path.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidParameter`] for another scheme, no bucket, or a path that URL rules
-    /// would change (`.` and `..`).
-    pub fn parse(url: &str) -> Result<Self> {
-        let refuse = |why: String| Error::new(ErrorKind::InvalidParameter, why);
-        let is_s3 = url
-            .get(..5)
-            .is_some_and(|scheme| scheme.eq_ignore_ascii_case("s3://"));
-        if !is_s3 {
-            return Err(refuse(
-                "only 's3://...' urls are supported as COPY TO target".to_owned(),
-            ));
+    /// would change (`.` and `..` on S3).
+    pub fn parse(text: &str) -> Result<Self> {
+        if text.chars().any(char::is_control) {
+            return Err(invalid("COPY TO target contains a control character"));
         }
+        let scheme = text
+            .split_once(':')
+            .map(|(scheme, rest)| (scheme.to_ascii_lowercase(), rest.starts_with("//")));
+        match scheme {
+            Some((scheme, true)) if scheme == "s3" => Self::parse_s3(text),
+            Some((scheme, true)) if scheme == "file" => {
+                let path = Url::parse(text)
+                    .ok()
+                    .and_then(|url| url.to_file_path().ok());
+                let path = path.ok_or_else(|| {
+                    invalid(format!("COPY TO target '{text}' is not a file:// URL"))
+                        .with_hint("write it as 'file:///folder', or as a path")
+                })?;
+                Self::parse_path(&path.to_string_lossy())
+            }
+            Some((scheme, has_host)) if has_host || scheme == "s3" => Err(invalid(
+                "only 's3://...' urls are supported as COPY TO target",
+            )
+            .with_hint("or a path on this machine, without a scheme or with file://")),
+            _ => Self::parse_path(text),
+        }
+    }
+
+    fn parse_s3(url: &str) -> Result<Self> {
         let (bucket, path) = url[5..].split_once('/').unwrap_or((&url[5..], ""));
         if bucket.is_empty() {
-            return Err(refuse(format!("COPY TO target '{url}' has no bucket"))
+            return Err(invalid(format!("COPY TO target '{url}' has no bucket"))
                 .with_hint("write it as 's3://bucket/prefix'"));
         }
         // https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html, and the
         // characters that stores without that rule allow.
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
         if !bucket.chars().all(allowed) {
-            return Err(refuse(format!("'{bucket}' is not the name of a bucket")));
-        }
-        if path.chars().any(char::is_control) {
-            return Err(refuse(
-                "COPY TO target contains a control character".to_owned(),
-            ));
+            return Err(invalid(format!("'{bucket}' is not the name of a bucket")));
         }
         let path = path.trim_end_matches('/');
         if path.split('/').any(|segment| matches!(segment, "." | "..")) {
-            return Err(refuse(format!(
+            return Err(invalid(format!(
                 "COPY TO target '{url}' contains '.' or '..' as a folder"
             )));
         }
         if path.starts_with('/') || path.contains("//") {
-            return Err(refuse(format!(
+            return Err(invalid(format!(
                 "COPY TO target '{url}' contains an empty folder ('//')"
             )));
         }
         Ok(Self {
-            bucket: bucket.to_owned(),
-            prefix: if path.is_empty() {
-                String::new()
-            } else {
-                format!("{path}/")
-            },
+            place: Place::Bucket(bucket.to_owned()),
+            folder: as_folder(path),
+            file: None,
         })
     }
 
-    /// The bucket's name.
-    pub fn bucket(&self) -> &str {
-        &self.bucket
+    fn parse_path(path: &str) -> Result<Self> {
+        if path.is_empty() {
+            return Err(invalid("COPY TO target is empty"));
+        }
+        let absolute = std::path::absolute(path).map_err(|error| {
+            invalid(format!("COPY TO target '{path}' is not a path: {error}")).with_source(error)
+        })?;
+        let absolute = absolute
+            .to_str()
+            .ok_or_else(|| invalid("the current folder's path is not valid text"))?;
+        Ok(Self {
+            place: Place::LocalDisk,
+            folder: as_folder(absolute.trim_matches('/')),
+            file: None,
+        })
     }
 
-    /// The folder within the bucket: empty, or ending in `/`.
-    pub fn prefix(&self) -> &str {
-        &self.prefix
+    /// The same place as one object instead of a folder.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidParameter`] if nothing is left to name the object.
+    pub fn into_single_file(self) -> Result<Self> {
+        let path = self.folder.trim_end_matches('/');
+        let (folder, file) = path.rsplit_once('/').unwrap_or(("", path));
+        if file.is_empty() || format!("{file}/") == FOLDER {
+            return Err(invalid(format!(
+                "SINGLE FILE needs the name of a file: {self}"
+            )));
+        }
+        Ok(Self {
+            folder: as_folder(folder),
+            file: Some(file.to_owned()),
+            place: self.place,
+        })
+    }
+
+    /// The target of an export that wrote the single object `file` in this target's folder, or the
+    /// whole folder.
+    pub(super) fn with_file(&self, file: Option<String>) -> Self {
+        Self {
+            file,
+            ..self.clone()
+        }
+    }
+
+    /// What holds it.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The folder: empty, or ending in `/`.
+    pub fn folder(&self) -> &str {
+        &self.folder
+    }
+
+    /// The single object's name in the folder, if the target is one.
+    pub fn file(&self) -> Option<&str> {
+        self.file.as_deref()
+    }
+
+    /// What all keys of data under this target begin with: the folder, or the one object's key.
+    pub fn prefix(&self) -> String {
+        match &self.file {
+            Some(file) => format!("{}{file}", self.folder),
+            None => self.folder.clone(),
+        }
+    }
+
+    /// Whether `key` is data of this target: no bookkeeping, and no folder marker as consoles
+    /// create them.
+    pub(super) fn has_data(&self, key: &str) -> bool {
+        match &self.file {
+            Some(_) => key == self.prefix(),
+            None => key
+                .strip_prefix(&self.folder)
+                .is_some_and(|rest| !rest.is_empty() && !rest.starts_with(FOLDER)),
+        }
+    }
+
+    /// Whether `key` can be a file of the export `id` to this target.
+    pub(super) fn is_file_of(&self, key: &str, id: &str) -> bool {
+        key.contains(id) || self.file.is_some() && key == self.prefix()
+    }
+}
+
+fn invalid(why: impl Into<String>) -> Error {
+    Error::new(ErrorKind::InvalidParameter, why)
+}
+
+fn as_folder(path: &str) -> String {
+    if path.is_empty() {
+        String::new()
+    } else {
+        format!("{path}/")
     }
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "s3://{}/{}", self.bucket, self.prefix)
+        match &self.place {
+            Place::Bucket(bucket) => write!(f, "s3://{bucket}/{}", self.prefix()),
+            Place::LocalDisk => write!(f, "/{}", self.prefix()),
+        }
     }
 }
 
@@ -92,9 +207,25 @@ mod tests {
     #[test]
     fn a_prefix_is_a_folder() {
         let target = Target::parse("s3://b/day=1/x").unwrap();
-        assert_eq!((target.bucket(), target.prefix()), ("b", "day=1/x/"));
-        assert_eq!(Target::parse("S3://b").unwrap().prefix(), "");
-        assert_eq!(Target::parse("s3://b/x//").unwrap().prefix(), "x/");
+        assert_eq!(target.place(), &Place::Bucket("b".into()));
+        assert_eq!(target.folder(), "day=1/x/");
+        assert_eq!(Target::parse("S3://b").unwrap().folder(), "");
+        assert_eq!(Target::parse("s3://b/x//").unwrap().folder(), "x/");
+        let local = Target::parse("file:///tmp/a%20b/").unwrap();
+        assert_eq!(local.to_string(), "/tmp/a b/");
+        let here = Target::parse("x").unwrap();
+        assert!(here.to_string().starts_with('/') && here.to_string().ends_with("/x/"));
+    }
+
+    #[test]
+    fn a_single_file_is_an_object_in_a_folder() {
+        let single = |text: &str| Target::parse(text).unwrap().into_single_file();
+        let target = single("s3://b/x/y.csv").unwrap();
+        assert_eq!((target.folder(), target.file()), ("x/", Some("y.csv")));
+        assert_eq!(target.to_string(), "s3://b/x/y.csv");
+        assert!(target.has_data("x/y.csv") && !target.has_data("x/y.csv2"));
+        assert_eq!(single("s3://b/y").unwrap().prefix(), "y");
+        assert!(single("s3://b").is_err() && single("/").is_err());
     }
 
     #[test]
@@ -105,12 +236,12 @@ mod tests {
             "s3://",
             "s3:///x",
             "gs://b/x",
-            "x",
             "s3://b/../x",
             "s3://b/a//b",
             "s3://b /x",
             "s3://b/a\nb",
             "é3://x",
+            "file://host/x",
         ] {
             assert!(Target::parse(url).is_err(), "{url}");
         }

@@ -1,7 +1,9 @@
 //! One file on its way into the store.
 //!
 //! Invariant: a part is sent only when the byte budget has room for it, in a task that stops when
-//! the export is cancelled; a file is staged only when every part was confirmed.
+//! the export is cancelled; a file is staged only when every part was confirmed and made durable.
+//! Nobody waits for an answer before there is a need to: neither for the upload's id before the
+//! first part is ready, nor for the last part before the next file begins.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,62 +11,63 @@ use std::sync::Arc;
 use bytes::Bytes;
 use datafusion::execution::memory_pool::MemoryReservation;
 use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
 use tokio::task::JoinHandle;
 
 use super::export::{Export, finished};
-use super::manifest::StagedFile;
+use super::report::StagedFile;
 use super::store::PendingUpload;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::EncodedFile;
 
 /// How long a request that creates an upload may go on after the export was cancelled: its answer
 /// is the upload's id, without which it can't be aborted at once.
 const CREATE_GRACE: std::time::Duration = std::time::Duration::from_secs(3);
 
+/// The upload, as soon as the store has answered; everybody who needs it waits for the same answer.
+type Created = Shared<BoxFuture<'static, std::result::Result<PendingUpload, Arc<Error>>>>;
+
 /// A multipart upload that is being filled.
-#[derive(Debug)]
 pub(super) struct FileUpload {
     export: Arc<Export>,
-    upload: PendingUpload,
+    key: String,
+    created: Created,
     sending: VecDeque<JoinHandle<Result<String>>>,
     etags: Vec<String>,
     parts_started: usize,
     bytes: u64,
 }
 
+impl std::fmt::Debug for FileUpload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileUpload")
+            .field("key", &self.key)
+            .field("parts_started", &self.parts_started)
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
+    }
+}
+
 impl FileUpload {
-    /// Creates the upload of a writer's file.
-    pub(super) async fn create(export: &Arc<Export>, writer: u32, sequence: u64) -> Result<Self> {
-        let creator = Arc::clone(export);
-        creator.register_attempt();
-        let upload = export
-            .run_operation(async move {
-                let key = creator.file_key(writer, sequence);
-                let tag = format!("{}/{writer}/{sequence}", creator.id());
-                let content_type = creator.spec().format.content_type();
-                let create = creator.store().create_upload(&key, content_type, &tag);
-                let patience = async {
-                    creator.cancelled().cancelled().await;
-                    tokio::time::sleep(CREATE_GRACE).await;
-                };
-                let created = tokio::select! {
-                    created = create => created.map_err(Error::from),
-                    () = patience => Err(cancelled(&creator)),
-                };
-                let upload = created.inspect_err(|error| {
-                    if matches!(
-                        error.kind(),
-                        ErrorKind::ConnectionFailure | ErrorKind::Cancelled | ErrorKind::Io
-                    ) {
-                        creator.register_lost_upload();
-                    }
-                })?;
-                creator.register_upload(upload.clone());
-                Ok(upload)
-            })
-            .await?;
+    /// Starts creating the upload of a writer's file in `folder`, which is empty or ends in `/`.
+    ///
+    /// # Errors
+    /// The export was cancelled.
+    pub(super) fn create(
+        export: &Arc<Export>,
+        folder: &str,
+        writer: u32,
+        sequence: u64,
+    ) -> Result<Self> {
+        let key = export.file_key(folder, writer, sequence);
+        let tag = format!("{}/{writer}/{sequence}", export.id());
+        export.register_attempt();
+        let creating = export.start_operation(create(Arc::clone(export), key.clone(), tag))?;
+        let created = async move { finished(creating.await).map_err(Arc::new) };
         Ok(Self {
             export: Arc::clone(export),
-            upload,
+            key,
+            created: created.boxed().shared(),
             sending: VecDeque::new(),
             etags: Vec::new(),
             parts_started: 0,
@@ -72,13 +75,16 @@ impl FileUpload {
         })
     }
 
-    /// Starts sending a part, as soon as the budget has room for it; `memory` is charged until the
-    /// part is confirmed.
+    /// Starts sending a part, as soon as the budget has room for it; `memory`'s pool is charged
+    /// until the part is confirmed.
     ///
     /// # Errors
-    /// An earlier part failed, or the export was cancelled.
+    /// An earlier part failed, the file has too many parts, or the export was cancelled.
     pub(super) async fn send(&mut self, part: Bytes, memory: &MemoryReservation) -> Result<()> {
         self.collect_finished()?;
+        if self.parts_started == self.export.store().max_parts() {
+            return Err(self.too_large());
+        }
         let permit = tokio::select! {
             permit = self.export.budget().reserve(part.len()) => permit?,
             () = self.export.cancelled().cancelled() => return Err(cancelled(&self.export)),
@@ -88,63 +94,92 @@ impl FileUpload {
         self.parts_started += 1;
         self.bytes += part.len() as u64;
         let number = self.parts_started;
-        let upload = self.upload.clone();
+        let created = self.created.clone();
         let export = Arc::clone(&self.export);
         let task = self.export.start_operation(async move {
             let bytes = part.len() as u64;
-            let sent = tokio::select! {
-                sent = export.store().put_part(&upload, number, part) => sent?,
+            let send = async {
+                let upload = created.await.map_err(|error| error.copy())?;
+                Ok::<_, Error>(export.store().put_part(&upload, number, part).await?)
+            };
+            let etag = tokio::select! {
+                sent = send => sent?,
                 () = export.cancelled().cancelled() => return Err(cancelled(&export)),
             };
             drop((permit, charged));
             export.progress().add_bytes(bytes);
-            Ok(sent)
+            Ok(etag)
         })?;
         self.sending.push_back(task);
         Ok(())
     }
 
-    /// Sends the last parts and waits until all are confirmed.
+    /// Starts sending the last parts. The task that is returned ends when all are confirmed.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
     pub(super) async fn finish(
         mut self,
-        last: impl Iterator<Item = Bytes>,
-        rows: u64,
+        encoded: EncodedFile,
         memory: &MemoryReservation,
-    ) -> Result<StagedFile> {
-        for part in last {
+    ) -> Result<JoinHandle<Result<StagedFile>>> {
+        let EncodedFile {
+            rows,
+            mut parts,
+            columns,
+        } = encoded;
+        while let Some(part) = parts.take_any() {
             self.send(part, memory).await?;
         }
-        let upload_id = if self.parts_started > 0 {
-            Some(self.upload.upload_id.clone())
-        } else {
-            self.abandon().await?;
-            None
-        };
-        while let Some(task) = self.sending.pop_front() {
-            self.etags.push(finished(task.await)?);
-        }
-        self.export.progress().add_file();
-        Ok(StagedFile {
-            key: self.upload.key,
-            upload_id,
-            etags: self.etags,
-            rows,
-            bytes: self.bytes,
-            content_type: self.export.spec().format.content_type().to_owned(),
+        let export = Arc::clone(&self.export);
+        export.start_operation(async move {
+            let upload_id = self.seal().await?;
+            self.export.progress().add_file();
+            Ok(StagedFile {
+                key: self.key,
+                upload_id,
+                etags: self.etags,
+                rows,
+                bytes: self.bytes,
+                content_type: self.export.spec().format.content_type().to_owned(),
+                columns,
+                object_etag: None,
+            })
         })
     }
 
-    /// Aborts an upload that turned out to have no bytes: it could not be completed.
-    async fn abandon(&self) -> Result<()> {
-        let export = Arc::clone(&self.export);
-        let upload = self.upload.clone();
-        self.export
-            .run_operation(async move {
-                export.store().abort_upload(&upload).await?;
-                export.forget_upload(&upload);
-                Ok(())
-            })
-            .await
+    /// Waits until every part is confirmed and durable; returns the upload's id.
+    async fn seal(&mut self) -> Result<Option<String>> {
+        let upload = self.created.clone().await.map_err(|error| error.copy())?;
+        let store = self.export.store();
+        if self.parts_started == 0 {
+            // Without bytes it could not be completed.
+            store.abort_upload(&upload).await?;
+            self.export.forget_upload(&upload);
+            return Ok(None);
+        }
+        while let Some(task) = self.sending.pop_front() {
+            self.etags.push(finished(task.await)?);
+        }
+        tokio::select! {
+            sealed = store.seal_upload(&upload) => sealed?,
+            () = self.export.cancelled().cancelled() => return Err(cancelled(&self.export)),
+        }
+        Ok(Some(upload.upload_id))
+    }
+
+    fn too_large(&self) -> Error {
+        let part_bytes = self.export.spec().part_bytes;
+        Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "{} needs more than {} parts of {} MB, which is all that the store takes",
+                self.export.store().url(&self.key),
+                self.export.store().max_parts(),
+                part_bytes >> 20
+            ),
+        )
+        .with_hint("leave SINGLE FILE out, or give the expected size as MAX FILE SIZE")
     }
 
     /// Takes the ETags of parts that are confirmed, in order, without waiting.
@@ -164,6 +199,30 @@ impl FileUpload {
         }
         Ok(())
     }
+}
+
+async fn create(export: Arc<Export>, key: String, tag: String) -> Result<PendingUpload> {
+    let content_type = export.spec().format.content_type();
+    let patience = async {
+        export.cancelled().cancelled().await;
+        tokio::time::sleep(CREATE_GRACE).await;
+    };
+    let created = tokio::select! {
+        created = export.store().create_upload(&key, content_type, &tag) => {
+            created.map_err(Error::from)
+        }
+        () = patience => Err(cancelled(&export)),
+    };
+    let upload = created.inspect_err(|error| {
+        if matches!(
+            error.kind(),
+            ErrorKind::ConnectionFailure | ErrorKind::Cancelled | ErrorKind::Io
+        ) {
+            export.register_lost_upload();
+        }
+    })?;
+    export.register_upload(upload.clone());
+    Ok(upload)
 }
 
 fn cancelled(export: &Export) -> Error {

@@ -149,6 +149,8 @@ pub enum OptionValue {
     Number(String),
     /// `SECRET name`
     Secret(Ident),
+    /// `(a, b)`
+    Names(Vec<Ident>),
 }
 
 impl fmt::Debug for OptionValue {
@@ -166,6 +168,7 @@ impl fmt::Display for OptionValue {
             Self::Word(word) => write!(f, "{}", Name(word)),
             Self::Number(number) => f.write_str(number),
             Self::Secret(name) => write!(f, "SECRET {}", Name(name)),
+            Self::Names(names) => write!(f, "({})", name_list(names)),
         }
     }
 }
@@ -184,6 +187,18 @@ impl fmt::Display for Name<'_> {
             _ => self.0.fmt(f),
         }
     }
+}
+
+/// A folded name as SQL: in quotes where it needs them.
+pub(crate) fn quote_name(name: &str) -> String {
+    let is_plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if is_plain {
+        return name.to_owned();
+    }
+    Name(&Ident::with_quote('"', name)).to_string()
 }
 
 /// The names of a list, as SQL.

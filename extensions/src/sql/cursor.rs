@@ -123,6 +123,19 @@ impl Cursor {
         }
     }
 
+    /// `(name, …)`; `what` says of what the names are, for the error.
+    pub(super) fn name_list(&mut self, what: &str) -> Result<Vec<Ident>> {
+        self.expect(&Token::LParen)?;
+        let mut names = Vec::new();
+        loop {
+            names.push(self.identifier(what)?);
+            if !self.accept(&Token::Comma) {
+                self.expect(&Token::RParen)?;
+                return Ok(names);
+            }
+        }
+    }
+
     /// Where the next token stands, or where the last one ended.
     pub(super) fn location(&self) -> Location {
         let place = match self.tokens.get(self.position) {

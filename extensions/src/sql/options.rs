@@ -49,6 +49,12 @@ pub(super) const COPY_OPTIONS: &[Known] = &[
     plain("FORMAT"),
     plain("MAX FILE SIZE"),
     plain("MODE"),
+    plain("SINGLE FILE"),
+    plain("PARTITION BY"),
+    plain("PARTITION COLUMNS"),
+    plain("MAX OPEN FILES"),
+    plain("MANIFEST"),
+    plain("RETURN"),
 ];
 
 /// The options of `RECOVER EXPORT`.
@@ -196,6 +202,7 @@ fn parse_value(cursor: &mut Cursor, option: Known) -> Result<OptionValue> {
         Some(Token::Comma | Token::RParen) | None if !has_equals => return Ok(OptionValue::None),
         Some(Token::Word(word)) => OptionValue::Word(word_to_ident(word)),
         Some(Token::Number(digits, _)) => OptionValue::Number(digits.clone()),
+        Some(Token::LParen) => return Ok(OptionValue::Names(cursor.name_list("a name")?)),
         Some(token) if is_text(token) => {
             let text = cursor.take().and_then(|token| into_text(token).ok());
             return Ok(OptionValue::Text(text.unwrap_or_default()));

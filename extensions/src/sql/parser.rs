@@ -247,17 +247,10 @@ fn parse_with_options(
 }
 
 fn parse_column_list(cursor: &mut Cursor) -> Result<Vec<Ident>> {
-    let mut columns = Vec::new();
-    if !cursor.accept(&Token::LParen) {
-        return Ok(columns);
+    if cursor.peek() == Some(&Token::LParen) {
+        return cursor.name_list("the name of a column");
     }
-    loop {
-        columns.push(cursor.identifier("the name of a column")?);
-        if !cursor.accept(&Token::Comma) {
-            cursor.expect(&Token::RParen)?;
-            return Ok(columns);
-        }
-    }
+    Ok(Vec::new())
 }
 
 /// How many tokens `EXPLAIN` and its options take from the cursor's position.

@@ -1,0 +1,461 @@
+//! The local file system as an [`UploadStore`].
+//!
+//! Invariant: a file under the target appears by one `rename`, whole and durable; before that its
+//! bytes are in a staged file under the target's bookkeeping, which is on the same file system.
+//!
+//! A pending upload is the staged file `<folder>/_tidegate/<export id>/<writer>-<sequence>.staged`.
+//! Its id is that path with the file's inode, which a rename keeps: so an object can be recognised
+//! later as the upload it was.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind as IoErrorKind, Write};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::bookkeeping::FOLDER;
+use super::store::{ObjectIdentity, PendingUpload, StoreError, StoreErrorKind, UploadStore};
+use super::target::Target;
+use crate::error::{Error, ErrorKind};
+
+/// The end of a staged file's name.
+const STAGED: &str = ".staged";
+
+/// How often a file is opened anew whose folder another export has just removed as empty.
+const ATTEMPTS: u32 = 5;
+
+/// The folder of a local target, and the file system around it.
+#[derive(Debug, Clone)]
+pub struct LocalUploadStore {
+    /// The target's folder, as a key.
+    folder: String,
+    part_bytes: usize,
+    open: Arc<Mutex<OpenUploads>>,
+}
+
+#[derive(Debug, Default)]
+struct OpenUploads {
+    /// The staged files being written, by their upload's id.
+    files: HashMap<String, Arc<File>>,
+    /// The tags of files that this process has made appear, by key.
+    completed: HashMap<String, String>,
+    /// Their tags until then, by upload id.
+    tags: HashMap<String, String>,
+    /// The target's folder was not there before.
+    created_folder: bool,
+}
+
+impl LocalUploadStore {
+    /// A store for exports to `target`, whose files are written in parts of `part_bytes` bytes.
+    pub fn new(target: &Target, part_bytes: usize) -> Self {
+        Self {
+            folder: target.folder().to_owned(),
+            part_bytes,
+            open: Arc::default(),
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, OpenUploads> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs blocking work on the file system where it may block.
+    async fn run<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        key: &str,
+        work: impl FnOnce(&Self, &Path) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let store = self.clone();
+        let path = path_of(key);
+        let shown = path.clone();
+        let done = tokio::task::spawn_blocking(move || work(&store, &path)).await;
+        done.unwrap_or_else(|error| Err(io::Error::other(error)))
+            .map_err(|error| describe(what, &shown, error))
+    }
+
+    /// Removes folders that have become empty, up to the target's, which goes only if it was new.
+    fn remove_empty_folders(&self, file: &Path) {
+        let target = path_of(&self.folder);
+        for folder in file.ancestors().skip(1) {
+            let may_go =
+                folder.starts_with(&target) && (folder != target || self.open().created_folder);
+            if !may_go || fs::remove_dir(folder).is_err() {
+                break;
+            }
+        }
+    }
+
+    /// Remembers whether the target's folder will have been created by this store.
+    fn look_at_folder(&self) {
+        if !path_of(&self.folder).exists() {
+            self.open().created_folder = true;
+        }
+    }
+
+    fn create_staged(&self, path: &Path) -> io::Result<u64> {
+        self.look_at_folder();
+        let file = open_in_folder(path, OpenOptions::new().write(true).create_new(true))?;
+        let inode = file.metadata()?.ino();
+        let id = upload_id(path, inode);
+        self.open().files.insert(id, Arc::new(file));
+        Ok(inode)
+    }
+
+    /// The staged file of an upload, opened again if another process had created it.
+    fn staged_file(&self, upload_id: &str) -> io::Result<Arc<File>> {
+        if let Some(file) = self.open().files.get(upload_id) {
+            return Ok(Arc::clone(file));
+        }
+        let (path, _) = split_upload_id(upload_id)?;
+        Ok(Arc::new(OpenOptions::new().write(true).open(path)?))
+    }
+
+    fn complete(&self, upload_id: &str, path: &Path) -> io::Result<()> {
+        let (staged, inode) = split_upload_id(upload_id)?;
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        match fs::rename(&staged, path) {
+            Ok(()) => {}
+            // It may have been renamed by the process that died.
+            Err(error) if error.kind() == IoErrorKind::NotFound => {
+                let there = fs::metadata(path).is_ok_and(|found| found.ino() == inode);
+                if !there {
+                    return Err(error);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        sync_folder(path)?;
+        self.remove_empty_folders(&staged);
+        Ok(())
+    }
+
+    fn find(&self, prefix: &str, limit: usize) -> io::Result<Vec<String>> {
+        let mut found = Vec::new();
+        let exact = path_of(prefix);
+        if !prefix.ends_with('/') && !prefix.is_empty() {
+            // An object is looked for by its name; a folder of that name holds other keys.
+            if fs::symlink_metadata(&exact).is_ok_and(|meta| !meta.is_dir()) {
+                found.push(prefix.to_owned());
+            }
+            return Ok(found);
+        }
+        let mut folders = vec![exact];
+        while let Some(folder) = folders.pop() {
+            let entries = match fs::read_dir(&folder) {
+                Ok(entries) => entries,
+                Err(error) if is_gone(&error) => continue,
+                Err(error) => return Err(error),
+            };
+            for entry in entries {
+                let entry = entry?;
+                let path = entry.path();
+                if entry.file_type()?.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                found.push(key_of(&path)?);
+                if found.len() == limit {
+                    return Ok(found);
+                }
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+}
+
+fn path_of(key: &str) -> PathBuf {
+    PathBuf::from(format!("/{key}"))
+}
+
+fn key_of(path: &Path) -> io::Result<String> {
+    let key = path.to_str().map(|path| path.trim_start_matches('/'));
+    key.map(str::to_owned).ok_or_else(|| {
+        let why = format!("{} is not valid text", path.display());
+        io::Error::new(IoErrorKind::InvalidData, why)
+    })
+}
+
+fn upload_id(staged: &Path, inode: u64) -> String {
+    format!("{}#{inode}", staged.display())
+}
+
+fn split_upload_id(id: &str) -> io::Result<(PathBuf, u64)> {
+    let parts = id
+        .rsplit_once('#')
+        .and_then(|(path, inode)| Some((PathBuf::from(path), inode.parse().ok()?)));
+    parts.ok_or_else(|| io::Error::new(IoErrorKind::InvalidInput, "not the id of an upload"))
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        IoErrorKind::NotFound | IoErrorKind::NotADirectory
+    )
+}
+
+/// Opens a file, creating the folders above it.
+fn open_in_folder(path: &Path, options: &OpenOptions) -> io::Result<File> {
+    let folder = path.parent().unwrap_or(path);
+    let mut attempt = 1;
+    loop {
+        fs::create_dir_all(folder)?;
+        match options.open(path) {
+            Err(error) if error.kind() == IoErrorKind::NotFound && attempt < ATTEMPTS => {
+                attempt += 1;
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// Makes a rename durable.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// What a small file is called until it is whole.
+fn being_written(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".new");
+    path.with_file_name(name)
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if !is_gone(&error) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a small file so that a reader sees all of it or none.
+fn write_whole(path: &Path, body: &[u8], only_new: bool) -> io::Result<()> {
+    if only_new {
+        let mut file = open_in_folder(path, OpenOptions::new().write(true).create_new(true))?;
+        file.write_all(body)?;
+        return file.sync_all();
+    }
+    let new = being_written(path);
+    let mut options = OpenOptions::new();
+    let mut file = open_in_folder(&new, options.write(true).create(true).truncate(true))?;
+    file.write_all(body)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    sync_folder(path)
+}
+
+fn describe(what: &'static str, path: &Path, error: io::Error) -> StoreError {
+    let (kind, error_kind) = match error.kind() {
+        IoErrorKind::AlreadyExists => (StoreErrorKind::AlreadyExists, ErrorKind::TargetInUse),
+        IoErrorKind::NotFound => (StoreErrorKind::NoSuchUpload, ErrorKind::Io),
+        IoErrorKind::PermissionDenied | IoErrorKind::ReadOnlyFilesystem => {
+            (StoreErrorKind::Other, ErrorKind::InsufficientPrivilege)
+        }
+        _ => (StoreErrorKind::Other, ErrorKind::Io),
+    };
+    let message = format!("can't {what} {}: {error}", path.display());
+    StoreError {
+        kind,
+        error: Error::new(error_kind, message).with_source(error),
+    }
+}
+
+#[async_trait]
+impl UploadStore for LocalUploadStore {
+    fn name(&self) -> &'static str {
+        "local disk"
+    }
+
+    fn max_parts(&self) -> usize {
+        usize::MAX
+    }
+
+    fn url(&self, key: &str) -> String {
+        format!("/{key}")
+    }
+
+    async fn list(&self, prefix: &str, limit: usize) -> Result<Vec<String>, StoreError> {
+        let wanted = prefix.to_owned();
+        self.run("list", prefix, move |store, _| store.find(&wanted, limit))
+            .await
+    }
+
+    async fn put(
+        &self,
+        key: &str,
+        body: Bytes,
+        _content_type: &str,
+        only_new: bool,
+    ) -> Result<Option<String>, StoreError> {
+        self.run("write", key, move |store, path| {
+            store.look_at_folder();
+            write_whole(path, &body, only_new)
+        })
+        .await?;
+        Ok(None)
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
+        self.run("read", key, |_, path| match fs::read(path) {
+            Ok(content) => Ok(Some(Bytes::from(content))),
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => Err(error),
+        })
+        .await
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.run("delete", key, |store, path| {
+            remove_if_there(path)?;
+            // Left where a process died between writing and renaming.
+            remove_if_there(&being_written(path))?;
+            store.remove_empty_folders(path);
+            Ok(())
+        })
+        .await
+    }
+
+    /// By this machine's clock, which is the file system's, but for a network file system.
+    async fn age(&self, key: &str) -> Result<Option<Duration>, StoreError> {
+        self.run("look at", key, |_, path| match fs::metadata(path) {
+            Ok(found) => {
+                let age = SystemTime::now().duration_since(found.modified()?);
+                Ok(Some(age.unwrap_or_default()))
+            }
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => Err(error),
+        })
+        .await
+    }
+
+    async fn identify(&self, key: &str) -> Result<Option<ObjectIdentity>, StoreError> {
+        let file_tag = self.open().completed.get(key).cloned();
+        self.run("look at", key, move |_, path| match fs::metadata(path) {
+            Ok(found) => Ok(Some(ObjectIdentity {
+                bytes: found.len(),
+                file_tag,
+                etag: None,
+            })),
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => Err(error),
+        })
+        .await
+    }
+
+    async fn create_upload(
+        &self,
+        key: &str,
+        _content_type: &'static str,
+        file_tag: &str,
+    ) -> Result<PendingUpload, StoreError> {
+        // The tag begins with the export's id: `<export id>/<writer>/<sequence>`.
+        let (export_id, file) = file_tag.split_once('/').unwrap_or((file_tag, "0"));
+        let file = file.replace('/', "-");
+        let staged = format!("{}{FOLDER}{export_id}/{file}{STAGED}", self.folder);
+        let inode = self
+            .run("create", &staged, |store, path| store.create_staged(path))
+            .await?;
+        let upload_id = upload_id(&path_of(&staged), inode);
+        let tag = file_tag.to_owned();
+        self.open().tags.insert(upload_id.clone(), tag);
+        Ok(PendingUpload {
+            key: key.to_owned(),
+            upload_id,
+        })
+    }
+
+    async fn put_part(
+        &self,
+        upload: &PendingUpload,
+        number: usize,
+        body: Bytes,
+    ) -> Result<String, StoreError> {
+        let id = upload.upload_id.clone();
+        self.run("write", &upload.key, move |store, _| {
+            let start = (number - 1) as u64 * store.part_bytes as u64;
+            store.staged_file(&id)?.write_all_at(&body, start)
+        })
+        .await?;
+        Ok(number.to_string())
+    }
+
+    async fn seal_upload(&self, upload: &PendingUpload) -> Result<(), StoreError> {
+        let id = upload.upload_id.clone();
+        self.run("write", &upload.key, move |store, _| {
+            let file = store.staged_file(&id)?;
+            store.open().files.remove(&id);
+            file.sync_data()
+        })
+        .await
+    }
+
+    async fn complete_upload(
+        &self,
+        upload: &PendingUpload,
+        _etags: &[String],
+    ) -> Result<Option<String>, StoreError> {
+        let id = upload.upload_id.clone();
+        self.run("create", &upload.key, move |store, path| {
+            store.complete(&id, path)
+        })
+        .await?;
+        let mut open = self.open();
+        if let Some(tag) = open.tags.remove(&upload.upload_id) {
+            open.completed.insert(upload.key.clone(), tag);
+        }
+        Ok(None)
+    }
+
+    async fn abort_upload(&self, upload: &PendingUpload) -> Result<(), StoreError> {
+        let id = upload.upload_id.clone();
+        self.run("delete", &upload.key, move |store, _| {
+            store.open().files.remove(&id);
+            let (staged, _) = split_upload_id(&id)?;
+            remove_if_there(&staged)?;
+            store.remove_empty_folders(&staged);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Every staged file under the target's bookkeeping. The key that one would get is not known;
+    /// the staged file's own has the export's id in it, too.
+    async fn list_uploads(&self, _prefix: &str) -> Result<Vec<PendingUpload>, StoreError> {
+        let bookkeeping = format!("{}{FOLDER}", self.folder);
+        let wanted = bookkeeping.clone();
+        self.run("list", &bookkeeping, move |store, _| {
+            let staged = store.find(&wanted, usize::MAX)?;
+            let staged = staged.into_iter().filter(|key| key.ends_with(STAGED));
+            let uploads = staged.map(|key| PendingUpload {
+                upload_id: upload_id(&path_of(&key), 0),
+                key,
+            });
+            Ok(uploads.collect())
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upload_id_names_its_file() {
+        let id = upload_id(Path::new("/a b#c/x.staged"), 7);
+        let (path, inode) = split_upload_id(&id).unwrap();
+        assert_eq!((path.as_path(), inode), (Path::new("/a b#c/x.staged"), 7));
+        assert!(split_upload_id("no inode").is_err());
+    }
+}

@@ -1,0 +1,54 @@
+//! What an export may use of the machine's memory.
+//!
+//! Invariant: the shares of one export add up to its memory, whatever it writes and with however
+//! many writers.
+
+/// The memory of one export, in bytes: encoders, rows that are sorted, and parts on their way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExportMemory {
+    bytes: usize,
+}
+
+/// What an export uses unless it is told otherwise.
+const DEFAULT_BYTES: usize = 256 << 20;
+
+/// No file could be written with less.
+const LEAST_BYTES: usize = 32 << 20;
+
+impl Default for ExportMemory {
+    fn default() -> Self {
+        Self {
+            bytes: DEFAULT_BYTES,
+        }
+    }
+}
+
+impl ExportMemory {
+    /// `bytes` bytes, or the least that an export can work with.
+    pub fn new(bytes: usize) -> Self {
+        Self {
+            bytes: bytes.max(LEAST_BYTES),
+        }
+    }
+
+    /// All of it.
+    pub fn bytes(self) -> usize {
+        self.bytes
+    }
+
+    /// What all parts on their way may be together.
+    pub fn in_flight(self) -> usize {
+        self.bytes / 4
+    }
+
+    /// What one writer's encoders may hold.
+    pub(super) fn encoders_share(self, partitioned: bool, writers: u32) -> usize {
+        let sorting = if partitioned { self.bytes / 4 } else { 0 };
+        (self.bytes - self.in_flight() - sorting) / writers.max(1) as usize
+    }
+
+    /// What one writer may use to sort rows whose files can't be open at once.
+    pub(super) fn sorting_share(self, writers: u32) -> usize {
+        self.bytes / 4 / writers.max(1) as usize
+    }
+}

@@ -1,0 +1,115 @@
+//! A writer: puts the rows of one partition of the query into files.
+//!
+//! Invariant: every row it is given is in exactly one of the files it reports, and what its open
+//! files hold in memory stays within its share of the export's memory, however many there are.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use datafusion::execution::TaskContext;
+use datafusion::execution::memory_pool::MemoryConsumer;
+
+use super::export::Export;
+use super::partition::PartitionedFiles;
+use super::report::{StagedFile, WriterReport};
+use super::series::{FileSeries, WriterFiles};
+use crate::error::Result;
+
+/// Writes the rows of one partition of the query.
+#[derive(Debug)]
+pub struct FileWriter {
+    files: WriterFiles,
+    layout: Layout,
+    /// What its open files may hold in memory, in bytes.
+    share: usize,
+    report: WriterReport,
+}
+
+/// Which files the rows go into.
+#[derive(Debug)]
+enum Layout {
+    /// One after the other.
+    OneFolder(FileSeries),
+    /// By the values of the partition columns.
+    Partitioned(Box<PartitionedFiles>),
+}
+
+impl FileWriter {
+    /// Writer number `writer` of `writers`. Its encoders, and the rows it has to sort, are charged to
+    /// the memory pool of `context`.
+    pub fn new(
+        export: Arc<Export>,
+        writer: u32,
+        writers: u32,
+        context: &Arc<TaskContext>,
+    ) -> Result<Self> {
+        let memory = MemoryConsumer::new(format!("tidegate writer {writer}"))
+            .register(context.memory_pool());
+        let spec = export.spec();
+        let share = spec
+            .memory
+            .encoders_share(spec.partition.is_some(), writers);
+        let layout = match &spec.partition {
+            None => Layout::OneFolder(FileSeries::new(String::new())),
+            Some(partition) => Layout::Partitioned(Box::new(PartitionedFiles::new(
+                partition, spec, writers, share, context,
+            )?)),
+        };
+        Ok(Self {
+            files: WriterFiles::new(export, writer, memory),
+            layout,
+            share,
+            report: WriterReport {
+                writer,
+                writers,
+                ..WriterReport::default()
+            },
+        })
+    }
+
+    /// Encodes a batch and sends the parts that are full.
+    ///
+    /// # Errors
+    /// A value that the format can't hold, or the store refuses a part.
+    pub async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.report.rows_in += batch.num_rows() as u64;
+        match &mut self.layout {
+            Layout::OneFolder(series) => {
+                series.write(&mut self.files, batch).await?;
+                if series.memory_bytes() > self.share {
+                    series.flush().await?;
+                }
+                Ok(())
+            }
+            Layout::Partitioned(partitioned) => partitioned.write(&mut self.files, batch).await,
+        }
+    }
+
+    /// Closes all files and waits until their bytes have arrived.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub async fn finish(mut self) -> Result<WriterReport> {
+        match &mut self.layout {
+            Layout::OneFolder(series) => series.close(&mut self.files).await?,
+            Layout::Partitioned(partitioned) => partitioned.finish(&mut self.files).await?,
+        }
+        self.report.files = self.files.finish().await?;
+        Ok(self.report)
+    }
+
+    /// Stages a file without rows, which holds the schema: the result of an empty query.
+    ///
+    /// # Errors
+    /// The store refuses it.
+    pub async fn stage_empty_file(
+        export: Arc<Export>,
+        context: &Arc<TaskContext>,
+    ) -> Result<Vec<StagedFile>> {
+        let memory = MemoryConsumer::new("tidegate empty file").register(context.memory_pool());
+        let mut files = WriterFiles::new(export, 0, memory);
+        let mut series = FileSeries::new(String::new());
+        series.close_even_if_empty(&mut files).await?;
+        files.finish().await
+    }
+}
