@@ -34,24 +34,18 @@ const PAUSE: Duration = Duration::from_millis(40);
 pub(super) async fn claim_target(export: &Export) -> Result<()> {
     let target = &export.spec().target;
     let keys = Keys::new(target);
-    refuse_obstacle(export).await?;
-    settle_others(export, None).await?;
-    if export.spec().mode == Mode::Error {
-        check_empty(export).await?;
-    }
-    // Whoever may not delete must learn it before anything is written that would have to be.
-    export.store().delete(&keys.probe(export.id())).await?;
+    look_first(export, &keys).await?;
     if export.spec().mode == Mode::Append {
         return mark(export, &keys, ClaimState::Writing).await;
     }
     for attempt in 1..=ATTEMPTS {
         if try_claim(export, &keys).await? {
-            mark(export, &keys, ClaimState::Writing).await?;
             // Between the first look and the claim another export may have come and gone.
-            if export.spec().mode == Mode::Error {
-                check_empty(export).await?;
-            }
-            return Ok(());
+            let (marked, empty) = tokio::join!(
+                mark(export, &keys, ClaimState::Writing),
+                check_empty(export)
+            );
+            return marked.and(empty);
         }
         withdraw(export, &keys).await?;
         let longest = PAUSE * attempt;
@@ -62,18 +56,46 @@ pub(super) async fn claim_target(export: &Export) -> Result<()> {
     Err(in_use(export, "other exports"))
 }
 
+/// All that can be asked before anything is written, at once: each answer may take its time.
+async fn look_first(export: &Export, keys: &Keys) -> Result<()> {
+    let probe = keys.probe(export.id());
+    let (clear, others, empty, deleted) = tokio::join!(
+        refuse_obstacle(export),
+        settle_others(export, None),
+        check_empty(export),
+        // Whoever may not delete must learn it before anything is written that would have to be.
+        export.store().delete(&probe),
+    );
+    clear?;
+    if others?.removed_any {
+        check_empty(export).await?;
+    } else {
+        empty?;
+    }
+    Ok(deleted?)
+}
+
+/// What is known about other exports to a target that have not ended.
+#[derive(Debug, Default)]
+struct Others {
+    /// One is claiming the target, or has it where that does not matter.
+    claim: bool,
+    /// One was dead, and what it left was removed.
+    removed_any: bool,
+}
+
 /// Refuses what is live or half committed, and removes what died before its commit.
-/// Says whether somebody else is claiming the target.
-async fn settle_others(export: &Export, own_id: Option<&str>) -> Result<bool> {
+async fn settle_others(export: &Export, own_id: Option<&str>) -> Result<Others> {
     let target = &export.spec().target;
     let store = export.store().as_ref();
-    let mut others_claim = false;
+    let mut others = Others::default();
     for found in find_exports(store, target, own_id).await? {
         match (found.is_dead(), found.committing) {
             (true, true) => return Err(half_committed(export, &found)),
             (true, false) => {
                 tracing::info!(export = %found.id, %target, "cleaning up after a dead export");
                 remove_export(store, &found.target(target), &found.id).await?;
+                others.removed_any = true;
             }
             (false, _) => {
                 let writing = found
@@ -83,11 +105,11 @@ async fn settle_others(export: &Export, own_id: Option<&str>) -> Result<bool> {
                 if writing && export.spec().mode != Mode::Append {
                     return Err(in_use(export, &describe(&found)));
                 }
-                others_claim = true;
+                others.claim = true;
             }
         }
     }
-    Ok(others_claim)
+    Ok(others)
 }
 
 /// Refuses a folder that is an object, and an object that is a folder.
@@ -104,7 +126,11 @@ async fn refuse_obstacle(export: &Export) -> Result<()> {
     Err(Error::new(ErrorKind::TargetInUse, why).with_hint("choose another target"))
 }
 
+/// Refuses a target that has data, in mode error.
 async fn check_empty(export: &Export) -> Result<()> {
+    if export.spec().mode != Mode::Error {
+        return Ok(());
+    }
     let target = &export.spec().target;
     let Some(key) = find_data(export.store().as_ref(), target).await? else {
         return Ok(());
@@ -123,9 +149,23 @@ async fn check_empty(export: &Export) -> Result<()> {
 
 /// One attempt; `false` if somebody else is claiming too.
 async fn try_claim(export: &Export, keys: &Keys) -> Result<bool> {
-    let store = export.store().as_ref();
     export.expect_bookkeeping();
     export.set_lock(Lock::Unsure);
+    let (has_lock, marked) = tokio::join!(
+        take_lock(export, keys),
+        mark(export, keys, ClaimState::Claiming)
+    );
+    marked?;
+    if !has_lock? {
+        return Ok(false);
+    }
+    let others = settle_others(export, Some(export.id())).await?;
+    Ok(!others.claim)
+}
+
+/// Puts `LOCK`; `false` if somebody else has it.
+async fn take_lock(export: &Export, keys: &Keys) -> Result<bool> {
+    let store = export.store().as_ref();
     let lock = export.note(ClaimState::Claiming).to_json();
     match store.put(&keys.lock(), lock, MEDIA_TYPE, true).await {
         Ok(_) => {}
@@ -137,7 +177,7 @@ async fn try_claim(export: &Export, keys: &Keys) -> Result<bool> {
                 return Ok(false);
             }
         }
-        // A store without conditional requests: the list below decides alone.
+        // A store without conditional requests: looking for others decides alone.
         Err(error) if error.kind == StoreErrorKind::Unsupported => {
             let lock = export.note(ClaimState::Claiming).to_json();
             store.put(&keys.lock(), lock, MEDIA_TYPE, false).await?;
@@ -145,9 +185,7 @@ async fn try_claim(export: &Export, keys: &Keys) -> Result<bool> {
         Err(error) => return Err(error.into()),
     }
     export.set_lock(Lock::Held);
-    mark(export, keys, ClaimState::Claiming).await?;
-    let others_claim = settle_others(export, Some(export.id())).await?;
-    Ok(!others_claim)
+    Ok(true)
 }
 
 /// Writes this export's `INCOMPLETE`.

@@ -6,6 +6,7 @@
 use futures::StreamExt;
 
 use super::bookkeeping::{Keys, Lock};
+use super::report::StagedFile;
 use super::store::{PendingUpload, UploadStore};
 use super::survey::{list_data, read_note};
 use super::target::Target;
@@ -61,6 +62,48 @@ fn failures(results: Vec<std::result::Result<(), String>>) -> Vec<String> {
         .into_iter()
         .filter_map(std::result::Result::err)
         .collect()
+}
+
+/// Aborts uploads of an export that were created although the answer was lost. Returns what it could
+/// not do.
+///
+/// The export's id is in every key, so they can't be anybody else's. The key of a single file is
+/// the user's: there, only an export that knows that it lost an upload looks for it. An upload that
+/// was completed and is listed nevertheless is never aborted: it would be the only copy of its rows.
+pub(super) async fn sweep_uploads(
+    store: &dyn UploadStore,
+    target: &Target,
+    id: &str,
+    upload_lost: bool,
+    committed: &[StagedFile],
+) -> Vec<String> {
+    if target.file().is_some() && !upload_lost {
+        return Vec::new();
+    }
+    let prefix = target.prefix();
+    match store.list_uploads(&prefix).await {
+        Ok(pending) => {
+            let is_committed = |upload: &PendingUpload| {
+                let mut ids = committed.iter().filter_map(|file| file.upload_id.as_ref());
+                ids.any(|id| *id == upload.upload_id)
+            };
+            let ours = pending
+                .into_iter()
+                .filter(|upload| target.is_file_of(&upload.key, id) && !is_committed(upload));
+            abort_uploads(store, ours).await
+        }
+        // A store that can't list them has no other way; whether one may be left is known.
+        Err(error) if upload_lost => {
+            let url = store.url(&prefix);
+            vec![format!(
+                "an upload that may be pending under {url} ({error})"
+            )]
+        }
+        Err(error) => {
+            tracing::debug!(%error, "pending uploads can't be listed");
+            Vec::new()
+        }
+    }
 }
 
 /// What removing a dead export took.
@@ -122,16 +165,21 @@ pub(super) async fn remove_bookkeeping(
     id: &str,
     lock: Lock,
 ) -> Result<()> {
-    store.delete(&keys.incomplete(id)).await?;
-    let is_ours = match lock {
-        Lock::NotTaken => false,
-        Lock::Held => true,
-        Lock::Unsure => read_note(store, &keys.lock())
-            .await?
-            .is_some_and(|note| note.export_id == id),
+    let release = async {
+        let is_ours = match lock {
+            Lock::NotTaken => false,
+            Lock::Held => true,
+            Lock::Unsure => read_note(store, &keys.lock())
+                .await?
+                .is_some_and(|note| note.export_id == id),
+        };
+        if is_ours {
+            store.delete(&keys.lock()).await?;
+        }
+        Result::Ok(())
     };
-    if is_ours {
-        store.delete(&keys.lock()).await?;
-    }
-    Ok(())
+    let incomplete = keys.incomplete(id);
+    let (deleted, released) = tokio::join!(store.delete(&incomplete), release);
+    deleted?;
+    released
 }

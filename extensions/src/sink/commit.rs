@@ -32,7 +32,6 @@ pub(super) async fn commit(export: &Arc<Export>, files: Vec<StagedFile>) -> Resu
 async fn commit_files(export: &Arc<Export>, files: Vec<StagedFile>) -> Result<u64> {
     let rows = files.iter().map(|file| file.rows).sum();
     let intent = intend(export, files);
-    let store = export.store().as_ref();
     let keys = Keys::new(&export.spec().target);
     let committed = match complete(export, &keys, &intent).await {
         Ok(committed) => committed,
@@ -42,13 +41,10 @@ async fn commit_files(export: &Arc<Export>, files: Vec<StagedFile>) -> Result<u6
         }
     };
     export.stop_heartbeat().await;
-    for leftover in export.sweep_uploads().await {
-        tracing::warn!(export = %export.id(), %leftover, "left behind");
-    }
     if intent.manifest.is_some() {
         export.register_object(&keys.manifest(export.id()));
     }
-    let published = publish(store, &keys, &intent, &committed, export.lock()).await;
+    let published = finish(export, &keys, &intent, &committed).await;
     if published.is_err() && !intent.replaces {
         export.fail();
     } else {
@@ -176,8 +172,25 @@ async fn complete_file(
     }
 }
 
-/// Writes the manifest, removes what the export replaces, then its bookkeeping. `COMMIT` goes last:
-/// whatever else is found without it is an export that must be undone.
+async fn finish(
+    export: &Export,
+    keys: &Keys,
+    intent: &Intent,
+    committed: &[StagedFile],
+) -> Result<()> {
+    let store = export.store().as_ref();
+    let (published, leftovers) = tokio::join!(
+        publish(store, keys, intent, committed, export.lock()),
+        export.sweep_uploads(committed)
+    );
+    for leftover in leftovers {
+        tracing::warn!(export = %export.id(), %leftover, "left behind");
+    }
+    published?;
+    forget_intent(store, keys, intent).await
+}
+
+/// Writes the manifest, removes what the export replaces, then its bookkeeping but for `COMMIT`.
 pub(super) async fn publish(
     store: &dyn UploadStore,
     keys: &Keys,
@@ -192,6 +205,15 @@ pub(super) async fn publish(
     }
     let deletes = intent.obsolete.iter().map(|key| store.delete(key));
     run_all_ok(deletes.collect()).await?;
-    remove_bookkeeping(store, keys, &intent.export_id, lock).await?;
+    remove_bookkeeping(store, keys, &intent.export_id, lock).await
+}
+
+/// Removes `COMMIT`, which goes last: whatever else is found without it is an export that must be
+/// undone.
+pub(super) async fn forget_intent(
+    store: &dyn UploadStore,
+    keys: &Keys,
+    intent: &Intent,
+) -> Result<()> {
     Ok(store.delete(&keys.commit(&intent.export_id)).await?)
 }

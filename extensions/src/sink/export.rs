@@ -19,13 +19,14 @@ use uuid::Uuid;
 use super::bookkeeping::{ClaimState, FOLDER, Keys, Lock, Note};
 use super::budget::ByteBudget;
 use super::claim::claim_target;
+use super::cleanup::sweep_uploads;
 use super::heartbeat::Heartbeat;
 use super::memory::ExportMemory;
 use super::options::Mode;
 use super::partition::Partition;
 use super::reaper::Reaper;
 use super::report::StagedFile;
-use super::rollback::{Traces, sweep_uploads, undo};
+use super::rollback::{Traces, undo};
 use super::store::{PendingUpload, UploadStore};
 use super::survey::{list_data, list_manifests};
 use super::target::Target;
@@ -526,10 +527,11 @@ impl Export {
             .clone()
     }
 
-    /// Aborts uploads of this export that nobody knows of.
-    pub(super) async fn sweep_uploads(&self) -> Vec<String> {
+    /// Aborts uploads of this export that nobody knows of, once `committed` are objects.
+    pub(super) async fn sweep_uploads(&self, committed: &[StagedFile]) -> Vec<String> {
         let upload_lost = self.state().traces.upload_lost;
-        sweep_uploads(self, upload_lost).await
+        let (store, target) = (self.store.as_ref(), &self.spec.target);
+        sweep_uploads(store, target, &self.id, upload_lost, committed).await
     }
 }
 

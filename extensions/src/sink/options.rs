@@ -376,7 +376,9 @@ fn choice<T: Copy>(
         (Some((_, value)), _) => Ok(Some(*value)),
         (None, Some(name)) => Err(unknown(written).with_hint(format!("did you mean '{name}'?"))),
         (None, None) => {
-            Err(unknown(written).with_hint(format!("the {what} are {}", names.join(", "))))
+            let (last, others) = names.split_last().unwrap_or((&"", &[]));
+            let hint = format!("the {what} are {} and {last}", others.join(", "));
+            Err(unknown(written).with_hint(hint))
         }
     }
 }

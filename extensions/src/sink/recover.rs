@@ -4,8 +4,8 @@
 //! done to an export that lives, unless it is forced. Interrupted, it can be done again.
 
 use super::bookkeeping::{Intent, Keys, Lock};
-use super::cleanup::remove_export;
-use super::commit::{complete_all, publish};
+use super::cleanup::{remove_export, sweep_uploads};
+use super::commit::{complete_all, forget_intent, publish};
 use super::store::UploadStore;
 use super::survey::{FoundExport, find_exports};
 use super::target::Target;
@@ -86,7 +86,13 @@ async fn recover(
         });
     };
     let committed = complete_all(store, &intent, |_| {}).await?;
+    let target = export.target(target);
+    let lost = sweep_uploads(store, &target, &export.id, false, &committed).await;
+    if !lost.is_empty() {
+        tracing::warn!(export = %export.id, ?lost, "left behind");
+    }
     publish(store, &keys, &intent, &committed, Lock::Unsure).await?;
+    forget_intent(store, &keys, &intent).await?;
     Ok(Recovered {
         export_id: export.id.clone(),
         action: "completed",

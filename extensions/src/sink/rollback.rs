@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::bookkeeping::{Keys, Lock};
-use super::cleanup::{abort_uploads, delete_objects, remove_bookkeeping};
+use super::cleanup::{abort_uploads, delete_objects, remove_bookkeeping, sweep_uploads};
 use super::export::Export;
 use super::store::PendingUpload;
 
@@ -43,7 +43,16 @@ pub(super) async fn undo(export: &Export, traces: Traces) -> Vec<String> {
     let mut leftovers = abort_uploads(store, traces.uploads).await;
     leftovers.extend(delete_objects(store, traces.objects).await);
     if traces.uploads_started {
-        leftovers.extend(sweep_uploads(export, traces.upload_lost).await);
+        leftovers.extend(
+            sweep_uploads(
+                store,
+                &export.spec().target,
+                export.id(),
+                traces.upload_lost,
+                &[],
+            )
+            .await,
+        );
     }
     // The bookkeeping goes last, and stays where something is left for RECOVER.
     if traces.bookkeeping
@@ -54,37 +63,4 @@ pub(super) async fn undo(export: &Export, traces: Traces) -> Vec<String> {
         leftovers.push(format!("bookkeeping under {url} ({})", error.message()));
     }
     leftovers
-}
-
-/// Aborts uploads of this export that were created although the answer was lost. Returns what it
-/// could not do.
-///
-/// The export's id is in every key, so they can't be anybody else's. The key of a single file is
-/// the user's: there, only an export that knows that it lost an upload looks for it.
-pub(super) async fn sweep_uploads(export: &Export, upload_lost: bool) -> Vec<String> {
-    let store = export.store().as_ref();
-    let target = &export.spec().target;
-    if target.file().is_some() && !upload_lost {
-        return Vec::new();
-    }
-    let prefix = target.prefix();
-    match store.list_uploads(&prefix).await {
-        Ok(pending) => {
-            let ours = pending
-                .into_iter()
-                .filter(|upload| target.is_file_of(&upload.key, export.id()));
-            abort_uploads(store, ours).await
-        }
-        // A store that can't list them has no other way; whether one may be left is known.
-        Err(error) if upload_lost => {
-            let url = store.url(&prefix);
-            vec![format!(
-                "an upload that may be pending under {url} ({error})"
-            )]
-        }
-        Err(error) => {
-            tracing::debug!(%error, "pending uploads can't be listed");
-            Vec::new()
-        }
-    }
 }
