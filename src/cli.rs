@@ -21,6 +21,9 @@ use crate::script::{self, Source};
 /// How long the program waits for clean-up before it exits.
 const CLEAN_UP: Duration = Duration::from_secs(5);
 
+/// Threads that read and write files; that many requests to one disk keep it busy.
+const BLOCKING_THREADS: usize = 4;
+
 /// Exports the result of any SQL query to S3-compatible object storage, all or nothing.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
@@ -46,7 +49,7 @@ struct Cli {
 
 #[derive(Debug, Args)]
 struct Limits {
-    /// The memory that queries and exports may use, such as 512MB or 4GB
+    /// The memory that the process may use, such as 512MB or 4GB [default: three quarters of the machine's]
     #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
     memory_limit: Option<usize>,
 
@@ -106,6 +109,8 @@ pub(crate) fn run() -> ExitCode {
     };
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.enable_all();
+    // Each thread that reads or writes files keeps memory of its own with the allocator.
+    runtime.max_blocking_threads(BLOCKING_THREADS);
     if let Some(threads) = threads {
         runtime.worker_threads(threads.get());
     }

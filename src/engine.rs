@@ -12,9 +12,40 @@ use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use tidegate_extensions::catalog::Catalog;
 use tidegate_extensions::s3::RetryPolicy;
-use tidegate_extensions::{Error, Result, Services, install};
+use tidegate_extensions::sink::ExportMemory;
+use tidegate_extensions::{Error, ErrorKind, Result, Services, install};
 
 use crate::session::Session;
+
+/// What the program needs for itself: code, stacks, buffers that are not charged to any query.
+const PROGRAM_BYTES: usize = 128 << 20;
+
+/// The least that a process can be limited to.
+const LEAST_BYTES: usize = 256 << 20;
+
+/// One export may use this share of what queries and exports have; what it reads needs the rest.
+const EXPORT_SHARE: usize = 2;
+
+fn too_little(bytes: usize) -> Error {
+    let (given, least) = (bytes >> 20, LEAST_BYTES >> 20);
+    Error::new(
+        ErrorKind::InvalidParameter,
+        format!("a memory limit of {given}MB is too little: it must be at least {least}MB"),
+    )
+}
+
+/// The machine's memory in bytes, or what its container has of it, where Linux tells.
+fn machine_memory() -> Option<usize> {
+    let total = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let total = total
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kilobytes: usize = total.trim().trim_end_matches(" kB").parse().ok()?;
+    let machine = kilobytes << 10;
+    let container = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
+    let container = container.and_then(|bytes| bytes.trim().parse().ok());
+    Some(container.map_or(machine, |bytes: usize| bytes.min(machine)))
+}
 
 /// A catalog, a runtime and the exports in it.
 #[derive(Debug, Clone)]
@@ -40,7 +71,10 @@ impl EngineBuilder {
         self
     }
 
-    /// The memory in bytes that queries and exports may use together; unlimited where not set.
+    /// The memory in bytes that the process may use; three quarters of the machine's where not set.
+    ///
+    /// A part of it is the program's own: its code, stacks, buffers of readers, and what the
+    /// allocator keeps. Queries and exports share the rest.
     #[must_use]
     pub fn memory_limit(mut self, bytes: usize) -> Self {
         self.memory_limit = Some(bytes);
@@ -66,12 +100,22 @@ impl EngineBuilder {
     /// # Errors
     /// DataFusion can't make its runtime (no directory for spilling, for example).
     pub fn build(self) -> Result<Engine> {
+        let mut services = self.services;
+        let limit = match self.memory_limit {
+            Some(bytes) if bytes < LEAST_BYTES => return Err(too_little(bytes)),
+            Some(bytes) => {
+                let shared = bytes - PROGRAM_BYTES;
+                services.set_export_memory(ExportMemory::new(shared / EXPORT_SHARE));
+                Some(shared)
+            }
+            None => machine_memory().map(|bytes| bytes / 4 * 3),
+        };
         let mut runtime = RuntimeEnvBuilder::new();
-        if let Some(bytes) = self.memory_limit {
+        if let Some(bytes) = limit {
             runtime = runtime.with_memory_limit(bytes, 1.0);
         }
         Ok(Engine {
-            services: self.services,
+            services,
             runtime: runtime.build_arc().map_err(Error::from)?,
             threads: self.threads,
         })

@@ -11,10 +11,6 @@ mod script;
 
 use std::process::ExitCode;
 
-/// Allocates and frees from many threads with less memory than the system's allocator.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     cli::run()
 }

@@ -40,6 +40,12 @@ impl Default for Services {
 }
 
 impl Services {
+    /// Sets what one export may use, and what the parts of all exports on their way may be.
+    pub fn set_export_memory(&mut self, memory: ExportMemory) {
+        self.export_memory = memory;
+        self.budget = ByteBudget::new(memory.in_flight());
+    }
+
     /// The services that [`install`](crate::install) put into a session.
     ///
     /// # Errors

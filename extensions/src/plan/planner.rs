@@ -23,8 +23,9 @@ use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext
 use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
 use datafusion::physical_expr::OrderingRequirements;
 use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 
 use super::command::CommandExec;
@@ -35,7 +36,7 @@ use super::logical::{CommandNode, CopyToNode};
 use super::write::{FileWriteExec, Writers};
 use crate::error::Result;
 use crate::services::Services;
-use crate::sink::{CopyOptions, Export, ExportSpec, Partition, PartitionOptions, S3Sink};
+use crate::sink::{CopyOptions, Export, ExportSpec, Partition, S3Sink};
 
 /// Plans Tidegate's nodes; give it to any physical planner.
 #[derive(Debug, Clone, Copy, Default)]
@@ -81,14 +82,22 @@ fn plan_copy(
     let connection = options.connection.as_deref();
     let store = open_store(services, &copy.target, connection, part_bytes)?;
     let ordered = is_ordered(logical);
+    let writers = choose_writers(ordered, physical, options);
+    let mut input = Arc::clone(physical);
+    let most = most_writers(options, services);
+    if matches!(writers, Writers::PerPartition)
+        && physical.output_partitioning().partition_count() > most
+    {
+        let fewer = Partitioning::RoundRobinBatch(most);
+        input = Arc::new(RepartitionExec::try_new(input, fewer)?);
+    }
     let partition = options.partition.as_ref().map(|partition| Partition {
-        clustered: is_clustered(physical, &layout.partition_columns),
+        clustered: is_clustered(&input, &layout.partition_columns),
         columns: layout.partition_columns,
         file_columns: layout.file_columns,
         max_open_files: partition.max_open_files,
         ordered,
     });
-    let writers = choose_writers(ordered, physical, options);
     let spec = ExportSpec {
         target: copy.target.clone(),
         mode: options.mode,
@@ -109,7 +118,7 @@ fn plan_copy(
         services.budget.clone(),
         services.reaper.clone(),
     ));
-    let write = FileWriteExec::new(Arc::clone(physical), Arc::clone(&export), writers);
+    let write = FileWriteExec::new(input, Arc::clone(&export), writers);
     let sink = Arc::new(S3Sink::new(Arc::clone(&export)));
     let count = Arc::new(DataSinkExec::new(Arc::new(write), sink, None));
     if options.return_files {
@@ -127,9 +136,7 @@ fn choose_writers(
         let ordering = physical.output_ordering().cloned();
         return Writers::Ordered(ordering.map(OrderingRequirements::from));
     }
-    let partitions = physical.output_partitioning().partition_count();
-    let too_many = |partition: &PartitionOptions| partition.max_open_files < partitions;
-    if options.single_file || options.partition.as_ref().is_some_and(too_many) {
+    if options.single_file {
         return Writers::Single;
     }
     // A small result in many files would be many tiny files.
@@ -143,6 +150,15 @@ fn choose_writers(
             Writers::Single
         }
         _ => Writers::PerPartition,
+    }
+}
+
+/// How many writers the export's memory and its open files are enough for.
+fn most_writers(options: &CopyOptions, services: &Services) -> usize {
+    let memory = services.export_memory;
+    match &options.partition {
+        Some(partition) => memory.most_writers(true).min(partition.max_open_files),
+        None => memory.most_writers(false),
     }
 }
 

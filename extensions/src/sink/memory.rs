@@ -15,6 +15,10 @@ const DEFAULT_BYTES: usize = 256 << 20;
 /// No file could be written with less.
 const LEAST_BYTES: usize = 32 << 20;
 
+/// With less than this for its encoders, a writer's row groups would be too small, and with less for
+/// sorting, it could not merge what it had sorted.
+const LEAST_WRITER_BYTES: usize = 10 << 20;
+
 impl Default for ExportMemory {
     fn default() -> Self {
         Self {
@@ -41,14 +45,21 @@ impl ExportMemory {
         self.bytes / 4
     }
 
+    /// How many writers have enough memory.
+    pub(crate) fn most_writers(self, partitioned: bool) -> usize {
+        let writers = self.encoders_share(partitioned, 1) / LEAST_WRITER_BYTES;
+        writers.max(1)
+    }
+
     /// What one writer's encoders may hold.
     pub(super) fn encoders_share(self, partitioned: bool, writers: u32) -> usize {
-        let sorting = if partitioned { self.bytes / 4 } else { 0 };
-        (self.bytes - self.in_flight() - sorting) / writers.max(1) as usize
+        let rest = self.bytes - self.in_flight();
+        let share = if partitioned { rest / 2 } else { rest };
+        share / writers.max(1) as usize
     }
 
     /// What one writer may use to sort rows whose files can't be open at once.
     pub(super) fn sorting_share(self, writers: u32) -> usize {
-        self.bytes / 4 / writers.max(1) as usize
+        self.encoders_share(true, writers)
     }
 }

@@ -6,8 +6,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{RecordBatch, UInt64Array};
-use arrow::compute::SortOptions;
+use arrow::compute::{BatchCoalescer, SortOptions};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use datafusion::execution::memory_pool::{
     MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation,
 };
@@ -42,6 +43,8 @@ pub(super) struct Overflow {
     context: Arc<TaskContext>,
     sorting: Option<Sorting>,
     rows: u64,
+    /// Gathers rows into whole batches: few rows of a batch would keep all its text in memory.
+    gathered: BatchCoalescer,
 }
 
 struct Sorting {
@@ -64,6 +67,7 @@ impl Overflow {
         memory_bytes: usize,
         context: &Arc<TaskContext>,
     ) -> Self {
+        let batch_size = context.session_config().batch_size();
         Self {
             schema: SchemaRef::clone(schema),
             columns: partition.columns.clone(),
@@ -72,6 +76,7 @@ impl Overflow {
             context: Arc::clone(context),
             sorting: None,
             rows: 0,
+            gathered: BatchCoalescer::new(SchemaRef::clone(schema), batch_size),
         }
     }
 
@@ -80,6 +85,18 @@ impl Overflow {
     /// # Errors
     /// Sorting failed: no room on the disk, for example.
     pub(super) async fn push(&mut self, batch: RecordBatch) -> Result<()> {
+        self.gathered.push_batch(batch).map_err(broken)?;
+        self.sort_gathered().await
+    }
+
+    async fn sort_gathered(&mut self) -> Result<()> {
+        while let Some(batch) = self.gathered.next_completed_batch() {
+            self.sort(batch).await?;
+        }
+        Ok(())
+    }
+
+    async fn sort(&mut self, batch: RecordBatch) -> Result<()> {
         let batch = if self.numbered {
             self.number(batch)?
         } else {
@@ -113,6 +130,8 @@ impl Overflow {
     /// # Errors
     /// As [`Self::push`].
     pub(super) async fn next_sorted(&mut self) -> Result<Option<RecordBatch>> {
+        self.gathered.finish_buffered_batch().map_err(broken)?;
+        self.sort_gathered().await?;
         let Some(sorting) = &mut self.sorting else {
             return Ok(None);
         };
@@ -133,8 +152,7 @@ impl Overflow {
         fields.push(Arc::new(number));
         let (_, mut columns, _) = batch.into_parts();
         columns.push(Arc::new(numbers));
-        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
-            .map_err(|error| Error::from(datafusion::error::DataFusionError::from(error)))
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(broken)
     }
 
     fn start(&self, schema: SchemaRef) -> Result<Sorting> {
@@ -197,6 +215,10 @@ impl Overflow {
             context.with_session_config(config).with_runtime(runtime),
         ))
     }
+}
+
+fn broken(error: ArrowError) -> Error {
+    Error::from(datafusion::error::DataFusionError::from(error))
 }
 
 /// The rows that are sent to it, as a table to sort.
