@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidegate::{ErrorKind, Session};
 
-use crate::servers::{self, TestStore, connection_sql, execute_all};
+use crate::servers::{self, TestStore, connection_option, connection_sql, execute_all, read_back};
 
 /// Runs every check against a store made by `$store`.
 macro_rules! conformance {
@@ -22,9 +22,14 @@ macro_rules! conformance {
 }
 
 macro_rules! every_store {
-    ($($check:ident),* $(,)?) => {
-        conformance!(embedded, crate::servers::embedded().await, [$($check),*]);
-        conformance!(garage, super::Shared { store: crate::servers::garage() }, [$($check),*]);
+    ([$($check:ident),* $(,)?], only_s3: [$($s3_check:ident),* $(,)?]) => {
+        conformance!(embedded, crate::servers::embedded().await, [$($check,)* $($s3_check),*]);
+        conformance!(
+            garage,
+            super::Shared { store: crate::servers::garage() },
+            [$($check,)* $($s3_check),*]
+        );
+        conformance!(local, crate::servers::local_folder(), [$($check),*]);
     };
 }
 
@@ -33,22 +38,35 @@ struct Shared {
 }
 
 every_store!(
-    both_formats_read_back,
-    a_result_without_rows_is_one_file,
-    files_roll_on_their_encoded_size,
-    order_is_kept_across_files,
-    a_failing_query_leaves_nothing,
-    a_dropped_export_leaves_nothing,
-    a_target_must_be_empty,
-    a_prefix_is_not_its_neighbour,
-    validate_tells_what_is_wrong,
-    a_missing_bucket_is_named,
-    a_key_without_the_right_to_write_is_refused_before_anything,
-    names_that_urls_escape,
-    modes_keep_and_replace,
-    one_target_has_one_export_at_a_time,
-    appending_at_once_loses_nothing,
-    overwriting_spares_an_export_below,
+    [
+        both_formats_read_back,
+        a_result_without_rows_is_one_file,
+        files_roll_on_their_encoded_size,
+        order_is_kept_across_files,
+        a_failing_query_leaves_nothing,
+        a_dropped_export_leaves_nothing,
+        a_target_must_be_empty,
+        a_prefix_is_not_its_neighbour,
+        names_that_urls_escape,
+        modes_keep_and_replace,
+        one_target_has_one_export_at_a_time,
+        appending_at_once_loses_nothing,
+        overwriting_spares_an_export_below,
+        a_single_file_has_the_name_of_its_target,
+        rows_are_divided_by_partition_values,
+        partition_values_name_folders_as_hive_does,
+        each_partition_keeps_the_order,
+        partitions_are_bounded_in_files,
+        returned_files_say_what_they_hold,
+        a_manifest_lists_what_was_written,
+        an_object_in_the_way_is_refused,
+        a_killed_export_is_recovered,
+    ],
+    only_s3: [
+        validate_tells_what_is_wrong,
+        a_missing_bucket_is_named,
+        a_key_without_the_right_to_write_is_refused_before_anything,
+    ]
 );
 
 /// A table `numbers` with every sort of column that CSV can hold.
@@ -72,7 +90,8 @@ async fn copy(
     target: &str,
     options: &str,
 ) -> tidegate::Result<String> {
-    let sql = format!("COPY {source} TO '{target}' WITH (AWS CONNECTION = c, {options})");
+    let connection = connection_option(target);
+    let sql = format!("COPY {source} TO '{target}' WITH ({connection}{options})");
     Ok(session.execute(&sql).await?.tag().to_owned())
 }
 
@@ -109,19 +128,14 @@ async fn both_formats_read_back(store: &TestStore) {
             "{keys:?}"
         );
         assert_eq!(store.pending_uploads(&target).await, 0);
-        let (columns, header) = match format {
-            "csv" => (
-                "(id BIGINT, flag VARCHAR, words VARCHAR, ratio DOUBLE, amount DECIMAL(20, 3), moment VARCHAR)",
-                ", 'format.has_header' 'false'",
-            ),
-            _ => ("", ""),
-        };
-        execute_all(
+        let columns = "(id BIGINT, flag VARCHAR, words VARCHAR, ratio DOUBLE,
+                        amount DECIMAL(20, 3), moment VARCHAR)";
+        read_back(
             &session,
-            &format!(
-            "CREATE EXTERNAL TABLE back_{format} {columns} STORED AS {format} LOCATION '{target}/'
-             OPTIONS ('aws.connection' 'c'{header})"
-        ),
+            &format!("back_{format}"),
+            &target,
+            format,
+            columns,
         )
         .await;
         let missing = count(
@@ -513,4 +527,367 @@ async fn overwriting_spares_an_export_below(store: &TestStore) {
     assert!(error.message().contains("has not ended"), "{error}");
     assert!(engine.shutdown(Duration::from_secs(5)).await);
     store.assert_untouched(&target).await;
+}
+
+async fn a_single_file_has_the_name_of_its_target(store: &TestStore) {
+    let (_engine, session) = store.session().await;
+    let folder = store.new_target();
+    let target = format!("{folder}/all of it.csv");
+    let rows = |n: u32| format!("(SELECT value FROM generate_series(1, {n}))");
+    let options = "FORMAT csv, SINGLE FILE, MAX FILE SIZE '1MB'";
+    copy(&session, &rows(400_000), &target, options)
+        .await
+        .unwrap();
+    let keys = store.keys(&folder).await;
+    assert!(
+        keys.len() == 1 && keys[0].ends_with("/all of it.csv"),
+        "{keys:?}"
+    );
+    assert_eq!(lines_under(store, &folder).await, 400_000);
+
+    let error = copy(&session, &rows(2), &target, options)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TargetInUse);
+    assert!(
+        error.message().ends_with("/all of it.csv exists"),
+        "{error}"
+    );
+
+    // Replaced only by a query that succeeds.
+    let failing = "(SELECT 1 / (9000 - value) FROM generate_series(1, 10000))";
+    let overwrite = "FORMAT csv, SINGLE FILE, MODE overwrite";
+    copy(&session, failing, &target, overwrite)
+        .await
+        .unwrap_err();
+    assert_eq!(lines_under(store, &folder).await, 400_000);
+    copy(&session, &rows(3), &target, overwrite).await.unwrap();
+    assert_eq!(lines_under(store, &folder).await, 3);
+
+    // It has neighbours, and an empty result.
+    let neighbour = format!("{folder}/all of it.csv2");
+    copy(&session, &rows(0), &neighbour, "FORMAT csv, SINGLE FILE")
+        .await
+        .unwrap();
+    assert_eq!(store.keys(&folder).await.len(), 2);
+    assert_eq!(store.pending_uploads(&folder).await, 0);
+}
+
+async fn rows_are_divided_by_partition_values(store: &TestStore) {
+    let (_engine, session) = store.session().await;
+    make_numbers(&session, 5000).await;
+    for (format, options) in [
+        ("csv", "PARTITION BY (flag)"),
+        (
+            "csv",
+            "PARTITION BY flag, PARTITION COLUMNS keep, MAX OPEN FILES = 1",
+        ),
+        ("parquet", "PARTITION BY (flag, part), MAX OPEN FILES = 2"),
+    ] {
+        let target = store.new_target();
+        let options = format!("FORMAT {format}, {options}");
+        let source = "(SELECT id, flag, id % 3 AS part, words FROM numbers)";
+        let tag = copy(&session, source, &target, &options).await.unwrap();
+        assert_eq!(tag, "COPY 5000");
+        let keys = store.keys(&target).await;
+        if format == "parquet" {
+            assert_eq!(keys.len(), 6, "{keys:?}");
+            let folder = format!("{target}/flag=true/part=2");
+            read_back(&session, "one_part", &folder, format, "").await;
+            let wrong = "SELECT count(*) FROM one_part WHERE id % 7 <> 0 OR id % 3 <> 2";
+            assert_eq!(count(&session, wrong).await, "0");
+            let fields = session.execute("SELECT * FROM one_part").await.unwrap();
+            assert_eq!(fields.schema().fields().len(), 2);
+            continue;
+        }
+        let keep = options.contains("keep");
+        assert_eq!(keys.len(), 2, "{keys:?}");
+        for (value, expected) in [("true", 714), ("false", 4286)] {
+            let folder = format!("{target}/flag={value}");
+            let text = String::from_utf8(store.contents(&folder).await.concat()).unwrap();
+            assert_eq!(text.lines().count(), expected);
+            for line in text.lines() {
+                let mut fields = line.split(',');
+                let id: u32 = fields.next().unwrap().parse().unwrap();
+                assert_eq!(id % 7 == 0, value == "true", "{line}");
+                if keep {
+                    assert_eq!(fields.next(), Some(&value[..1]), "{line}");
+                }
+            }
+        }
+    }
+    // No rows, no folder.
+    let target = store.new_target();
+    let none = "(SELECT * FROM numbers WHERE id < 0)";
+    copy(
+        &session,
+        none,
+        &target,
+        "FORMAT parquet, PARTITION BY (flag)",
+    )
+    .await
+    .unwrap();
+    assert_eq!(store.keys(&target).await, Vec::<String>::new());
+}
+
+async fn partition_values_name_folders_as_hive_does(store: &TestStore) {
+    let (_engine, session) = store.session().await;
+    for (value, folder) in [
+        ("NULL::VARCHAR", "p=__HIVE_DEFAULT_PARTITION__"),
+        ("''", "p="),
+        ("'a/b=c%d'", "p=a%2Fb%3Dc%25d"),
+        (
+            "'__HIVE_DEFAULT_PARTITION__'",
+            "p=%5F_HIVE_DEFAULT_PARTITION__",
+        ),
+        ("'naïve 東京'", "p=naïve 東京"),
+        (
+            "'a:b\"c''d#e?f*g[h]i{j'",
+            "p=a%3Ab%22c%27d%23e%3Ff%2Ag%5Bh%5Di%7Bj",
+        ),
+        ("DATE '2024-02-29'", "p=2024-02-29"),
+        (
+            "TIMESTAMP '2024-02-29 01:02:03.5'",
+            "p=2024-02-29 01%3A02%3A03.500",
+        ),
+        ("1.5::DOUBLE", "p=1.5"),
+        ("'-Infinity'::DOUBLE", "p=-inf"),
+        ("true", "p=true"),
+        ("-7", "p=-7"),
+        ("12.30::DECIMAL(10, 2)", "p=12.30"),
+        ("arrow_cast('x', 'Dictionary(Int32, Utf8)')", "p=x"),
+        ("arrow_cast('x', 'Utf8View')", "p=x"),
+        ("decode('00ff', 'hex')", "p=00ff"),
+    ] {
+        let target = store.new_target();
+        let source = format!("(SELECT 1 AS a, {value} AS p)");
+        let copied = copy(&session, &source, &target, "FORMAT csv, PARTITION BY (p)").await;
+        assert_eq!(copied.unwrap(), "COPY 1", "{value}");
+        let keys = store.keys(&target).await;
+        assert!(
+            keys[0].contains(&format!("/{folder}/part-")),
+            "{value}: {keys:?}"
+        );
+        assert_eq!(store.contents(&target).await, [b"1\n"]);
+    }
+    let long = format!("(SELECT 1 AS a, repeat('x', 300) AS p)");
+    let target = store.new_target();
+    let error = copy(&session, &long, &target, "FORMAT csv, PARTITION BY (p)").await;
+    let error = error.unwrap_err();
+    assert!(
+        error.message().contains("too long for a folder's name"),
+        "{error}"
+    );
+    store.assert_untouched(&target).await;
+}
+
+async fn each_partition_keeps_the_order(store: &TestStore) {
+    let (_engine, session) = store.session().await;
+    make_numbers(&session, 20_000).await;
+    for open_files in [64, 2] {
+        for order in ["id DESC", "id % 5, id DESC"] {
+            let target = store.new_target();
+            let source = format!("(SELECT id, id % 5 AS p, words FROM numbers ORDER BY {order})");
+            let options = format!("FORMAT csv, PARTITION BY (p), MAX OPEN FILES {open_files}");
+            copy(&session, &source, &target, &options).await.unwrap();
+            for p in 0..5 {
+                let contents = store.contents(&format!("{target}/p={p}")).await.concat();
+                let text = String::from_utf8(contents).unwrap();
+                let first = |line: &str| line.split(',').next().unwrap().parse::<i64>().unwrap();
+                let ids: Vec<i64> = text.lines().map(first).collect();
+                let expected = (1..=20_000).rev().filter(|id| id % 5 == p);
+                assert_eq!(ids, expected.collect::<Vec<_>>(), "{order}, {open_files}");
+            }
+        }
+    }
+}
+
+/// Far more values than open files, in no order: the rest is sorted, and the number of objects stays
+/// within `values × writers + size / MAX FILE SIZE`.
+async fn partitions_are_bounded_in_files(store: &TestStore) {
+    let (_engine, session) = store.session().await;
+    execute_all(&session, "SET datafusion.execution.target_partitions = 2").await;
+    let target = store.new_target();
+    let source = "(SELECT value, (value * 7919) % 300 AS p FROM generate_series(1, 60000))";
+    let options = "FORMAT csv, PARTITION BY (p), MAX OPEN FILES 10";
+    copy(&session, source, &target, options).await.unwrap();
+    let keys = store.keys(&target).await;
+    assert!((300..=600).contains(&keys.len()), "{}", keys.len());
+    let contents = store.contents(&target).await.concat();
+    let mut values: Vec<u32> = String::from_utf8(contents)
+        .unwrap()
+        .lines()
+        .map(|line| line.parse().unwrap())
+        .collect();
+    values.sort_unstable();
+    assert_eq!(values, (1..=60_000).collect::<Vec<_>>());
+}
+
+async fn returned_files_say_what_they_hold(store: &TestStore) {
+    let (_engine, session) = store.session().await;
+    make_numbers(&session, 1000).await;
+    for format in ["parquet", "csv"] {
+        let target = store.new_target();
+        let connection = connection_option(&target);
+        let sql = format!(
+            "COPY (SELECT id, words FROM numbers) TO '{target}'
+             ({connection}FORMAT {format}, RETURN = 'files')"
+        );
+        let outcome = session.execute(&sql).await.unwrap();
+        assert_eq!(outcome.tag(), "COPY 1000");
+        let rows = arrow::util::pretty::pretty_format_batches(outcome.batches()).unwrap();
+        let rows = rows.to_string();
+        let size = store.contents(&target).await[0].len();
+        assert!(rows.contains(&format!("{target}/part-00000-")), "{rows}");
+        assert!(rows.contains(&format!("| 1000 | {size} ")), "{rows}");
+        let summaries = "[{name: id, min: 1, max: 1000, nulls: 0}, \
+                         {name: words, min: text, \"1\", max: text, \"999\", nulls: 200}]";
+        assert_eq!(rows.contains(summaries), format == "parquet", "{rows}");
+    }
+}
+
+async fn a_manifest_lists_what_was_written(store: &TestStore) {
+    let (_engine, session) = store.session().await;
+    let target = store.new_target();
+    let source =
+        "(SELECT value, md5(CAST(value AS VARCHAR)) AS digest, 1.50::DECIMAL(9, 2) AS price
+                   FROM generate_series(1, 60000))";
+    let options = "FORMAT csv, MAX FILE SIZE '1MB', MANIFEST";
+    copy(&session, source, &target, options).await.unwrap();
+    let keys = store.keys(&target).await;
+    let [manifests, data]: [Vec<&String>; 2] = {
+        let (manifests, data) = keys.iter().partition(|key| key.contains("/_tidegate/"));
+        [manifests, data]
+    };
+    assert!(manifests.len() == 1 && data.len() >= 2, "{keys:?}");
+    let contents = store.contents(&target).await;
+    let place = keys.iter().position(|key| key == manifests[0]).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&contents[place]).unwrap();
+
+    // Redshift's own keys, as its COPY reads them and its UNLOAD writes them.
+    let entries = manifest["entries"].as_array().unwrap();
+    assert_eq!(entries.len(), data.len());
+    let mut rows = 0;
+    for (entry, key) in entries.iter().zip(&data) {
+        let url = entry["url"].as_str().unwrap();
+        assert!(url.starts_with(&target) && url.ends_with(key.rsplit('/').next().unwrap()));
+        let place = keys.iter().position(|found| found == *key).unwrap();
+        assert_eq!(entry["meta"]["content_length"], contents[place].len());
+        let lines = contents[place]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count();
+        assert_eq!(entry["meta"]["record_count"], lines);
+        assert_eq!(entry["mandatory"], true);
+        assert_eq!(
+            entry["meta"]["etag"].is_string(),
+            target.starts_with("s3://")
+        );
+        rows += lines;
+    }
+    assert_eq!(rows, 60_000);
+    assert_eq!(manifest["meta"]["record_count"], 60_000);
+    let elements = &manifest["schema"]["elements"];
+    assert_eq!(elements[0]["name"], "value");
+    assert_eq!(elements[0]["type"]["base"], "bigint");
+    assert_eq!(elements[1]["type"]["base"], "character varying");
+    let price = serde_json::json!({"base": "numeric", "precision": 9, "scale": 2});
+    assert_eq!(elements[2]["type"], price);
+    assert_eq!(manifest["author"]["name"], "Tidegate");
+    assert!(manifests[0].contains(manifest["export"]["id"].as_str().unwrap()));
+    let statement = manifest["export"]["statement"].as_str().unwrap();
+    assert!(statement.starts_with("COPY (SELECT value"), "{statement}");
+    for time in ["started", "ended"] {
+        let time = manifest["export"][time].as_str().unwrap();
+        assert!(time.starts_with("20") && time.contains('T'), "{time}");
+    }
+
+    // What replaces the data replaces the manifest.
+    copy(
+        &session,
+        "(SELECT 1)",
+        &target,
+        "FORMAT csv, MODE overwrite",
+    )
+    .await
+    .unwrap();
+    assert_eq!(store.keys(&target).await.len(), 1);
+}
+
+async fn an_object_in_the_way_is_refused(store: &TestStore) {
+    let (_engine, session) = store.session().await;
+    let folder = store.new_target();
+    let object = format!("{folder}/x");
+    let one = "(SELECT 1 AS one)";
+    copy(&session, one, &object, "FORMAT csv, SINGLE FILE")
+        .await
+        .unwrap();
+    for options in [
+        "FORMAT csv",
+        "FORMAT csv, MODE append",
+        "FORMAT csv, MODE overwrite",
+    ] {
+        let error = copy(&session, one, &object, options).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TargetInUse, "{error}");
+        assert!(
+            error
+                .message()
+                .contains("is a folder, but there is an object"),
+            "{error}"
+        );
+    }
+    let error = copy(
+        &session,
+        one,
+        &folder,
+        "FORMAT csv, SINGLE FILE, MODE overwrite",
+    );
+    let error = error.await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TargetInUse, "{error}");
+    assert!(error.message().contains("is a folder: it has"), "{error}");
+    assert_eq!(store.contents(&folder).await, [b"1\n"]);
+}
+
+async fn a_killed_export_is_recovered(store: &TestStore) {
+    let (_engine, session) = store.session().await;
+    let connection = connection_option("s3://").trim_end_matches(", ");
+    let connection = if store.folder.is_none() {
+        connection
+    } else {
+        ""
+    };
+    let comma = if connection.is_empty() { "" } else { ", " };
+    for shape in ["", ", PARTITION BY (p)", ", SINGLE FILE"] {
+        let folder = store.new_target();
+        let target = match shape {
+            ", SINGLE FILE" => format!("{folder}/single.csv"),
+            _ => folder.clone(),
+        };
+        // It never ends by itself, and stages files all the time.
+        let sql = format!(
+            "COPY (SELECT value, value % 3 AS p, md5(CAST(value AS VARCHAR)) AS d
+                   FROM generate_series(1, 100000000000))
+             TO '{target}' ({connection}{comma}FORMAT csv, MAX FILE SIZE '6MB'{shape})"
+        );
+        let mut program = crate::kills::start_program(store, &sql);
+        while store.pending_uploads(&folder).await == 0 {
+            assert_eq!(program.try_wait().unwrap(), None, "it ended by itself");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        program.kill().unwrap();
+        program.wait().unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+
+        let recover = format!("RECOVER EXPORT '{target}' ({connection}");
+        let living = session.execute(&format!("{recover})")).await.unwrap_err();
+        assert_eq!(living.kind(), ErrorKind::TargetInUse, "{living}");
+        let forced = format!("{recover}{comma}FORCE)");
+        let outcome = session.execute(&forced).await.unwrap();
+        let rows = arrow::util::pretty::pretty_format_batches(outcome.batches()).unwrap();
+        assert!(rows.to_string().contains("| removed |"), "{rows}");
+        store.assert_untouched(&folder).await;
+        let none = session.execute(&forced).await.unwrap_err();
+        assert_eq!(none.kind(), ErrorKind::UndefinedObject, "{none}");
+    }
 }

@@ -1,125 +1,301 @@
-//! Every single request of an export fails in every way. Afterwards all rows are there or none,
-//! nothing is pending, and the same statement succeeds.
+//! Every single request of an export fails in every way, and many fail at once. Afterwards all rows
+//! are there or none, nothing is pending, and the same statement succeeds.
 
 use std::time::Duration;
 
-use tidegate::{ErrorKind, Session};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tidegate::{Engine, Error, ErrorKind, Outcome, Session};
 
 use crate::misbehaving::{Fault, MisbehavingServer};
+use crate::servers::read_back;
 
-const ROWS: u64 = 30_000;
+const ROWS: u64 = 3_000;
 
-fn copy_sql(target: &str, format: &str) -> String {
-    copy_sql_in_mode(target, format, "error")
+/// What an export looks like.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    format: &'static str,
+    mode: &'static str,
+    options: &'static str,
 }
 
-fn copy_sql_in_mode(target: &str, format: &str, mode: &str) -> String {
-    format!(
-        "COPY (SELECT value, md5(CAST(value AS VARCHAR)) AS digest FROM generate_series(1, {ROWS}))
-         TO '{target}' (AWS CONNECTION c, FORMAT {format}, MAX FILE SIZE '1MB', MODE {mode})"
-    )
-}
-
-/// Counts the rows under a target through the embedded server, behaving.
-async fn rows_under(
-    server: &MisbehavingServer,
-    session: &Session,
-    target: &str,
-    format: &str,
-) -> u64 {
-    if server.store.keys(target).await.is_empty() {
-        return 0;
+impl Shape {
+    const fn new(format: &'static str, mode: &'static str, options: &'static str) -> Self {
+        Self {
+            format,
+            mode,
+            options,
+        }
     }
-    let (columns, header) = match format {
-        "csv" => (
-            "(value BIGINT, digest VARCHAR)",
-            ", 'format.has_header' 'false'",
-        ),
-        _ => ("", ""),
-    };
-    let table = format!("t{}", target.rsplit('/').next().unwrap());
-    let create = format!(
-        "CREATE EXTERNAL TABLE {table} {columns} STORED AS {format} LOCATION '{target}/'
-         OPTIONS ('aws.connection' 'c'{header})"
-    );
-    session.execute(&create).await.unwrap();
-    let counted = session
-        .execute(&format!("SELECT count(DISTINCT value) FROM {table}"))
-        .await
-        .unwrap();
-    use datafusion::arrow::array::AsArray;
-    use datafusion::arrow::datatypes::Int64Type;
-    let rows = counted.batches()[0]
-        .column(0)
-        .as_primitive::<Int64Type>()
-        .value(0);
-    u64::try_from(rows).unwrap()
+
+    fn is_single(self) -> bool {
+        self.options.contains("SINGLE FILE")
+    }
+
+    /// The target of the export in a folder of its own.
+    fn target(self, folder: &str) -> String {
+        match self.is_single() {
+            true => format!("{folder}/single.{}", self.format),
+            false => folder.to_owned(),
+        }
+    }
+
+    fn sql(self, folder: &str) -> String {
+        format!(
+            "COPY (SELECT value, md5(CAST(value AS VARCHAR)) AS digest, value % 3 AS p
+                   FROM generate_series(1, {ROWS}))
+             TO '{}' (AWS CONNECTION c, FORMAT {}, MAX FILE SIZE '1MB', MODE {} {})",
+            self.target(folder),
+            self.format,
+            self.mode,
+            self.options
+        )
+    }
+
+    /// What is there before: one row, but for mode error.
+    async fn prepare(self, session: &Session, folder: &str) -> u64 {
+        if self.mode == "error" {
+            return 0;
+        }
+        let old = format!(
+            "COPY (SELECT value, md5(CAST(value AS VARCHAR)) AS digest, value % 3 AS p
+                   FROM generate_series(0, 0))
+             TO '{}' (AWS CONNECTION c, FORMAT {}{})",
+            self.target(folder),
+            self.format,
+            self.options,
+        );
+        session.execute(&old).await.unwrap();
+        1
+    }
+
+    fn rows_after(self, before: u64) -> u64 {
+        match self.mode {
+            "append" => before + ROWS,
+            _ => ROWS,
+        }
+    }
 }
 
-async fn fail_every_request(format: &str) {
-    let server = MisbehavingServer::start().await;
-    let (engine, session) = server.store.session().await;
-    let target = server.store.new_target();
-    server.fail_request(0, Fault::Denied);
-    session.execute(&copy_sql(&target, format)).await.unwrap();
-    let requests = server.seen();
-    assert!(requests.len() >= 12, "{requests:?}");
+/// A server that misbehaves and a session that exports to it.
+struct Bench {
+    server: MisbehavingServer,
+    engine: Engine,
+    session: Session,
+}
+
+impl Bench {
+    async fn start() -> Self {
+        let server = MisbehavingServer::start().await;
+        let (engine, session) = server.store.session().await;
+        Self {
+            server,
+            engine,
+            session,
+        }
+    }
+
+    /// Executes an export while `misbehave` is in force, and waits for its clean-up.
+    async fn export(
+        &self,
+        sql: &str,
+        misbehave: impl FnOnce(&MisbehavingServer),
+    ) -> Result<Outcome, Error> {
+        misbehave(&self.server);
+        let result = self.session.execute(sql).await;
+        assert!(self.engine.shutdown(Duration::from_secs(10)).await);
+        result
+    }
+
+    /// Counts the rows under a folder through the server, behaving.
+    async fn rows(&self, shape: Shape, folder: &str) -> u64 {
+        if self.server.store.keys(folder).await.is_empty() {
+            return 0;
+        }
+        let table = format!("t{}", folder.rsplit('/').next().unwrap());
+        // The partition column is in the folders' names; the old row's file has it, too.
+        let columns = match shape.options.contains("PARTITION") {
+            true => "(value BIGINT, digest VARCHAR)",
+            false => "(value BIGINT, digest VARCHAR, p BIGINT)",
+        };
+        if shape.format == "csv" && shape.options.contains("PARTITION") {
+            let contents = self.server.store.contents(folder).await.concat();
+            let text = String::from_utf8(contents).unwrap();
+            let values: std::collections::BTreeSet<&str> = text
+                .lines()
+                .map(|line| line.split(',').next().unwrap())
+                .collect();
+            assert_eq!(values.len(), text.lines().count());
+            return values.len() as u64;
+        }
+        let _ = self.session.execute(&format!("DROP TABLE {table}")).await;
+        read_back(&self.session, &table, folder, shape.format, columns).await;
+        let counted = format!("SELECT count(*), count(DISTINCT value) FROM {table}");
+        let counted = self.session.execute(&counted).await.unwrap();
+        let number = |column: usize| {
+            use datafusion::arrow::array::AsArray;
+            use datafusion::arrow::datatypes::Int64Type;
+            let column = counted.batches()[0].column(column);
+            column.as_primitive::<Int64Type>().value(0) as u64
+        };
+        assert_eq!(number(0), number(1), "rows are doubled");
+        number(0)
+    }
+
+    /// Whatever happened, the target is whole or as it was, and the export can be repeated.
+    async fn assert_all_or_nothing(
+        &self,
+        shape: Shape,
+        folder: &str,
+        before: u64,
+        result: &Result<Outcome, Error>,
+        what: &str,
+    ) {
+        let store = &self.server.store;
+        let mut done = result.is_ok();
+        if let Err(error) = result {
+            let leftovers = store.keys(folder).await;
+            if leftovers.iter().any(|key| key.contains("_tidegate")) {
+                // The store did not confirm everything, and the user was told so.
+                let hint = error.hint().unwrap_or_default();
+                let told = hint.contains("RECOVER EXPORT") || hint.contains("did not confirm");
+                assert!(told, "{what}: {leftovers:?}");
+                let recover = format!("RECOVER EXPORT '{folder}' (AWS CONNECTION c, FORCE)");
+                self.session.execute(&recover).await.expect(what);
+                done = self.rows(shape, folder).await == shape.rows_after(before);
+            }
+        }
+        let expected = if done {
+            shape.rows_after(before)
+        } else {
+            before
+        };
+        assert_eq!(self.rows(shape, folder).await, expected, "{what}");
+        assert_eq!(store.pending_uploads(folder).await, 0, "{what}");
+        let keys = store.keys(folder).await;
+        let bookkeeping = keys.iter().find(|key| key.contains("_tidegate"));
+        assert_eq!(bookkeeping, None, "{what}");
+        if !done {
+            let again = self.session.execute(&shape.sql(folder)).await;
+            assert!(again.is_ok(), "{what}; again: {again:?}");
+            let rows = self.rows(shape, folder).await;
+            assert_eq!(rows, shape.rows_after(before), "{what}; again");
+        }
+    }
+}
+
+async fn fail_every_request(shape: Shape, faults: &[Fault]) {
+    let bench = Bench::start().await;
+    let folder = bench.server.store.new_target();
+    shape.prepare(&bench.session, &folder).await;
+    let sql = shape.sql(&folder);
+    let behave = |server: &MisbehavingServer| server.behave();
+    bench.export(&sql, behave).await.unwrap();
+    let requests = bench.server.seen().len();
+    assert!(requests >= 11, "{:?}", bench.server.seen());
 
     let mut failed = 0;
-    for fault in Fault::ALL {
-        for n in 1..=requests.len() {
-            let target = server.store.new_target();
-            let sql = copy_sql(&target, format);
-            server.fail_request(n, fault);
-            let result = session.execute(&sql).await;
-            let seen = server.seen();
-            assert!(engine.shutdown(Duration::from_secs(5)).await);
-            server.behave();
-
-            let what = format!("{format}, {fault:?} of request {n}, {seen:?}: {result:?}");
-            let keys = server.store.keys(&target).await;
-            match &result {
-                Ok(outcome) => {
-                    assert_eq!(outcome.tag(), format!("COPY {ROWS}"), "{what}");
-                    assert_eq!(
-                        rows_under(&server, &session, &target, format).await,
-                        ROWS,
-                        "{what}"
-                    );
-                }
-                Err(_) => {
-                    failed += 1;
-                    assert_eq!(keys, Vec::<String>::new(), "{what}");
-                    let again = session.execute(&sql).await;
-                    assert!(again.is_ok(), "{what}; again: {again:?}");
-                }
-            }
-            let bookkeeping = |key: &&String| key.contains("_tidegate");
-            assert_eq!(keys.iter().find(bookkeeping), None, "{what}");
-            assert_eq!(server.store.pending_uploads(&target).await, 0, "{what}");
-            if matches!(
-                fault,
-                Fault::SlowDown | Fault::CutBefore | Fault::CutAfter | Fault::Hang
-            ) {
+    for fault in faults {
+        for n in 1..=requests {
+            bench.server.behave();
+            let folder = bench.server.store.new_target();
+            let before = shape.prepare(&bench.session, &folder).await;
+            let misbehave = |server: &MisbehavingServer| server.fail_request(n, *fault);
+            let result = bench.export(&shape.sql(&folder), misbehave).await;
+            let seen = bench.server.seen();
+            bench.server.behave();
+            let what = format!("{shape:?}, {fault:?} of request {n}, {seen:?}: {result:?}");
+            bench
+                .assert_all_or_nothing(shape, &folder, before, &result, &what)
+                .await;
+            failed += usize::from(result.is_err());
+            if fault.is_transient() {
                 assert!(result.is_ok(), "retrying cures it: {what}");
             }
         }
     }
-    assert!(
-        failed > requests.len() / 2,
-        "{failed} of {} failed",
-        requests.len()
-    );
+    assert!(failed > requests / 3, "{failed} of {requests} failed");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_request_of_a_parquet_export_may_fail() {
-    fail_every_request("parquet").await;
+macro_rules! every_request_may_fail {
+    ($($name:ident: $shape:expr, $faults:expr;)*) => {
+        mod every_request_may_fail {
+            use super::*;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    fail_every_request($shape, &$faults).await;
+                }
+            )*
+        }
+    };
 }
 
+const PARTITIONED: &str = ", PARTITION BY (p)";
+const SINGLE: &str = ", SINGLE FILE";
+
+every_request_may_fail!(
+    parquet: Shape::new("parquet", "error", ""), Fault::ALL;
+    csv: Shape::new("csv", "error", ""), Fault::ALL;
+    parquet_append: Shape::new("parquet", "append", ""), Fault::QUICK;
+    csv_append: Shape::new("csv", "append", ""), Fault::ALL;
+    parquet_overwrite: Shape::new("parquet", "overwrite", ""), Fault::ALL;
+    csv_overwrite: Shape::new("csv", "overwrite", ""), Fault::QUICK;
+    parquet_partitioned: Shape::new("parquet", "error", PARTITIONED), Fault::ALL;
+    csv_partitioned: Shape::new("csv", "error", PARTITIONED), Fault::QUICK;
+    csv_partitioned_append: Shape::new("csv", "append", PARTITIONED), Fault::QUICK;
+    csv_partitioned_overwrite: Shape::new("csv", "overwrite", PARTITIONED), Fault::ALL;
+    parquet_single: Shape::new("parquet", "error", SINGLE), Fault::ALL;
+    csv_single: Shape::new("csv", "error", SINGLE), Fault::QUICK;
+    csv_single_overwrite: Shape::new("csv", "overwrite", SINGLE), Fault::ALL;
+);
+
+/// The seeds of [`many_requests_may_fail`]: 200, or what `TIDEGATE_FAULT_SEED` says (`7`, `0..10000`).
+fn seeds() -> std::ops::Range<u64> {
+    let Ok(chosen) = std::env::var("TIDEGATE_FAULT_SEED") else {
+        return 0..200;
+    };
+    let number = |text: &str| text.trim().parse::<u64>().unwrap();
+    match chosen.split_once("..") {
+        Some((first, end)) => number(first)..number(end),
+        None => number(&chosen)..number(&chosen) + 1,
+    }
+}
+
+/// Each request fails with some probability, in any way.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_request_of_a_csv_export_may_fail() {
-    fail_every_request("csv").await;
+async fn many_requests_may_fail() {
+    let bench = Bench::start().await;
+    let [mut succeeded, mut failed] = [0; 2];
+    for seed in seeds() {
+        let mut random = StdRng::seed_from_u64(seed);
+        let options = ["", PARTITIONED, SINGLE][random.random_range(0..3)];
+        let modes = match options {
+            SINGLE => &["error", "overwrite"][..],
+            _ => &["error", "append", "overwrite"],
+        };
+        let mode = modes[random.random_range(0..modes.len())];
+        let format = ["csv", "parquet"][random.random_range(0..2)];
+        let shape = Shape::new(format, mode, options);
+        let share = [0.02, 0.05, 0.15][random.random_range(0..3)];
+
+        let folder = bench.server.store.new_target();
+        let before = shape.prepare(&bench.session, &folder).await;
+        let misbehave = |server: &MisbehavingServer| server.fail_at_random(random, share);
+        let result = bench.export(&shape.sql(&folder), misbehave).await;
+        let seen = bench.server.seen();
+        bench.server.behave();
+        let what = format!("TIDEGATE_FAULT_SEED={seed}, {shape:?}, {seen:?}: {result:?}");
+        bench
+            .assert_all_or_nothing(shape, &folder, before, &result, &what)
+            .await;
+        match result {
+            Ok(_) => succeeded += 1,
+            Err(_) => failed += 1,
+        }
+    }
+    println!("{succeeded} exports succeeded and {failed} failed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -150,7 +326,7 @@ async fn what_can_not_be_removed_is_named() {
     let target = server.store.new_target();
     server.forbid(&["CompleteMultipartUpload", "AbortMultipartUpload"]);
     let error = session
-        .execute(&copy_sql(&target, "csv"))
+        .execute(&Shape::new("csv", "error", "").sql(&target))
         .await
         .unwrap_err();
     server.behave();
@@ -194,53 +370,4 @@ async fn validate_does_not_guess() {
         hint.contains("ACCESS KEY ID or SECRET ACCESS KEY is wrong"),
         "{error}"
     );
-}
-
-/// What an export replaces is there until everything new is, and is never lost with it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_request_of_an_overwriting_export_may_fail() {
-    let server = MisbehavingServer::start().await;
-    let (engine, session) = server.store.session().await;
-    let old = |target: &str| {
-        format!(
-            "COPY (SELECT 1 AS value, 'old' AS digest) TO '{target}' (AWS CONNECTION c, FORMAT csv)"
-        )
-    };
-    let target = server.store.new_target();
-    session.execute(&old(&target)).await.unwrap();
-    server.fail_request(0, Fault::Denied);
-    let sql = copy_sql_in_mode(&target, "csv", "overwrite");
-    session.execute(&sql).await.unwrap();
-    let requests = server.seen().len();
-
-    for fault in [Fault::Denied, Fault::ErrorInBody, Fault::CutAfter] {
-        for n in 1..=requests {
-            server.behave();
-            let target = server.store.new_target();
-            session.execute(&old(&target)).await.unwrap();
-            let before = server.store.keys(&target).await;
-            let sql = copy_sql_in_mode(&target, "csv", "overwrite");
-            server.fail_request(n, fault);
-            let result = session.execute(&sql).await;
-            let seen = server.seen();
-            assert!(engine.shutdown(Duration::from_secs(5)).await);
-            server.behave();
-
-            let what = format!("{fault:?} of request {n}, {seen:?}: {result:?}");
-            let mut expected = ROWS;
-            if let Err(error) = &result {
-                if error.message().contains("every object is there") {
-                    let recover = error.hint().unwrap().strip_prefix("finish it: ").unwrap();
-                    let forced = recover.replace("= c)", "= c, FORCE)");
-                    session.execute(&forced).await.expect(&what);
-                } else {
-                    expected = 1;
-                    assert_eq!(server.store.keys(&target).await, before, "{what}");
-                }
-            }
-            let rows = rows_under(&server, &session, &target, "csv").await;
-            assert_eq!(rows, expected, "{what}");
-            assert_eq!(server.store.pending_uploads(&target).await, 0, "{what}");
-        }
-    }
 }

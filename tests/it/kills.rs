@@ -19,9 +19,13 @@ fn copy_sql(target: &str, mode: &str) -> String {
     )
 }
 
-fn start_program(store: &TestStore, sql: &str) -> Child {
+pub(crate) fn start_program(store: &TestStore, sql: &str) -> Child {
+    let connection = match store.folder {
+        Some(_) => String::new(),
+        None => store.connection_sql(),
+    };
     Command::new(env!("CARGO_BIN_EXE_tidegate"))
-        .args(["-q", "-c", &format!("{} {sql}", store.connection_sql())])
+        .args(["-q", "-c", &format!("{connection} {sql}")])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

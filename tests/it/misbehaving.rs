@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime};
 use futures::future::BoxFuture;
 use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
+use rand::Rng;
+use rand::rngs::StdRng;
 use s3s::service::S3Service;
 use s3s::{Body, HttpError};
 use tempfile::TempDir;
@@ -18,7 +20,7 @@ use crate::servers::{TestStore, any_port, bucket_folder, embedded_key, embedded_
 pub(crate) enum Fault {
     /// Refused for good.
     Denied,
-    /// 503 SlowDown; the next attempt is answered.
+    /// 503 SlowDown, three times; the next attempt is answered.
     SlowDown,
     /// Status 200 with an error in the body, as S3 does for long requests.
     ErrorInBody,
@@ -39,12 +41,29 @@ impl Fault {
         Self::CutAfter,
         Self::Hang,
     ];
+
+    /// Those that need no waiting.
+    pub(crate) const QUICK: [Self; 4] = [
+        Self::Denied,
+        Self::SlowDown,
+        Self::ErrorInBody,
+        Self::CutAfter,
+    ];
+
+    /// Whether trying again helps.
+    pub(crate) fn is_transient(self) -> bool {
+        !matches!(self, Self::Denied | Self::ErrorInBody)
+    }
 }
 
 #[derive(Debug, Default)]
 struct Script {
     /// The number of the request that fails, from 1, and how.
     fault: Option<(usize, Fault)>,
+    /// A request that goes on failing: its method and URI, how often, and how.
+    repeated: Option<(String, u32, Fault)>,
+    /// Any request may fail, with this probability.
+    random: Option<(StdRng, f64)>,
     /// S3 operations that are refused whenever they come.
     forbidden: Vec<&'static str>,
     /// The operations seen, in order.
@@ -82,8 +101,15 @@ impl MisbehavingServer {
     /// From here on the `n`-th request (from 1) fails; 0 lets all succeed.
     pub(crate) fn fail_request(&self, n: usize, fault: Fault) {
         let mut script = self.script.lock().unwrap();
-        script.seen.clear();
+        *script = Script::default();
         script.fault = (n > 0).then_some((n, fault));
+    }
+
+    /// From here on each request fails with the probability `share`.
+    pub(crate) fn fail_at_random(&self, random: StdRng, share: f64) {
+        let mut script = self.script.lock().unwrap();
+        *script = Script::default();
+        script.random = Some((random, share));
     }
 
     pub(crate) fn behave(&self) {
@@ -131,17 +157,29 @@ struct FaultService {
 }
 
 impl FaultService {
-    fn next_fault(&self, operation: &'static str) -> Option<Fault> {
+    fn next_fault(&self, operation: &'static str, request: String) -> Option<Fault> {
         let mut script = self.script.lock().unwrap();
         script.seen.push(operation);
+        if let Some((repeated, times, fault)) = &mut script.repeated
+            && *repeated == request
+            && *times > 0
+        {
+            *times -= 1;
+            return Some(*fault);
+        }
+        if let Some((random, share)) = &mut script.random {
+            let fails = random.random_bool(*share);
+            return fails.then(|| Fault::ALL[random.random_range(0..Fault::ALL.len())]);
+        }
         if script.forbidden.contains(&operation) {
             return Some(Fault::Denied);
         }
         let number = script.seen.len();
-        script
-            .fault
-            .filter(|(n, _)| *n == number)
-            .map(|(_, fault)| fault)
+        let (_, fault) = script.fault.filter(|(n, _)| *n == number)?;
+        if fault == Fault::SlowDown {
+            script.repeated = Some((request, 2, fault));
+        }
+        Some(fault)
     }
 }
 
@@ -151,7 +189,8 @@ impl hyper::service::Service<Request<Incoming>> for FaultService {
     type Future = BoxFuture<'static, Result<Response<Body>, HttpError>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let fault = self.next_fault(operation(&request));
+        let uri = format!("{} {}", request.method(), request.uri());
+        let fault = self.next_fault(operation(&request), uri);
         let inner = self.inner.clone();
         let cut = || Err(HttpError::new("cut".into()));
         Box::pin(async move {

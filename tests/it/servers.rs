@@ -16,9 +16,11 @@ use tidegate_extensions::s3::{RetryPolicy, S3Client, S3Settings};
 use url::Url;
 use uuid::Uuid;
 
-/// A bucket on some server, and a key that may do everything in it.
+/// A bucket on some server, and a key that may do everything in it; or a folder on the local disk.
 #[derive(Debug, Clone)]
 pub(crate) struct TestStore {
+    /// The folder, where it is one: then what follows is not used.
+    pub(crate) folder: Option<PathBuf>,
     pub(crate) endpoint: String,
     pub(crate) region: Option<String>,
     pub(crate) bucket: String,
@@ -45,7 +47,11 @@ pub(crate) fn quick_retry() -> RetryPolicy {
 impl TestStore {
     /// A target that no other test uses.
     pub(crate) fn new_target(&self) -> String {
-        format!("s3://{}/{}", self.bucket, Uuid::now_v7().simple())
+        let name = Uuid::now_v7().simple();
+        match &self.folder {
+            Some(folder) => format!("{}/{name}", folder.display()),
+            None => format!("s3://{}/{name}", self.bucket),
+        }
     }
 
     /// The `CREATE SECRET` and `CREATE CONNECTION` that make the connection `c`.
@@ -57,7 +63,9 @@ impl TestStore {
     pub(crate) async fn session(&self) -> (Engine, Session) {
         let engine = Engine::builder().retry(self.retry.clone()).build().unwrap();
         let session = engine.session();
-        execute_all(&session, &self.connection_sql()).await;
+        if self.folder.is_none() {
+            execute_all(&session, &self.connection_sql()).await;
+        }
         (engine, session)
     }
 
@@ -79,7 +87,10 @@ impl TestStore {
 
     /// The keys under a target, bookkeeping included.
     pub(crate) async fn keys(&self, target: &str) -> Vec<String> {
-        let prefix = self.prefix(target);
+        if self.folder.is_some() {
+            return files_under(Path::new(target));
+        }
+        let prefix = format!("{}/", self.path(target));
         let mut keys: Vec<String> = self
             .client()
             .list_objects(&prefix, usize::MAX)
@@ -94,6 +105,13 @@ impl TestStore {
 
     /// The bytes of all objects under a target, in the order of their names.
     pub(crate) async fn contents(&self, target: &str) -> Vec<Vec<u8>> {
+        if self.folder.is_some() {
+            let files = self.keys(target).await;
+            return files
+                .iter()
+                .map(|file| std::fs::read(file).unwrap())
+                .collect();
+        }
         let client = self.client();
         let mut contents = Vec::new();
         for key in self.keys(target).await {
@@ -103,13 +121,23 @@ impl TestStore {
     }
 
     pub(crate) async fn pending_uploads(&self, target: &str) -> usize {
-        let prefix = self.prefix(target);
-        self.client().list_uploads(&prefix).await.unwrap().len()
+        if self.folder.is_some() {
+            let is_staged = |file: &String| file.ends_with(".staged");
+            return self
+                .keys(target)
+                .await
+                .iter()
+                .filter(|file| is_staged(file))
+                .count();
+        }
+        let uploads = self.client().list_uploads(self.path(target)).await;
+        uploads.unwrap().len()
     }
 
-    fn prefix(&self, target: &str) -> String {
+    /// A target without its bucket.
+    fn path<'a>(&self, target: &'a str) -> &'a str {
         let path = target.strip_prefix("s3://").unwrap();
-        format!("{}/", path.split_once('/').unwrap().1)
+        path.split_once('/').unwrap().1
     }
 
     /// Nothing is under the target and nothing is pending.
@@ -131,6 +159,74 @@ pub(crate) fn connection_sql(name: &str, store: &TestStore, key: &str, secret: &
              ENDPOINT = '{}'{region});",
         store.endpoint
     )
+}
+
+/// The statement's own part of the options of a `COPY` or `RECOVER` at `target`.
+pub(crate) fn connection_option(target: &str) -> &'static str {
+    if target.starts_with("s3://") {
+        "AWS CONNECTION = c, "
+    } else {
+        ""
+    }
+}
+
+/// Makes an external table of what was exported to a target.
+pub(crate) async fn read_back(
+    session: &Session,
+    table: &str,
+    target: &str,
+    format: &str,
+    csv_columns: &str,
+) {
+    let (columns, header) = match format {
+        "csv" => (csv_columns, "'format.has_header' 'false'"),
+        _ => ("", "'format.pruning' 'true'"),
+    };
+    let connection = match connection_option(target) {
+        "" => "",
+        _ => "'aws.connection' 'c', ",
+    };
+    let sql = format!(
+        "CREATE EXTERNAL TABLE {table} {columns} STORED AS {format} LOCATION '{target}/'
+         OPTIONS ({connection}{header})"
+    );
+    session.execute(&sql).await.unwrap();
+}
+
+fn files_under(folder: &Path) -> Vec<String> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = std::fs::read_dir(&folder) else {
+            continue;
+        };
+        for entry in entries {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files.push(path.to_str().unwrap().to_owned());
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+/// A folder on the local disk, gone when dropped.
+pub(crate) struct LocalFolder {
+    pub(crate) store: TestStore,
+    _folder: TempDir,
+}
+
+pub(crate) fn local_folder() -> LocalFolder {
+    let folder = TempDir::new().unwrap();
+    let mut store = embedded_store(String::new());
+    store.folder = Some(folder.path().to_owned());
+    LocalFolder {
+        store,
+        _folder: folder,
+    }
 }
 
 pub(crate) async fn execute_all(session: &Session, script: &str) {
@@ -169,6 +265,7 @@ pub(crate) fn bucket_folder() -> TempDir {
 pub(crate) fn embedded_store(endpoint: String) -> TestStore {
     let key = embedded_key();
     TestStore {
+        folder: None,
         endpoint,
         region: None,
         bucket: BUCKET.into(),
@@ -225,6 +322,7 @@ fn start_garage() -> (TestStore, Running) {
     let folder = TempDir::new().unwrap();
     let [api, rpc] = [free_port(), free_port()];
     let store = TestStore {
+        folder: None,
         endpoint: format!("http://127.0.0.1:{api}"),
         region: Some("garage".into()),
         bucket: "exports".into(),

@@ -89,6 +89,8 @@ struct Request<'a> {
 struct Answer {
     headers: HeaderMap,
     body: Bytes,
+    /// It was not the first attempt.
+    repeated: bool,
 }
 
 impl<'a> Request<'a> {
@@ -259,8 +261,13 @@ impl S3Client {
         found(self.send(request).await).map(drop)
     }
 
-    /// CreateMultipartUpload: the upload's id.
-    pub async fn create_upload(&self, key: &str, headers: HeaderMap) -> Result<String, S3Error> {
+    /// CreateMultipartUpload: the upload's id, and whether it took several attempts: each of them may
+    /// have created an upload.
+    pub async fn create_upload(
+        &self,
+        key: &str,
+        headers: HeaderMap,
+    ) -> Result<(String, bool), S3Error> {
         const OPERATION: &str = "CreateMultipartUpload";
         let mut request = Request::new(OPERATION, Method::POST, key).query("uploads", "");
         request.headers = headers;
@@ -268,7 +275,7 @@ impl S3Client {
         let created: xml::InitiateMultipartUploadResult =
             xml::parse(&answer.body, "InitiateMultipartUploadResult")
                 .map_err(|why| self.malformed(OPERATION, key, &why))?;
-        Ok(created.upload_id)
+        Ok((created.upload_id, answer.repeated))
     }
 
     /// UploadPart: the part's ETag. Parts count from 1.
@@ -327,7 +334,10 @@ impl S3Client {
         loop {
             self.wait_while_paused().await;
             let error = match self.attempt(&request).await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    let repeated = attempt > 1;
+                    return Ok(Answer { repeated, ..answer });
+                }
                 Err(error) => error,
             };
             let pause = retry.pause(attempt);
@@ -387,6 +397,7 @@ impl S3Client {
             return Ok(Answer {
                 headers: head.headers,
                 body,
+                repeated: false,
             });
         }
         let error = hidden

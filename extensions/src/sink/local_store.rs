@@ -79,12 +79,16 @@ impl LocalUploadStore {
             .map_err(|error| describe(what, &shown, error))
     }
 
-    /// Removes folders that have become empty, up to the target's, which goes only if it was new.
+    /// Removes folders of bookkeeping that have become empty, and those below the target's, which
+    /// goes only if it was new.
     fn remove_empty_folders(&self, file: &Path) {
         let target = path_of(&self.folder);
+        let bookkeeping = FOLDER.trim_end_matches('/');
         for folder in file.ancestors().skip(1) {
-            let may_go =
-                folder.starts_with(&target) && (folder != target || self.open().created_folder);
+            let is_bookkeeping = folder.iter().any(|name| name == bookkeeping);
+            let is_below = folder.starts_with(&target) && folder != target;
+            let was_new = folder == target && self.open().created_folder;
+            let may_go = is_bookkeeping || is_below || was_new;
             if !may_go || fs::remove_dir(folder).is_err() {
                 break;
             }
@@ -358,7 +362,7 @@ impl UploadStore for LocalUploadStore {
         key: &str,
         _content_type: &'static str,
         file_tag: &str,
-    ) -> Result<PendingUpload, StoreError> {
+    ) -> Result<(PendingUpload, bool), StoreError> {
         // The tag begins with the export's id: `<export id>/<writer>/<sequence>`.
         let (export_id, file) = file_tag.split_once('/').unwrap_or((file_tag, "0"));
         let file = file.replace('/', "-");
@@ -369,10 +373,11 @@ impl UploadStore for LocalUploadStore {
         let upload_id = upload_id(&path_of(&staged), inode);
         let tag = file_tag.to_owned();
         self.open().tags.insert(upload_id.clone(), tag);
-        Ok(PendingUpload {
+        let upload = PendingUpload {
             key: key.to_owned(),
             upload_id,
-        })
+        };
+        Ok((upload, false))
     }
 
     async fn put_part(
@@ -429,10 +434,11 @@ impl UploadStore for LocalUploadStore {
         .await
     }
 
-    /// Every staged file under the target's bookkeeping. The key that one would get is not known;
-    /// the staged file's own has the export's id in it, too.
-    async fn list_uploads(&self, _prefix: &str) -> Result<Vec<PendingUpload>, StoreError> {
-        let bookkeeping = format!("{}{FOLDER}", self.folder);
+    /// Every staged file under the bookkeeping of the folder that `prefix` is, or is in. The key that
+    /// one would get is not known; the staged file's own has the export's id in it, too.
+    async fn list_uploads(&self, prefix: &str) -> Result<Vec<PendingUpload>, StoreError> {
+        let folder = prefix.rfind('/').map_or("", |end| &prefix[..=end]);
+        let bookkeeping = format!("{folder}{FOLDER}");
         let wanted = bookkeeping.clone();
         self.run("list", &bookkeeping, move |store, _| {
             let staged = store.find(&wanted, usize::MAX)?;

@@ -137,19 +137,20 @@ impl UploadStore for S3UploadStore {
         key: &str,
         content_type: &'static str,
         file_tag: &str,
-    ) -> Result<PendingUpload, StoreError> {
+    ) -> Result<(PendingUpload, bool), StoreError> {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         headers.extend(metadata_header(FILE_TAG, file_tag));
-        let upload_id = self
+        let (upload_id, maybe_another) = self
             .client
             .create_upload(key, headers)
             .await
             .map_err(|error| self.translate(error))?;
-        Ok(PendingUpload {
+        let upload = PendingUpload {
             key: key.to_owned(),
             upload_id,
-        })
+        };
+        Ok((upload, maybe_another))
     }
 
     async fn put_part(

@@ -98,13 +98,14 @@ pub trait UploadStore: std::fmt::Debug + Send + Sync {
     async fn identify(&self, key: &str) -> Result<Option<ObjectIdentity>, StoreError>;
 
     /// Starts an upload. `file_tag` is kept with the object, so that [`Self::identify`] can tell
-    /// later that it came from this upload.
+    /// later that it came from this upload. Also says whether another upload may have been created
+    /// whose answer was lost.
     async fn create_upload(
         &self,
         key: &str,
         content_type: &'static str,
         file_tag: &str,
-    ) -> Result<PendingUpload, StoreError>;
+    ) -> Result<(PendingUpload, bool), StoreError>;
 
     /// Sends one part and returns its ETag. Parts count from 1; all but the last are of one size.
     async fn put_part(

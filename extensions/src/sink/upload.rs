@@ -213,7 +213,7 @@ async fn create(export: Arc<Export>, key: String, tag: String) -> Result<Pending
         }
         () = patience => Err(cancelled(&export)),
     };
-    let upload = created.inspect_err(|error| {
+    let (upload, maybe_another) = created.inspect_err(|error| {
         if matches!(
             error.kind(),
             ErrorKind::ConnectionFailure | ErrorKind::Cancelled | ErrorKind::Io
@@ -221,6 +221,9 @@ async fn create(export: Arc<Export>, key: String, tag: String) -> Result<Pending
             export.register_lost_upload();
         }
     })?;
+    if maybe_another {
+        export.register_lost_upload();
+    }
     export.register_upload(upload.clone());
     Ok(upload)
 }
