@@ -12,14 +12,14 @@ use std::time::Duration;
 
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tidegate::dev_s3::{AccessKey, DevServer};
-use tidegate::{Engine, Error, ErrorKind, Result};
+use tidegate::{Engine, Error, ErrorKind, Result, Unfinished};
 
 use crate::demo;
 use crate::print;
 use crate::script::{self, Source};
 
 /// How long the program waits for clean-up before it exits.
-const CLEAN_UP: Duration = Duration::from_secs(5);
+const CLEAN_UP: Duration = Duration::from_millis(4500);
 
 /// Threads that read and write files; that many requests to one disk keep it busy.
 const BLOCKING_THREADS: usize = 4;
@@ -163,14 +163,10 @@ async fn dispatch(cli: Cli, matches: &ArgMatches) -> ExitCode {
             ExitCode::FAILURE
         }
         Err(Failure::Script) => ExitCode::FAILURE,
-        Err(Failure::Interrupted { clean }) => {
-            if clean {
-                print::complain("tidegate: cancelled");
-            } else {
-                print::complain(
-                    "tidegate: cancelled; the store did not confirm in time that everything \
-                     unfinished was removed",
-                );
+        Err(Failure::Interrupted { unfinished }) => {
+            print::complain("tidegate: cancelled");
+            for export in unfinished {
+                print::unfinished(&export);
             }
             ExitCode::from(130)
         }
@@ -184,8 +180,9 @@ enum Failure {
     Statement(Error),
     /// Printed where it happened.
     Script,
+    /// The exports of which the store did not confirm that nothing is left.
     Interrupted {
-        clean: bool,
+        unfinished: Vec<Unfinished>,
     },
 }
 
@@ -209,10 +206,12 @@ async fn finish(
         ended = work => Some(ended),
         () = told_to_stop() => None,
     };
-    let clean = engine.shutdown(CLEAN_UP).await;
+    engine.shutdown(CLEAN_UP).await;
     match ended {
         Some(result) => result.map_err(Failure::Statement),
-        None => Err(Failure::Interrupted { clean }),
+        None => Err(Failure::Interrupted {
+            unfinished: engine.unfinished_exports(),
+        }),
     }
 }
 

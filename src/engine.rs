@@ -12,7 +12,7 @@ use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use tidegate_extensions::catalog::Catalog;
 use tidegate_extensions::s3::RetryPolicy;
-use tidegate_extensions::sink::ExportMemory;
+use tidegate_extensions::sink::{ExportMemory, Unfinished};
 use tidegate_extensions::{Error, ErrorKind, Result, Services, install};
 
 use crate::session::Session;
@@ -142,6 +142,11 @@ impl Engine {
             .with_runtime_env(Arc::clone(&self.runtime));
         let state = install(builder, self.services.clone()).build();
         Session::new(SessionContext::new_with_state(state))
+    }
+
+    /// Exports that have not ended, or of which the store did not confirm that everything is gone.
+    pub fn unfinished_exports(&self) -> Vec<Unfinished> {
+        self.services.reaper.unfinished()
     }
 
     /// Waits, at most `patience`, until cancelled and failed exports have been cleaned up. Says

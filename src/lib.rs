@@ -30,4 +30,5 @@ pub mod tpch;
 
 pub use engine::{Engine, EngineBuilder};
 pub use session::{Outcome, Session};
+pub use tidegate_extensions::sink::Unfinished;
 pub use tidegate_extensions::{Error, ErrorKind, Location, Result};

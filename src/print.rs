@@ -6,7 +6,7 @@ use std::io::Write;
 
 use arrow::util::display::FormatOptions;
 use arrow::util::pretty::pretty_format_batches_with_options;
-use tidegate::{Error, ErrorKind, Outcome, Result};
+use tidegate::{Error, ErrorKind, Outcome, Result, Unfinished};
 
 /// The rows of a result as a table, then its command tag; with `quiet` the rows alone.
 pub(crate) fn outcome(outcome: &Outcome, quiet: bool) -> Result<String> {
@@ -43,4 +43,22 @@ fn table(outcome: &Outcome) -> Result<String> {
         .map_err(|error| {
             Error::new(ErrorKind::Internal, "the result can't be printed").with_source(error)
         })
+}
+
+/// How many leftovers are named one by one.
+const NAMED: usize = 10;
+
+/// Prints what a cancelled export left on a store that did not answer in time.
+pub(crate) fn unfinished(export: &Unfinished) {
+    complain(&format!(
+        "the store did not confirm that everything of the export to {} was removed",
+        export.target
+    ));
+    for leftover in export.leftovers.iter().take(NAMED) {
+        complain(&format!("left: {leftover}"));
+    }
+    if export.leftovers.len() > NAMED {
+        complain(&format!("and {} more", export.leftovers.len() - NAMED));
+    }
+    complain(&format!("hint: {}", export.recover));
 }

@@ -62,6 +62,8 @@ struct Script {
     fault: Option<(usize, Fault)>,
     /// A request that goes on failing: its method and URI, how often, and how.
     repeated: Option<(String, u32, Fault)>,
+    /// No request is answered.
+    hangs: bool,
     /// Any request may fail, with this probability.
     random: Option<(StdRng, f64)>,
     /// S3 operations that are refused whenever they come.
@@ -110,6 +112,13 @@ impl MisbehavingServer {
         let mut script = self.script.lock().unwrap();
         *script = Script::default();
         script.random = Some((random, share));
+    }
+
+    /// From here on no request is answered.
+    pub(crate) fn hang_all(&self) {
+        let mut script = self.script.lock().unwrap();
+        *script = Script::default();
+        script.hangs = true;
     }
 
     pub(crate) fn behave(&self) {
@@ -166,6 +175,9 @@ impl FaultService {
         {
             *times -= 1;
             return Some(*fault);
+        }
+        if script.hangs {
+            return Some(Fault::Hang);
         }
         if let Some((random, share)) = &mut script.random {
             let fails = random.random_bool(*share);

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use crate::servers::embedded;
+use crate::misbehaving::MisbehavingServer;
+use crate::servers::{self, embedded};
 
 fn tidegate(arguments: &[&str], input: Option<&str>) -> Output {
     let mut process = Command::new(env!("CARGO_BIN_EXE_tidegate"))
@@ -172,6 +173,62 @@ async fn being_terminated_leaves_nothing() {
         assert_eq!(text(&output.stderr), "tidegate: cancelled\n");
         store.assert_untouched(&target).await;
     }
+}
+
+/// A store that hangs does not keep the program: it ends in time and names what may be left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_hanging_store_did_not_confirm_is_named() {
+    let mut server = MisbehavingServer::start().await;
+    // The program has its own, patient deadlines.
+    server.store.retry = servers::quick_retry();
+    let store = &server.store;
+    let target = store.new_target();
+    let script = format!(
+        "{} COPY (SELECT value, md5(CAST(value AS VARCHAR)) FROM generate_series(1, 100000000))
+         TO '{target}' (AWS CONNECTION c, FORMAT csv, MAX FILE SIZE '2MB')",
+        store.connection_sql()
+    );
+    let process = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(["-c", &script])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while store.pending_uploads(&target).await < 3 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    server.hang_all();
+    let pid = process.id().to_string();
+    let interrupted = std::time::Instant::now();
+    let kill = Command::new("kill").args(["-s", "INT", &pid]).status();
+    assert!(kill.unwrap().success());
+    let output = tokio::task::spawn_blocking(|| process.wait_with_output())
+        .await
+        .unwrap()
+        .unwrap();
+    // Far less than any deadline of a request.
+    assert!(interrupted.elapsed() < Duration::from_secs(15));
+    server.behave();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(130));
+    assert!(
+        said.starts_with("tidegate: cancelled\nthe store did not confirm"),
+        "{said}"
+    );
+    assert!(
+        said.contains(&"left: upload ") && said.contains(&target),
+        "{said}"
+    );
+    let recover = said
+        .lines()
+        .find_map(|line| line.strip_prefix("hint: "))
+        .unwrap();
+    let (_engine, session) = store.session().await;
+    session
+        .execute(&recover.replace(" = c)", " = c, FORCE)"))
+        .await
+        .unwrap();
+    store.assert_untouched(&target).await;
 }
 
 #[test]

@@ -31,13 +31,16 @@ pub(super) async fn run_all_ok<E>(
     run_all(requests).await.into_iter().collect()
 }
 
-/// Aborts uploads; says which it could not, for people.
+/// Aborts uploads; says which it could not, for people. `aborted` hears of every other one.
 pub(super) async fn abort_uploads(
     store: &dyn UploadStore,
     uploads: impl IntoIterator<Item = PendingUpload>,
+    aborted: impl Fn(&PendingUpload) + Sync,
 ) -> Vec<String> {
+    let aborted = &aborted;
     let abort = |upload: PendingUpload| async move {
-        store.abort_upload(&upload).await.map_err(|error| {
+        let done = store.abort_upload(&upload).await;
+        done.map(|()| aborted(&upload)).map_err(|error| {
             let url = store.url(&upload.key);
             format!("upload {} of {url} ({error})", upload.upload_id)
         })
@@ -90,7 +93,7 @@ pub(super) async fn sweep_uploads(
             let ours = pending
                 .into_iter()
                 .filter(|upload| target.is_file_of(&upload.key, id) && !is_committed(upload));
-            abort_uploads(store, ours).await
+            abort_uploads(store, ours, |_| {}).await
         }
         // A store that can't list them has no other way; whether one may be left is known.
         Err(error) if upload_lost => {

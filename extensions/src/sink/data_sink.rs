@@ -80,18 +80,22 @@ impl DataSink for S3Sink {
         self.export.fail();
         let leftovers = tokio::time::timeout(PATIENCE, self.export.roll_back()).await;
         guard.disarm();
-        Err(with_leftovers(failure, leftovers.ok()).into())
+        let recover = self.export.recover_statement();
+        Err(with_leftovers(failure, leftovers.ok(), &recover).into())
     }
 }
 
-fn with_leftovers(failure: Error, leftovers: Option<Vec<String>>) -> Error {
+fn with_leftovers(failure: Error, leftovers: Option<Vec<String>>, recover: &str) -> Error {
     match leftovers.as_deref() {
         Some([]) => failure,
         Some(left) => failure.with_hint(format!(
-            "the store did not confirm the removal of: {}",
+            "the store did not confirm the removal of: {}; remove it later: {recover}",
             left.join("; ")
         )),
-        None => failure.with_hint("the store did not confirm in time that everything was removed"),
+        None => failure.with_hint(format!(
+            "the store did not confirm in time that everything was removed; remove it later: \
+             {recover}"
+        )),
     }
 }
 

@@ -24,7 +24,7 @@ use super::heartbeat::Heartbeat;
 use super::memory::ExportMemory;
 use super::options::Mode;
 use super::partition::Partition;
-use super::reaper::Reaper;
+use super::reaper::{Reaper, Unfinishable, Unfinished};
 use super::report::StagedFile;
 use super::rollback::{Traces, undo};
 use super::store::{PendingUpload, UploadStore};
@@ -313,6 +313,8 @@ impl Export {
                 *self.runtime.lock().unwrap_or_else(PoisonError::into_inner) = Some(runtime);
                 *self.running.lock().unwrap_or_else(PoisonError::into_inner) =
                     Some(self.reaper.token());
+                let export: Arc<dyn Unfinishable> = Arc::clone(self) as _;
+                self.reaper.watch(Arc::downgrade(&export));
                 let export = Arc::clone(self);
                 self.run_operation(async move { export.claim().await })
                     .await
@@ -500,8 +502,10 @@ impl Export {
         if let Some(runtime) = runtime.as_ref() {
             let export = Arc::clone(self);
             self.reaper.spawn(runtime, async move {
-                for leftover in export.roll_back().await {
-                    tracing::warn!(export = %export.id, %leftover, "the store did not confirm the removal");
+                let leftovers = export.roll_back().await;
+                if !leftovers.is_empty() {
+                    tracing::warn!(export = %export.id(), ?leftovers, "left behind");
+                    export.reaper.remember(export.left(leftovers));
                 }
             });
         }
@@ -532,6 +536,30 @@ impl Export {
         let upload_lost = self.state().traces.upload_lost;
         let (store, target) = (self.store.as_ref(), &self.spec.target);
         sweep_uploads(store, target, &self.id, upload_lost, committed).await
+    }
+}
+
+impl Export {
+    fn left(&self, leftovers: Vec<String>) -> Unfinished {
+        Unfinished {
+            target: self.spec.target.to_string(),
+            leftovers,
+            recover: self.recover_statement(),
+        }
+    }
+}
+
+impl Unfinishable for Export {
+    fn unfinished(&self) -> Option<Unfinished> {
+        let state = self.state();
+        if matches!(state.phase, Phase::New | Phase::Ended) {
+            return None;
+        }
+        let name = |upload: &PendingUpload| {
+            let url = self.store.url(&upload.key);
+            format!("upload {} of {url}", upload.upload_id)
+        };
+        Some(self.left(state.traces.uploads.iter().map(name).collect()))
     }
 }
 

@@ -49,7 +49,7 @@ pub use local_store::LocalUploadStore;
 pub use memory::ExportMemory;
 pub use options::{CopyOptions, FormatName, Mode, PartitionOptions, RecoverOptions, parse_bytes};
 pub use partition::{Partition, can_partition_by};
-pub use reaper::Reaper;
+pub use reaper::{Reaper, Unfinished};
 pub use recover::{Recovered, recover_exports};
 pub use report::{StagedFile, WriterReport, files_batch, files_schema, report_schema};
 pub use s3_store::S3UploadStore;

@@ -5,6 +5,7 @@
 //! [`Reaper::drain`] before it exits leaves nothing undone.
 
 use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
@@ -14,6 +15,25 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 #[derive(Debug, Clone, Default)]
 pub struct Reaper {
     tasks: TaskTracker,
+    begun: Arc<Mutex<Vec<Weak<dyn Unfinishable>>>>,
+    left: Arc<Mutex<Vec<Unfinished>>>,
+}
+
+/// What may be left behind: an export that has begun.
+pub(super) trait Unfinishable: std::fmt::Debug + Send + Sync {
+    /// What it leaves, if nothing more is done; none once it has ended.
+    fn unfinished(&self) -> Option<Unfinished>;
+}
+
+/// An export that left something behind, or that has not ended yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Where it exported to.
+    pub target: String,
+    /// What the store did not confirm to be gone, as far as it is known.
+    pub leftovers: Vec<String>,
+    /// The statement that removes it, or finishes the export if that had begun to commit.
+    pub recover: String,
 }
 
 impl Reaper {
@@ -34,6 +54,28 @@ impl Reaper {
     /// Counts something that is not over before the token is dropped: an export.
     pub(super) fn token(&self) -> TaskTrackerToken {
         self.tasks.token()
+    }
+
+    /// Remembers something that may be left behind, for as long as somebody holds it.
+    pub(super) fn watch(&self, begun: Weak<dyn Unfinishable>) {
+        let mut all = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|earlier| earlier.strong_count() > 0);
+        all.push(begun);
+    }
+
+    /// Remembers what an export that has ended left behind.
+    pub(super) fn remember(&self, left: Unfinished) {
+        let mut all = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push(left);
+    }
+
+    /// The exports that left something behind, or have not ended.
+    pub fn unfinished(&self) -> Vec<Unfinished> {
+        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = begun.iter().filter_map(Weak::upgrade);
+        let running = running.filter_map(|export| export.unfinished());
+        left.iter().cloned().chain(running).collect()
     }
 
     /// Waits until all clean-up has ended, at most `patience`. Says whether it has.

@@ -40,7 +40,8 @@ pub(super) async fn undo(export: &Export, traces: Traces) -> Vec<String> {
         let url = store.url(&keys.commit(export.id()));
         return vec![format!("object {url} ({error})")];
     }
-    let mut leftovers = abort_uploads(store, traces.uploads).await;
+    let mut leftovers =
+        abort_uploads(store, traces.uploads, |upload| export.forget_upload(upload)).await;
     leftovers.extend(delete_objects(store, traces.objects).await);
     if traces.uploads_started {
         leftovers.extend(
