@@ -323,8 +323,8 @@ async fn serve(root: PathBuf, listen: SocketAddr, key: AccessKey) -> Result<()> 
 fn parse_memory(text: &str) -> std::result::Result<usize, String> {
     let bytes = tidegate_extensions::sink::parse_bytes(text)?;
     let bytes = usize::try_from(bytes).map_err(|_| "is too large".to_owned())?;
-    if bytes < 64 << 20 {
-        return Err("must be at least 64MB".to_owned());
+    if bytes < 256 << 20 {
+        return Err("must be at least 256MB".to_owned());
     }
     Ok(bytes)
 }

@@ -20,6 +20,13 @@ use tidegate_extensions::{Error, ErrorKind, Result};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+/// The longest name of a file, in bytes.
+const LONGEST_FILE_NAME: usize = 255;
+
+/// What s3s-fs adds to a bucket's name and a key, which it encodes in base64:
+/// `.bucket-….object-….upload-<uuid>.metadata.json`.
+const LONGEST_AFFIXES: usize = 74;
+
 /// The one access key that a server accepts.
 #[derive(Clone)]
 pub struct AccessKey {
@@ -193,6 +200,19 @@ impl DevStore {
         Err(s3_error!(NoSuchBucket))
     }
 
+    /// s3s-fs keeps what it knows of an object in a file that is named by the whole key.
+    fn check_new_key(&self, bucket: &str, key: &str) -> S3Result<()> {
+        self.check_bucket(bucket)?;
+        let encoded = |text: &str| (text.len() * 4).div_ceil(3);
+        if encoded(bucket) + encoded(key) + LONGEST_AFFIXES > LONGEST_FILE_NAME {
+            return Err(s3_error!(
+                KeyTooLongError,
+                "this server takes keys of up to about 120 bytes"
+            ));
+        }
+        Ok(())
+    }
+
     /// s3s-fs keeps keys as paths, so a part of a key is a folder there, which is no object.
     fn check_object(&self, bucket: &str, key: &str) -> S3Result<()> {
         self.check_bucket(bucket)?;
@@ -303,7 +323,7 @@ impl S3 for DevStore {
         &self,
         req: S3Request<PutObjectInput>,
     ) -> S3Result<S3Response<PutObjectOutput>> {
-        self.check_bucket(&req.input.bucket)?;
+        self.check_new_key(&req.input.bucket, &req.input.key)?;
         let files = Arc::clone(&self.files);
         carry_out(async move { files.put_object(req).await }).await
     }
@@ -337,7 +357,7 @@ impl S3 for DevStore {
         &self,
         req: S3Request<CreateMultipartUploadInput>,
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
-        self.check_bucket(&req.input.bucket)?;
+        self.check_new_key(&req.input.bucket, &req.input.key)?;
         let store = self.clone();
         carry_out(async move {
             let (bucket, key) = (req.input.bucket.clone(), req.input.key.clone());

@@ -18,7 +18,7 @@ use tidegate_extensions::{Error, ErrorKind, Result, Services, install};
 use crate::session::Session;
 
 /// What the program needs for itself: code, stacks, buffers that are not charged to any query.
-const PROGRAM_BYTES: usize = 128 << 20;
+const PROGRAM_BYTES: usize = 144 << 20;
 
 /// The least that a process can be limited to.
 const LEAST_BYTES: usize = 256 << 20;
@@ -103,16 +103,19 @@ impl EngineBuilder {
         let mut services = self.services;
         let limit = match self.memory_limit {
             Some(bytes) if bytes < LEAST_BYTES => return Err(too_little(bytes)),
-            Some(bytes) => {
-                let shared = bytes - PROGRAM_BYTES;
-                services.set_export_memory(ExportMemory::new(shared / EXPORT_SHARE));
-                Some(shared)
-            }
-            None => machine_memory().map(|bytes| bytes / 4 * 3),
+            Some(bytes) => Some(bytes),
+            None => machine_memory().map(|bytes| (bytes / 4 * 3).max(LEAST_BYTES)),
         };
         let mut runtime = RuntimeEnvBuilder::new();
         if let Some(bytes) = limit {
-            runtime = runtime.with_memory_limit(bytes, 1.0);
+            let shared = bytes - PROGRAM_BYTES;
+            let mut export = ExportMemory::new(shared / EXPORT_SHARE);
+            if self.memory_limit.is_none() {
+                // Nobody said that exports may take more than they need.
+                export = export.min(ExportMemory::default());
+            }
+            services.set_export_memory(export);
+            runtime = runtime.with_memory_limit(shared, 1.0);
         }
         Ok(Engine {
             services,

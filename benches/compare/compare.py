@@ -1,6 +1,7 @@
 """Exports TPC-H lineitem with Tidegate and its peers, in turn, and prints ratios.
 
-Each cell is a format and a target (the embedded S3 server, in a process of its own). In every round
+Each cell is a format and a target: the local disk; the embedded S3 server in a process of its own;
+that server behind a proxy that adds nothing, or 50 ms, to each request. In every round
 each tool runs once, in a process of its own, on the same Parquet file with the same number of
 threads. Peers are timed inside their process, around the statement; of Tidegate the whole process is
 timed. What was written is counted before a time counts. Medians are printed, and ratios to the best
@@ -29,18 +30,20 @@ def peer(tool, source, target, kind, endpoint, threads):
 
     extension = {"parquet": "parquet", "csv": "csv"}[kind]
     os.environ["POLARS_MAX_THREADS"] = str(threads)
-    url = f"s3://{BUCKET}/{target}"
+    url, on_s3 = target, target.startswith("s3://")
     if tool == "duckdb":
         import duckdb
-        import duckdb_extension_httpfs
 
-        package = pathlib.Path(duckdb_extension_httpfs.__path__[0])
         db = duckdb.connect(config={"threads": threads})
-        db.execute(f"LOAD '{next(package.rglob('httpfs.duckdb_extension'))}'")
-        db.execute(
-            f"CREATE SECRET (TYPE s3, KEY_ID '{KEY}', SECRET '{SECRET}', REGION 'us-east-1', "
-            f"ENDPOINT '{endpoint.removeprefix('http://')}', URL_STYLE 'path', USE_SSL false)"
-        )
+        if on_s3:
+            import duckdb_extension_httpfs
+
+            package = pathlib.Path(duckdb_extension_httpfs.__path__[0])
+            db.execute(f"LOAD '{next(package.rglob('httpfs.duckdb_extension'))}'")
+            db.execute(
+                f"CREATE SECRET (TYPE s3, KEY_ID '{KEY}', SECRET '{SECRET}', REGION 'us-east-1', "
+                f"ENDPOINT '{endpoint.removeprefix('http://')}', URL_STYLE 'path', USE_SSL false)"
+            )
         options = "FORMAT parquet, COMPRESSION snappy" if kind == "parquet" else "FORMAT csv, HEADER false"
         sql = f"COPY (FROM '{source}') TO '{url}' ({options}, PER_THREAD_OUTPUT true)"
         work = lambda: db.execute(sql)
@@ -50,7 +53,9 @@ def peer(tool, source, target, kind, endpoint, threads):
         storage = {
             "aws_access_key_id": KEY, "aws_secret_access_key": SECRET,
             "aws_endpoint_url": endpoint, "aws_region": "us-east-1", "aws_allow_http": "true",
-        }
+        } if on_s3 else None
+        if not on_s3:
+            pathlib.Path(url).mkdir()
         frame = pl.scan_parquet(source)
         file = f"{url}/part.{extension}"
         if kind == "parquet":
@@ -64,11 +69,12 @@ def peer(tool, source, target, kind, endpoint, threads):
         context = datafusion.SessionContext(
             datafusion.SessionConfig().with_target_partitions(threads)
         )
-        store = AmazonS3(
-            bucket_name=BUCKET, region="us-east-1", access_key_id=KEY, secret_access_key=SECRET,
-            endpoint=endpoint, allow_http=True,
-        )
-        context.register_object_store("s3://", store)
+        if on_s3:
+            store = AmazonS3(
+                bucket_name=BUCKET, region="us-east-1", access_key_id=KEY,
+                secret_access_key=SECRET, endpoint=endpoint, allow_http=True,
+            )
+            context.register_object_store("s3://", store)
         context.register_parquet("lineitem", source)
         options = "OPTIONS ('format.compression' 'snappy')" if kind == "parquet" else "OPTIONS ('format.has_header' 'false')"
         sql = f"COPY lineitem TO '{url}/' STORED AS {kind.upper()} {options}"
@@ -82,18 +88,20 @@ def peer(tool, source, target, kind, endpoint, threads):
     print(json.dumps({"wall": wall, "cpu": cpu, "rss": after.ru_maxrss / 1024}))
 
 
-def tidegate(program, source, target, kind, endpoint, threads):
+def tidegate(program, source, target, kind, endpoint, threads, limits):
     """Runs Tidegate and returns what the whole process took."""
+    connection = "AWS CONNECTION c," if target.startswith("s3://") else ""
     script = (
         f"CREATE SECRET s AS '{SECRET}';"
         f"CREATE CONNECTION c TO AWS (ACCESS KEY ID = '{KEY}', SECRET ACCESS KEY = SECRET s,"
         f" ENDPOINT = '{endpoint}');"
         f"CREATE EXTERNAL TABLE lineitem STORED AS PARQUET LOCATION '{source}';"
-        f"COPY lineitem TO 's3://{BUCKET}/{target}' (AWS CONNECTION c, FORMAT {kind})"
+        f"COPY lineitem TO '{target}' ({connection} FORMAT {kind})"
     )
     started = time.perf_counter()
     process = subprocess.Popen(
-        [program, "--threads", str(threads), "-q", "-c", script], stdout=subprocess.DEVNULL
+        [program, "--threads", str(threads), *limits, "-q", "-c", script],
+        stdout=subprocess.DEVNULL,
     )
     _, status, usage = os.wait4(process.pid, 0)
     wall = time.perf_counter() - started
@@ -102,12 +110,17 @@ def tidegate(program, source, target, kind, endpoint, threads):
     return {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "rss": usage.ru_maxrss / 1024}
 
 
-def count_rows(folder, kind):
+def count_rows(files, kind):
+    """Counts rows in a process of its own: a child's peak memory counts from its parent's size."""
+    command = [sys.executable, __file__, "count", files, kind]
+    return int(subprocess.run(command, check=True, capture_output=True).stdout)
+
+
+def count(files, kind):
     import duckdb
 
-    files = f"{folder}/**/*.{kind}"
     relation = f"read_parquet('{files}')" if kind == "parquet" else f"read_csv('{files}', header=false, all_varchar=true)"
-    return duckdb.sql(f"SELECT count(*) FROM {relation}").fetchone()[0]
+    print(duckdb.sql(f"SELECT count(*) FROM {relation}").fetchone()[0])
 
 
 def main():
@@ -118,6 +131,9 @@ def main():
     options.add_argument("--scale", default="1")
     options.add_argument("--threads", type=int, default=2)
     options.add_argument("--formats", default="parquet,csv")
+    options.add_argument("--targets", default="local,s3",
+                         help="of local, s3, s3+0ms, s3+50ms")
+    options.add_argument("--memory-limit", help="for Tidegate")
     options.add_argument("--tools", default="tidegate," + ",".join(PEERS))
     options = options.parse_args()
 
@@ -128,31 +144,40 @@ def main():
         subprocess.run(
             [generator, "parquet", "--scale-factor", options.scale, "--output-dir", data,
              "--tables", "lineitem"], check=True)
-    expected = count_rows_of(source)
+    expected = count_rows(source, "parquet")
 
     with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as root:
         root = pathlib.Path(root)
         (root / BUCKET).mkdir()
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         server = subprocess.Popen(
             [options.tidegate, "s3", "--root", root, "--listen", f"127.0.0.1:{port}",
              "--access-key-id", KEY, "--secret-access-key", SECRET], stdout=subprocess.DEVNULL)
-        endpoint = f"http://127.0.0.1:{port}"
+        running = [server]
         try:
             wait_for(port)
-            for kind in options.formats.split(","):
-                compare(options, kind, source, root, endpoint, expected)
+            for place in options.targets.split(","):
+                endpoint = f"http://127.0.0.1:{port}"
+                if place.endswith("ms"):
+                    delayed = free_port()
+                    seconds = float(place.removeprefix("s3+").removesuffix("ms")) / 1000
+                    running.append(subprocess.Popen(
+                        [sys.executable, pathlib.Path(__file__).parent / "delay.py",
+                         str(delayed), str(port), str(seconds)]))
+                    wait_for(delayed)
+                    endpoint = f"http://127.0.0.1:{delayed}"
+                for kind in options.formats.split(","):
+                    compare(options, kind, place, source, root, endpoint, expected)
         finally:
-            server.terminate()
-            server.wait()
+            for process in reversed(running):
+                process.terminate()
+                process.wait()
 
 
-def count_rows_of(source):
-    import duckdb
-
-    return duckdb.sql(f"SELECT count(*) FROM '{source}'").fetchone()[0]
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def wait_for(port):
@@ -165,23 +190,26 @@ def wait_for(port):
     sys.exit("the S3 server does not start")
 
 
-def compare(options, kind, source, root, endpoint, expected):
+def compare(options, kind, place, source, root, endpoint, expected):
     tools = options.tools.split(",")
+    limits = ["--memory-limit", options.memory_limit] if options.memory_limit else []
     taken = {tool: [] for tool in tools}
     written = {}
     for round_number in range(options.rounds):
         for tool in tools:
-            target = f"{kind}-{tool}-{round_number}"
+            name = f"{kind}-{tool}-{round_number}"
+            folder = root / BUCKET / name if place != "local" else root / name
+            target = f"s3://{BUCKET}/{name}" if place != "local" else str(folder)
             if tool == "tidegate":
-                took = tidegate(options.tidegate, source, target, kind, endpoint, options.threads)
+                took = tidegate(
+                    options.tidegate, source, target, kind, endpoint, options.threads, limits)
             else:
                 command = [sys.executable, __file__, "peer", tool, source, target, kind, endpoint,
                            str(options.threads)]
                 environment = {**os.environ, "POLARS_MAX_THREADS": str(options.threads)}
                 took = json.loads(subprocess.run(
                     command, check=True, capture_output=True, env=environment).stdout)
-            folder = root / BUCKET / target
-            rows = count_rows(folder, kind)
+            rows = count_rows(f"{folder}/**/*.{kind}", kind)
             if rows != expected:
                 sys.exit(f"{tool} wrote {rows} rows instead of {expected}")
             written[tool] = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
@@ -193,7 +221,7 @@ def compare(options, kind, source, root, endpoint, expected):
     }
     peers = [tool for tool in tools if tool != "tidegate"]
     best = {f: min((medians[p][f] for p in peers), default=float("nan")) for f in ("wall", "cpu", "rss")}
-    print(f"\n{kind} to S3, scale {options.scale}, {options.threads} threads, "
+    print(f"\n{kind} to {place}, scale {options.scale}, {options.threads} threads, "
           f"median of {options.rounds} (ratio to the best peer)")
     for tool in tools:
         m = medians[tool]
@@ -206,5 +234,7 @@ def compare(options, kind, source, root, endpoint, expected):
 if __name__ == "__main__":
     if sys.argv[1] == "peer":
         peer(*sys.argv[2:7], int(sys.argv[7]))
+    elif sys.argv[1] == "count":
+        count(*sys.argv[2:4])
     else:
         main()

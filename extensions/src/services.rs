@@ -32,7 +32,7 @@ impl Default for Services {
         Self {
             catalog: Arc::new(MemoryCatalog::new()),
             export_memory: ExportMemory::default(),
-            budget: ByteBudget::new(ExportMemory::default().in_flight()),
+            budget: ByteBudget::new(ExportMemory::default().most_in_flight()),
             reaper: Reaper::new(),
             retry: RetryPolicy::default(),
         }
@@ -43,7 +43,7 @@ impl Services {
     /// Sets what one export may use, and what the parts of all exports on their way may be.
     pub fn set_export_memory(&mut self, memory: ExportMemory) {
         self.export_memory = memory;
-        self.budget = ByteBudget::new(memory.in_flight());
+        self.budget = ByteBudget::new(memory.most_in_flight());
     }
 
     /// The services that [`install`](crate::install) put into a session.

@@ -746,6 +746,38 @@ async fn returned_files_say_what_they_hold(store: &TestStore) {
     }
 }
 
+/// What is at the target of a local single file may be a device or a link.
+#[tokio::test]
+async fn only_a_regular_file_is_replaced() {
+    let folder = servers::local_folder();
+    let (_engine, session) = folder.store.session().await;
+    let root = folder.store.new_target();
+    std::fs::create_dir(&root).unwrap();
+    std::fs::write(format!("{root}/real"), "mine").unwrap();
+    std::fs::write(format!("{root}/link.csv.new"), "mine, too").unwrap();
+    std::os::unix::fs::symlink(format!("{root}/real"), format!("{root}/link.csv")).unwrap();
+    let target = format!("{root}/link.csv");
+    let error = copy(
+        &session,
+        "(SELECT 1)",
+        &target,
+        "FORMAT csv, MODE overwrite",
+    );
+    let error = error.await.unwrap_err();
+    assert!(error.message().contains("not a regular file"), "{error}");
+
+    // Names beside the target are nobody's but the user's.
+    std::fs::remove_file(&target).unwrap();
+    let none = "(SELECT 1 WHERE false)";
+    copy(&session, none, &target, "FORMAT csv").await.unwrap();
+    assert_eq!(std::fs::read(&target).unwrap(), b"");
+    for (name, content) in [("real", "mine"), ("link.csv.new", "mine, too")] {
+        let there = std::fs::read_to_string(format!("{root}/{name}")).unwrap();
+        assert_eq!(there, content);
+    }
+    assert_eq!(folder.store.keys(&root).await.len(), 3);
+}
+
 async fn a_manifest_lists_what_was_written(store: &TestStore) {
     let (_engine, session) = store.session().await;
     let target = store.new_target();

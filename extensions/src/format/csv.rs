@@ -41,6 +41,10 @@ impl FileFormat for CsvFormat {
         "text/csv"
     }
 
+    fn gathers(&self) -> bool {
+        false
+    }
+
     fn check_schema(&self, schema: &Schema) -> Result<()> {
         let refused: Vec<&Field> = schema
             .fields()

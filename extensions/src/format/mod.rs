@@ -29,6 +29,9 @@ pub trait FileFormat: std::fmt::Debug + Send + Sync {
     /// The media type of a file.
     fn content_type(&self) -> &'static str;
 
+    /// Whether encoders gather much before they hand it on (row groups).
+    fn gathers(&self) -> bool;
+
     /// Refuses, all at once, the columns this format can't hold.
     ///
     /// # Errors

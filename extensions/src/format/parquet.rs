@@ -119,6 +119,10 @@ impl FileFormat for ParquetFormat {
         "application/vnd.apache.parquet"
     }
 
+    fn gathers(&self) -> bool {
+        true
+    }
+
     fn check_schema(&self, schema: &Schema) -> Result<()> {
         if schema.fields().is_empty() {
             return Err(Error::new(

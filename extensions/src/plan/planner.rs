@@ -22,10 +22,8 @@ use datafusion::execution::context::QueryPlanner;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
 use datafusion::physical_expr::OrderingRequirements;
-use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 
 use super::command::CommandExec;
@@ -83,16 +81,7 @@ fn plan_copy(
     let store = open_store(services, &copy.target, connection, part_bytes)?;
     let ordered = is_ordered(logical);
     let writers = choose_writers(ordered, physical, options);
-    let mut input = Arc::clone(physical);
-    let most = most_writers(options, services);
-    if matches!(writers, Writers::PerPartition)
-        && physical.output_partitioning().partition_count() > most
-    {
-        let fewer = Partitioning::RoundRobinBatch(most);
-        input = Arc::new(RepartitionExec::try_new(input, fewer)?);
-    }
     let partition = options.partition.as_ref().map(|partition| Partition {
-        clustered: is_clustered(&input, &layout.partition_columns),
         columns: layout.partition_columns,
         file_columns: layout.file_columns,
         max_open_files: partition.max_open_files,
@@ -118,7 +107,9 @@ fn plan_copy(
         services.budget.clone(),
         services.reaper.clone(),
     ));
-    let write = FileWriteExec::new(input, Arc::clone(&export), writers);
+    let most = most_writers(options, part_bytes, services);
+    let input = Arc::clone(physical);
+    let write = FileWriteExec::new(input, Arc::clone(&export), writers, most);
     let sink = Arc::new(S3Sink::new(Arc::clone(&export)));
     let count = Arc::new(DataSinkExec::new(Arc::new(write), sink, None));
     if options.return_files {
@@ -154,28 +145,14 @@ fn choose_writers(
 }
 
 /// How many writers the export's memory and its open files are enough for.
-fn most_writers(options: &CopyOptions, services: &Services) -> usize {
+fn most_writers(options: &CopyOptions, part_bytes: usize, services: &Services) -> usize {
     let memory = services.export_memory;
     match &options.partition {
-        Some(partition) => memory.most_writers(true).min(partition.max_open_files),
-        None => memory.most_writers(false),
+        Some(partition) => memory
+            .most_writers(true, part_bytes)
+            .min(partition.max_open_files),
+        None => memory.most_writers(false, part_bytes),
     }
-}
-
-/// Whether each partition of the query gives its rows in the order of the partition columns.
-fn is_clustered(physical: &Arc<dyn ExecutionPlan>, partition_columns: &[usize]) -> bool {
-    let Some(ordering) = physical.output_ordering() else {
-        return false;
-    };
-    let leading: Vec<usize> = ordering
-        .iter()
-        .take(partition_columns.len())
-        .filter_map(|sort| sort.expr.downcast_ref::<Column>().map(Column::index))
-        .collect();
-    leading.len() == partition_columns.len()
-        && partition_columns
-            .iter()
-            .all(|column| leading.contains(column))
 }
 
 /// Whether the query's result has an order: a Sort at its top, below nothing but projections,

@@ -12,6 +12,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{Distribution, EquivalenceProperties, OrderingRequirements};
 use datafusion::physical_plan::execution_plan::EmissionType;
 use datafusion::physical_plan::metrics::{
@@ -32,7 +33,7 @@ use crate::sink::{CancelOnDrop, Export, FileWriter, WriterReport, report_schema}
 pub enum Writers {
     /// One for each partition, in no particular order.
     PerPartition,
-    /// One, because the result is small.
+    /// One, because the result is small or goes into one file.
     Single,
     /// One, which gets the rows in the query's order.
     Ordered(Option<OrderingRequirements>),
@@ -44,16 +45,24 @@ pub struct FileWriteExec {
     input: Arc<dyn ExecutionPlan>,
     export: Arc<Export>,
     writers: Writers,
+    /// There are at most so many writers: each may get the rows of several partitions.
+    most_writers: usize,
     metrics: ExecutionPlanMetricsSet,
     properties: Arc<PlanProperties>,
 }
 
 impl FileWriteExec {
-    /// Writes `input` as part of `export`.
-    pub fn new(input: Arc<dyn ExecutionPlan>, export: Arc<Export>, writers: Writers) -> Self {
+    /// Writes `input` as part of `export`, with at most `most_writers` writers.
+    pub fn new(
+        input: Arc<dyn ExecutionPlan>,
+        export: Arc<Export>,
+        writers: Writers,
+        most_writers: usize,
+    ) -> Self {
+        let partitions = input.output_partitioning().partition_count();
         let properties = PlanProperties::new(
             EquivalenceProperties::new(report_schema()),
-            Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
+            Partitioning::UnknownPartitioning(partitions.min(most_writers.max(1))),
             EmissionType::Final,
             input.boundedness(),
         );
@@ -61,6 +70,7 @@ impl FileWriteExec {
             input,
             export,
             writers,
+            most_writers,
             metrics: ExecutionPlanMetricsSet::new(),
             properties: Arc::new(properties),
         }
@@ -114,7 +124,9 @@ impl ExecutionPlan for FileWriteExec {
     }
 
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        vec![matches!(self.writers, Writers::PerPartition)]
+        let partitions = self.input.output_partitioning().partition_count();
+        let may_have_more = partitions < self.most_writers;
+        vec![matches!(self.writers, Writers::PerPartition) && may_have_more]
     }
 
     fn apply_expressions(
@@ -137,6 +149,7 @@ impl ExecutionPlan for FileWriteExec {
             input,
             Arc::clone(&self.export),
             self.writers.clone(),
+            self.most_writers,
         )))
     }
 
@@ -231,8 +244,17 @@ impl WriterTask {
     async fn write(&self, context: Arc<TaskContext>) -> DataFusionResult<WriterReport> {
         let schema = SchemaRef::clone(&self.export.spec().input_schema);
         let export = Arc::clone(&self.export);
-        let mut writer = FileWriter::new(export, self.writer, self.writers, &context)?;
-        let mut rows = self.input.execute(self.partition, context)?;
+        let partitions = self.input.output_partitioning().partition_count();
+        let own: Vec<usize> = (self.partition..partitions)
+            .step_by(self.writers as usize)
+            .collect();
+        let clustered = own.len() == 1 && self.is_clustered();
+        let mut writer = FileWriter::new(export, self.writer, self.writers, clustered, &context)?;
+        let inputs = own
+            .into_iter()
+            .map(|partition| self.input.execute(partition, Arc::clone(&context)))
+            .collect::<DataFusionResult<Vec<_>>>()?;
+        let mut rows = futures::stream::select_all(inputs);
         while let Some(batch) = rows.next().await {
             let batch = with_schema(&schema, batch?)?;
             let timer = self.metrics.write_time.timer();
@@ -243,6 +265,28 @@ impl WriterTask {
         let report = writer.finish().await?;
         timer.done();
         Ok(report)
+    }
+}
+
+impl WriterTask {
+    /// Whether a partition of the query gives its rows in the order of the partition columns. It is
+    /// asked of the plan as it runs: optimizing may have removed an order that nobody required.
+    fn is_clustered(&self) -> bool {
+        let (Some(ordering), Some(partition)) =
+            (self.input.output_ordering(), &self.export.spec().partition)
+        else {
+            return false;
+        };
+        let leading: Vec<usize> = ordering
+            .iter()
+            .take(partition.columns.len())
+            .filter_map(|sort| sort.expr.downcast_ref::<Column>().map(Column::index))
+            .collect();
+        leading.len() == partition.columns.len()
+            && partition
+                .columns
+                .iter()
+                .all(|column| leading.contains(column))
     }
 }
 

@@ -213,7 +213,8 @@ fn describe(found: &FoundExport) -> String {
 }
 
 fn in_use(export: &Export, holder: &str) -> Error {
-    let target = &export.spec().target;
+    // A single file's folder, too, has one export at a time.
+    let target = export.spec().target.with_file(None);
     Error::new(
         ErrorKind::TargetInUse,
         format!("another export holds {target}: {holder}"),

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
-use super::bookkeeping::{Intent, Keys, Lock, MEDIA_TYPE};
+use super::bookkeeping::{Intent, Keys, MEDIA_TYPE};
 use super::cleanup::{remove_bookkeeping, run_all, run_all_ok};
 use super::export::Export;
 use super::manifest::Manifest;
@@ -40,21 +40,21 @@ async fn commit_files(export: &Arc<Export>, files: Vec<StagedFile>) -> Result<u6
             return Err(error);
         }
     };
-    export.stop_heartbeat().await;
-    if intent.manifest.is_some() {
-        export.register_object(&keys.manifest(export.id()));
-    }
-    let published = finish(export, &keys, &intent, &committed).await;
-    if published.is_err() && !intent.replaces {
-        export.fail();
-    } else {
-        export.set_committed(committed);
-        export.end();
-    }
-    match published {
-        Ok(()) => Ok(rows),
-        Err(error) if intent.replaces => Err(half_published(export, error)),
+    let finished = match write_manifest(export, &keys, &intent, &committed).await {
+        Ok(()) => finish(export, &keys, &intent, &committed).await,
+        Err(error) if !intent.replaces => {
+            export.fail();
+            return Err(error);
+        }
         Err(error) => Err(error),
+    };
+    // Every object is there: what else failed is for RECOVER to finish.
+    export.stop_heartbeat().await;
+    export.set_committed(committed);
+    export.end();
+    match finished {
+        Ok(()) => Ok(rows),
+        Err(error) => Err(half_published(export, error)),
     }
 }
 
@@ -78,7 +78,8 @@ fn half_published(export: &Export, error: Error) -> Error {
     Error::new(
         error.kind(),
         format!(
-            "every object is there, but what the export to {} replaces could not all be removed: {}",
+            "every object is there, but what the export to {} replaces, or its bookkeeping, could not \
+             all be removed: {}",
             export.spec().target,
             error.message()
         ),
@@ -172,6 +173,18 @@ async fn complete_file(
     }
 }
 
+async fn write_manifest(
+    export: &Export,
+    keys: &Keys,
+    intent: &Intent,
+    committed: &[StagedFile],
+) -> Result<()> {
+    if intent.manifest.is_some() {
+        export.register_object(&keys.manifest(export.id()));
+    }
+    put_manifest(export.store().as_ref(), keys, intent, committed).await
+}
+
 async fn finish(
     export: &Export,
     keys: &Keys,
@@ -179,33 +192,40 @@ async fn finish(
     committed: &[StagedFile],
 ) -> Result<()> {
     let store = export.store().as_ref();
-    let (published, leftovers) = tokio::join!(
-        publish(store, keys, intent, committed, export.lock()),
+    let (deleted, leftovers) = tokio::join!(
+        delete_obsolete(store, intent),
         export.sweep_uploads(committed)
     );
     for leftover in leftovers {
         tracing::warn!(export = %export.id(), %leftover, "left behind");
     }
-    published?;
+    // Deleting may take long, and the export lives until it is done.
+    export.stop_heartbeat().await;
+    deleted?;
+    remove_bookkeeping(store, keys, &intent.export_id, export.lock()).await?;
     forget_intent(store, keys, intent).await
 }
 
-/// Writes the manifest, removes what the export replaces, then its bookkeeping but for `COMMIT`.
-pub(super) async fn publish(
+/// Writes the manifest, if one is wanted.
+pub(super) async fn put_manifest(
     store: &dyn UploadStore,
     keys: &Keys,
     intent: &Intent,
     committed: &[StagedFile],
-    lock: Lock,
 ) -> Result<()> {
-    if let Some(manifest) = &intent.manifest {
-        let json = manifest.clone().finish(committed, |key| store.url(key))?;
-        let key = keys.manifest(&intent.export_id);
-        store.put(&key, json, MEDIA_TYPE, false).await?;
-    }
+    let Some(manifest) = &intent.manifest else {
+        return Ok(());
+    };
+    let json = manifest.clone().finish(committed, |key| store.url(key))?;
+    let key = keys.manifest(&intent.export_id);
+    store.put(&key, json, MEDIA_TYPE, false).await?;
+    Ok(())
+}
+
+/// Removes what the export replaces.
+pub(super) async fn delete_obsolete(store: &dyn UploadStore, intent: &Intent) -> Result<()> {
     let deletes = intent.obsolete.iter().map(|key| store.delete(key));
-    run_all_ok(deletes.collect()).await?;
-    remove_bookkeeping(store, keys, &intent.export_id, lock).await
+    Ok(run_all_ok(deletes.collect()).await?)
 }
 
 /// Removes `COMMIT`, which goes last: whatever else is found without it is an export that must be

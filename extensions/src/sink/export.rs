@@ -106,7 +106,8 @@ pub struct Export {
     id: String,
     spec: ExportSpec,
     store: Arc<dyn UploadStore>,
-    budget: ByteBudget,
+    /// For the parts of this export, and for those of all.
+    budgets: [ByteBudget; 2],
     reaper: Reaper,
     progress: ExportProgress,
     begun: OnceCell<std::result::Result<(), Error>>,
@@ -158,11 +159,16 @@ impl Export {
         budget: ByteBudget,
         reaper: Reaper,
     ) -> Self {
+        // Encoders that gather nothing leave their memory to the parts.
+        let own = match spec.format.gathers() {
+            true => spec.memory.in_flight(),
+            false => spec.memory.most_in_flight(),
+        };
         Self {
             id: Uuid::now_v7().simple().to_string(),
             spec,
             store,
-            budget,
+            budgets: [ByteBudget::new(own), budget],
             reaper,
             progress: ExportProgress::default(),
             begun: OnceCell::new(),
@@ -198,8 +204,10 @@ impl Export {
         &self.store
     }
 
-    pub(super) fn budget(&self) -> &ByteBudget {
-        &self.budget
+    /// Waits until a part of `bytes` bytes may be sent; it may be until the result is dropped.
+    pub(super) async fn reserve(&self, bytes: usize) -> Result<impl Send + 'static> {
+        let [own, shared] = &self.budgets;
+        Ok((own.reserve(bytes).await?, shared.reserve(bytes).await?))
     }
 
     pub(super) fn cancelled(&self) -> &CancellationToken {
@@ -340,8 +348,10 @@ impl Export {
         if target.file().is_some() {
             return Ok(obsolete);
         }
-        let nested = format!("/{FOLDER}");
-        if let Some(key) = obsolete.iter().find(|key| key.contains(&nested)) {
+        // A manifest there is replaced with the data that it lists.
+        let is_running =
+            |key: &&String| key.contains(&format!("/{FOLDER}")) && !key.ends_with("/MANIFEST");
+        if let Some(key) = obsolete.iter().find(is_running) {
             return Err(Error::new(
                 ErrorKind::TargetInUse,
                 format!(

@@ -17,11 +17,15 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use uuid::Uuid;
 
 use super::bookkeeping::FOLDER;
 use super::store::{ObjectIdentity, PendingUpload, StoreError, StoreErrorKind, UploadStore};
 use super::target::Target;
 use crate::error::{Error, ErrorKind};
+
+/// The name of the folder that holds bookkeeping.
+const BOOKKEEPING: &str = FOLDER.split_at(FOLDER.len() - 1).0;
 
 /// The end of a staged file's name.
 const STAGED: &str = ".staged";
@@ -83,9 +87,8 @@ impl LocalUploadStore {
     /// goes only if it was new.
     fn remove_empty_folders(&self, file: &Path) {
         let target = path_of(&self.folder);
-        let bookkeeping = FOLDER.trim_end_matches('/');
         for folder in file.ancestors().skip(1) {
-            let is_bookkeeping = folder.iter().any(|name| name == bookkeeping);
+            let is_bookkeeping = folder.iter().any(|name| name == BOOKKEEPING);
             let is_below = folder.starts_with(&target) && folder != target;
             let was_new = folder == target && self.open().created_folder;
             let may_go = is_bookkeeping || is_below || was_new;
@@ -122,9 +125,7 @@ impl LocalUploadStore {
 
     fn complete(&self, upload_id: &str, path: &Path) -> io::Result<()> {
         let (staged, inode) = split_upload_id(upload_id)?;
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
+        create_folders(path)?;
         match fs::rename(&staged, path) {
             Ok(()) => {}
             // It may have been renamed by the process that died.
@@ -146,8 +147,16 @@ impl LocalUploadStore {
         let exact = path_of(prefix);
         if !prefix.ends_with('/') && !prefix.is_empty() {
             // An object is looked for by its name; a folder of that name holds other keys.
-            if fs::symlink_metadata(&exact).is_ok_and(|meta| !meta.is_dir()) {
+            let Ok(there) = fs::metadata(&exact) else {
+                return Ok(found);
+            };
+            let is_link = fs::symlink_metadata(&exact).is_ok_and(|meta| meta.is_symlink());
+            if there.is_file() && !is_link {
                 found.push(prefix.to_owned());
+            } else if !there.is_dir() {
+                // A rename would put a file in the place of a device or a link.
+                let why = "it is not a regular file";
+                return Err(io::Error::new(IoErrorKind::InvalidInput, why));
             }
             return Ok(found);
         }
@@ -221,6 +230,20 @@ fn open_in_folder(path: &Path, options: &OpenOptions) -> io::Result<File> {
     }
 }
 
+/// Creates the folders above a file, durably.
+fn create_folders(file: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = file
+        .ancestors()
+        .skip(1)
+        .take_while(|folder| !folder.exists())
+        .collect();
+    let Some(folder) = missing.first() else {
+        return Ok(());
+    };
+    fs::create_dir_all(folder)?;
+    missing.iter().try_for_each(|folder| sync_folder(folder))
+}
+
 /// Makes a rename durable.
 fn sync_folder(path: &Path) -> io::Result<()> {
     match path.parent() {
@@ -229,11 +252,15 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// What a small file is called until it is whole.
-fn being_written(path: &Path) -> PathBuf {
+/// What a small file is called until it is whole: a name in the bookkeeping of `folder`, where no
+/// file of the user's is.
+fn being_written(folder: &Path, path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(".new");
-    path.with_file_name(name)
+    if path.iter().any(|part| part == BOOKKEEPING) {
+        return path.with_file_name(name);
+    }
+    folder.join(BOOKKEEPING).join(name)
 }
 
 fn remove_if_there(path: &Path) -> io::Result<()> {
@@ -244,18 +271,32 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
 }
 
 /// Writes a small file so that a reader sees all of it or none.
-fn write_whole(path: &Path, body: &[u8], only_new: bool) -> io::Result<()> {
-    if only_new {
-        let mut file = open_in_folder(path, OpenOptions::new().write(true).create_new(true))?;
-        file.write_all(body)?;
-        return file.sync_all();
-    }
-    let new = being_written(path);
+fn write_whole(folder: &Path, path: &Path, body: &[u8], only_new: bool) -> io::Result<()> {
+    let new = being_written(folder, path);
+    let new = match only_new {
+        // Others may be writing the same file; each writes its own.
+        true => new.with_extension(format!("{}.new", Uuid::now_v7().simple())),
+        false => new,
+    };
     let mut options = OpenOptions::new();
     let mut file = open_in_folder(&new, options.write(true).create(true).truncate(true))?;
     file.write_all(body)?;
     file.sync_all()?;
-    fs::rename(&new, path)?;
+    if only_new {
+        // A second name is made only where there is none; renaming would replace.
+        match fs::hard_link(&new, path) {
+            Ok(()) => remove_if_there(&new)?,
+            Err(error) if error.kind() == IoErrorKind::AlreadyExists || path.exists() => {
+                remove_if_there(&new)?;
+                return Err(IoErrorKind::AlreadyExists.into());
+            }
+            // A file system without second names.
+            Err(_) => fs::rename(&new, path)?,
+        }
+    } else {
+        create_folders(path)?;
+        fs::rename(&new, path)?;
+    }
     sync_folder(path)
 }
 
@@ -304,7 +345,9 @@ impl UploadStore for LocalUploadStore {
     ) -> Result<Option<String>, StoreError> {
         self.run("write", key, move |store, path| {
             store.look_at_folder();
-            write_whole(path, &body, only_new)
+            write_whole(&path_of(&store.folder), path, &body, only_new)?;
+            store.remove_empty_folders(&being_written(&path_of(&store.folder), path));
+            Ok(())
         })
         .await?;
         Ok(None)
@@ -323,7 +366,7 @@ impl UploadStore for LocalUploadStore {
         self.run("delete", key, |store, path| {
             remove_if_there(path)?;
             // Left where a process died between writing and renaming.
-            remove_if_there(&being_written(path))?;
+            remove_if_there(&being_written(&path_of(&store.folder), path))?;
             store.remove_empty_folders(path);
             Ok(())
         })

@@ -4,7 +4,7 @@
 //! many writers.
 
 /// The memory of one export, in bytes: encoders, rows that are sorted, and parts on their way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ExportMemory {
     bytes: usize,
 }
@@ -35,19 +35,21 @@ impl ExportMemory {
         }
     }
 
-    /// All of it.
-    pub fn bytes(self) -> usize {
-        self.bytes
-    }
-
-    /// What all parts on their way may be together.
+    /// What the parts of one export on their way may be together, at least.
     pub fn in_flight(self) -> usize {
         self.bytes / 4
     }
 
-    /// How many writers have enough memory.
-    pub(crate) fn most_writers(self, partitioned: bool) -> usize {
-        let writers = self.encoders_share(partitioned, 1) / LEAST_WRITER_BYTES;
+    /// What the parts of all exports on their way may be together: also what an export may have
+    /// whose encoders hand everything on at once.
+    pub fn most_in_flight(self) -> usize {
+        self.bytes / 4 * 3
+    }
+
+    /// How many writers have enough memory, if a part takes `part_bytes` bytes.
+    pub(crate) fn most_writers(self, partitioned: bool, part_bytes: usize) -> usize {
+        let each = LEAST_WRITER_BYTES.max(part_bytes * 2);
+        let writers = self.encoders_share(partitioned, 1) / each;
         writers.max(1)
     }
 

@@ -4,8 +4,8 @@
 //! done to an export that lives, unless it is forced. Interrupted, it can be done again.
 
 use super::bookkeeping::{Intent, Keys, Lock};
-use super::cleanup::{remove_export, sweep_uploads};
-use super::commit::{complete_all, forget_intent, publish};
+use super::cleanup::{remove_bookkeeping, remove_export, sweep_uploads};
+use super::commit::{complete_all, delete_obsolete, forget_intent, put_manifest};
 use super::store::UploadStore;
 use super::survey::{FoundExport, find_exports};
 use super::target::Target;
@@ -91,7 +91,9 @@ async fn recover(
     if !lost.is_empty() {
         tracing::warn!(export = %export.id, ?lost, "left behind");
     }
-    publish(store, &keys, &intent, &committed, Lock::Unsure).await?;
+    put_manifest(store, &keys, &intent, &committed).await?;
+    delete_obsolete(store, &intent).await?;
+    remove_bookkeeping(store, &keys, &intent.export_id, Lock::Unsure).await?;
     forget_intent(store, &keys, &intent).await?;
     Ok(Recovered {
         export_id: export.id.clone(),

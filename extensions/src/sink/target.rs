@@ -76,6 +76,7 @@ impl Target {
         if !bucket.chars().all(allowed) {
             return Err(invalid(format!("'{bucket}' is not the name of a bucket")));
         }
+        refuse_bookkeeping(path)?;
         let path = path.trim_end_matches('/');
         if path.split('/').any(|segment| matches!(segment, "." | "..")) {
             return Err(invalid(format!(
@@ -98,6 +99,7 @@ impl Target {
         if path.is_empty() {
             return Err(invalid("COPY TO target is empty"));
         }
+        refuse_bookkeeping(path)?;
         let absolute = std::path::absolute(path).map_err(|error| {
             invalid(format!("COPY TO target '{path}' is not a path: {error}")).with_source(error)
         })?;
@@ -118,7 +120,7 @@ impl Target {
     pub fn into_single_file(self) -> Result<Self> {
         let path = self.folder.trim_end_matches('/');
         let (folder, file) = path.rsplit_once('/').unwrap_or(("", path));
-        if file.is_empty() || format!("{file}/") == FOLDER {
+        if file.is_empty() {
             return Err(invalid(format!(
                 "SINGLE FILE needs the name of a file: {self}"
             )));
@@ -177,6 +179,16 @@ impl Target {
     pub(super) fn is_file_of(&self, key: &str, id: &str) -> bool {
         key.contains(id) || self.file.is_some() && key == self.prefix()
     }
+}
+
+/// What is in a bookkeeping folder does not count as data.
+fn refuse_bookkeeping(path: &str) -> Result<()> {
+    if path.split('/').any(|name| format!("{name}/") == FOLDER) {
+        return Err(invalid(format!(
+            "COPY TO target '{path}' is in a folder '{FOLDER}', which is for bookkeeping"
+        )));
+    }
+    Ok(())
 }
 
 fn invalid(why: impl Into<String>) -> Error {
@@ -242,6 +254,8 @@ mod tests {
             "s3://b/a\nb",
             "é3://x",
             "file://host/x",
+            "s3://b/_tidegate/x",
+            "x/_tidegate",
         ] {
             assert!(Target::parse(url).is_err(), "{url}");
         }

@@ -86,7 +86,7 @@ impl FileUpload {
             return Err(self.too_large());
         }
         let permit = tokio::select! {
-            permit = self.export.budget().reserve(part.len()) => permit?,
+            permit = self.export.reserve(part.len()) => permit?,
             () = self.export.cancelled().cancelled() => return Err(cancelled(&self.export)),
         };
         let charged = memory.new_empty();

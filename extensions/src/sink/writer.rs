@@ -35,12 +35,14 @@ enum Layout {
 }
 
 impl FileWriter {
-    /// Writer number `writer` of `writers`. Its encoders, and the rows it has to sort, are charged to
+    /// Writer number `writer` of `writers`, whose rows come in the order of the partition columns if
+    /// they are `clustered`. Its encoders, and the rows it has to sort, are charged to
     /// the memory pool of `context`.
     pub fn new(
         export: Arc<Export>,
         writer: u32,
         writers: u32,
+        clustered: bool,
         context: &Arc<TaskContext>,
     ) -> Result<Self> {
         let memory = MemoryConsumer::new(format!("tidegate writer {writer}"))
@@ -52,7 +54,7 @@ impl FileWriter {
         let layout = match &spec.partition {
             None => Layout::OneFolder(FileSeries::new(String::new())),
             Some(partition) => Layout::Partitioned(Box::new(PartitionedFiles::new(
-                partition, spec, writers, share, context,
+                partition, spec, writers, clustered, context,
             )?)),
         };
         Ok(Self {

@@ -38,8 +38,6 @@ pub struct Partition {
     pub file_columns: Vec<usize>,
     /// How many files may be open at once in the whole export.
     pub max_open_files: usize,
-    /// The rows come in the order of the partition columns.
-    pub clustered: bool,
     /// The rows come in an order that each folder must keep.
     pub ordered: bool,
 }
@@ -65,9 +63,10 @@ impl PartitionedFiles {
         partition: &Partition,
         spec: &ExportSpec,
         writers: u32,
-        share: usize,
+        clustered: bool,
         context: &Arc<TaskContext>,
     ) -> Result<Self> {
+        let share = spec.memory.encoders_share(true, writers);
         let per_file = spec.part_bytes + ENCODER_BYTES;
         let allowed = partition.max_open_files / writers.max(1) as usize;
         Ok(Self {
@@ -83,7 +82,7 @@ impl PartitionedFiles {
                 context,
             ),
             current: None,
-            clustered: partition.clustered,
+            clustered,
         })
     }
 
