@@ -320,6 +320,27 @@ async fn a_missing_right_is_named_before_the_query_starts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_export_needs_no_right_to_read() {
+    let bench = Bench::start().await;
+    for (mode, options) in [
+        ("error", ""),
+        ("append", PARTITIONED),
+        ("overwrite", ""),
+        ("overwrite", SINGLE),
+    ] {
+        let shape = Shape::new("csv", mode, options);
+        let folder = bench.server.store.new_target();
+        let before = shape.prepare(&bench.session, &folder).await;
+        let forbid = |server: &MisbehavingServer| server.forbid(&["GetObject", "HeadObject"]);
+        let result = bench.export(&shape.sql(&folder), forbid).await;
+        bench.server.behave();
+        assert!(result.is_ok(), "{shape:?}: {result:?}");
+        let rows = bench.rows(shape, &folder).await;
+        assert_eq!(rows, shape.rows_after(before), "{shape:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_can_not_be_removed_is_named() {
     let server = MisbehavingServer::start().await;
     let (_engine, session) = server.store.session().await;
