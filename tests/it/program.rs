@@ -216,7 +216,7 @@ async fn what_a_hanging_store_did_not_confirm_is_named() {
         "{said}"
     );
     assert!(
-        said.contains(&"left: upload ") && said.contains(&target),
+        said.contains("left: upload ") && said.contains(&target),
         "{said}"
     );
     let recover = said

@@ -46,6 +46,9 @@ const ESCAPED: &AsciiSet = &CONTROLS
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>
 const LONGEST_FOLDER_BYTES: usize = 255;
 
+/// The rows of each group that has any, for its file, and all columns of the rows of no group.
+type Divided = (Vec<(usize, RecordBatch)>, Option<RecordBatch>);
+
 /// Divides batches by their partition columns.
 #[derive(Debug)]
 pub(super) struct PartitionColumns {
@@ -112,7 +115,7 @@ impl PartitionColumns {
         batch: &RecordBatch,
         groups: &[usize],
         count: usize,
-    ) -> Result<(Vec<(usize, RecordBatch)>, Option<RecordBatch>)> {
+    ) -> Result<Divided> {
         // A stable counting sort; rows of no group are counted last.
         let slot = |group: &usize| (*group).min(count);
         let mut ends = vec![0usize; count + 1];
