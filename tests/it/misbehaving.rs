@@ -13,7 +13,9 @@ use s3s::{Body, HttpError};
 use tempfile::TempDir;
 use tidegate::dev_s3::{self, DevServer};
 
-use crate::servers::{TestStore, any_port, bucket_folder, embedded_key, embedded_store};
+use crate::servers::{
+    TestStore, any_port, bucket_folder, embedded_key, embedded_store, files_under,
+};
 
 /// What happens to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,21 +137,11 @@ impl MisbehavingServer {
     /// Makes all bookkeeping under a target two minutes old, by the server's own clock.
     pub(crate) fn age_bookkeeping(&self, target: &str) {
         let path = target.strip_prefix("s3://").unwrap();
-        let mut folders = vec![self.root.path().join(path).join("_tidegate")];
-        while let Some(folder) = folders.pop() {
-            let Ok(entries) = std::fs::read_dir(&folder) else {
-                continue;
-            };
-            for entry in entries {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    folders.push(path);
-                    continue;
-                }
-                let file = std::fs::File::options().write(true).open(&path).unwrap();
-                let then = SystemTime::now() - Duration::from_secs(120);
-                file.set_modified(then).unwrap();
-            }
+        let bookkeeping = self.root.path().join(path).join("_tidegate");
+        for path in files_under(&bookkeeping) {
+            let file = std::fs::File::options().write(true).open(&path).unwrap();
+            let then = SystemTime::now() - Duration::from_secs(120);
+            file.set_modified(then).unwrap();
         }
     }
 

@@ -2,11 +2,11 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use crate::misbehaving::MisbehavingServer;
-use crate::servers::{self, embedded};
+use crate::servers::{self, TestStore, embedded};
 
 fn tidegate(arguments: &[&str], input: Option<&str>) -> Output {
     let mut process = Command::new(env!("CARGO_BIN_EXE_tidegate"))
@@ -139,36 +139,41 @@ fn the_demo_walks_through() {
     );
 }
 
+/// The program at an export that takes far longer than any test waits.
+fn start_long_export(store: &TestStore, target: &str) -> Child {
+    let script = format!(
+        "{} COPY (SELECT value, md5(CAST(value AS VARCHAR)) FROM generate_series(1, 100000000))
+         TO '{target}' (AWS CONNECTION c, FORMAT csv, MAX FILE SIZE '2MB')",
+        store.connection_sql()
+    );
+    Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(["-c", &script])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Sends the program a signal and waits until it has ended.
+async fn stop(process: Child, signal: &str) -> Output {
+    let pid = process.id().to_string();
+    let kill = Command::new("kill").args(["-s", signal, &pid]).status();
+    assert!(kill.unwrap().success());
+    tokio::task::spawn_blocking(|| process.wait_with_output())
+        .await
+        .unwrap()
+        .unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn being_terminated_leaves_nothing() {
     let server = embedded().await;
     let store = &server.store;
     for (signal, wait) in [("TERM", 400), ("INT", 900)] {
         let target = store.new_target();
-        let script = format!(
-            "{} COPY (SELECT value, md5(CAST(value AS VARCHAR)) FROM generate_series(1, 100000000))
-             TO '{target}' (AWS CONNECTION c, FORMAT csv, MAX FILE SIZE '2MB')",
-            store.connection_sql()
-        );
-        let process = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-            .args(["-c", &script])
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let process = start_long_export(store, &target);
         tokio::time::sleep(Duration::from_millis(wait)).await;
-        let pid = process.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-s", signal, &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
-        let output = tokio::task::spawn_blocking(|| process.wait_with_output())
-            .await
-            .unwrap()
-            .unwrap();
+        let output = stop(process, signal).await;
         assert_eq!(output.status.code(), Some(130));
         assert_eq!(text(&output.stderr), "tidegate: cancelled\n");
         store.assert_untouched(&target).await;
@@ -183,29 +188,13 @@ async fn what_a_hanging_store_did_not_confirm_is_named() {
     server.store.retry = servers::quick_retry();
     let store = &server.store;
     let target = store.new_target();
-    let script = format!(
-        "{} COPY (SELECT value, md5(CAST(value AS VARCHAR)) FROM generate_series(1, 100000000))
-         TO '{target}' (AWS CONNECTION c, FORMAT csv, MAX FILE SIZE '2MB')",
-        store.connection_sql()
-    );
-    let process = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-        .args(["-c", &script])
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let process = start_long_export(store, &target);
     while store.pending_uploads(&target).await < 3 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     server.hang_all();
-    let pid = process.id().to_string();
     let interrupted = std::time::Instant::now();
-    let kill = Command::new("kill").args(["-s", "INT", &pid]).status();
-    assert!(kill.unwrap().success());
-    let output = tokio::task::spawn_blocking(|| process.wait_with_output())
-        .await
-        .unwrap()
-        .unwrap();
+    let output = stop(process, "INT").await;
     // Far less than any deadline of a request.
     assert!(interrupted.elapsed() < Duration::from_secs(15));
     server.behave();

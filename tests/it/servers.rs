@@ -193,7 +193,8 @@ pub(crate) async fn read_back(
     session.execute(&sql).await.unwrap();
 }
 
-fn files_under(folder: &Path) -> Vec<String> {
+/// All files in a folder and its folders, in the order of their names.
+pub(crate) fn files_under(folder: &Path) -> Vec<String> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {

@@ -167,7 +167,8 @@ async fn try_claim(export: &Export, keys: &Keys) -> Result<bool> {
 async fn take_lock(export: &Export, keys: &Keys) -> Result<bool> {
     let store = export.store().as_ref();
     let lock = export.note(ClaimState::Claiming).to_json();
-    match store.put(&keys.lock(), lock, MEDIA_TYPE, true).await {
+    let key = keys.lock();
+    match store.put(&key, lock.clone(), MEDIA_TYPE, true).await {
         Ok(_) => {}
         // The first answer may have been lost: then the lock is ours.
         Err(error) if error.kind == StoreErrorKind::AlreadyExists => {
@@ -179,7 +180,6 @@ async fn take_lock(export: &Export, keys: &Keys) -> Result<bool> {
         }
         // A store without conditional requests: looking for others decides alone.
         Err(error) if error.kind == StoreErrorKind::Unsupported => {
-            let lock = export.note(ClaimState::Claiming).to_json();
             store.put(&keys.lock(), lock, MEDIA_TYPE, false).await?;
         }
         Err(error) => return Err(error.into()),

@@ -13,7 +13,7 @@ use super::target::Target;
 use crate::error::Result;
 
 /// How many requests complete or clean up at the same time.
-pub(super) const REQUESTS_AT_ONCE: usize = 16;
+const REQUESTS_AT_ONCE: usize = 16;
 
 /// Runs requests side by side and returns the results in no particular order. It takes them in a
 /// `Vec`, because an iterator that borrows can't be sent between threads while it is waited for.
@@ -157,8 +157,8 @@ async fn is_from_export(
     if target.file().is_none() {
         return Ok(key.contains(id));
     }
-    let tag = store.identify(key).await?.and_then(|found| found.file_tag);
-    Ok(tag.is_some_and(|tag| tag.starts_with(id)))
+    let found = store.identify(key).await?;
+    Ok(found.is_some_and(|object| object.is_from_export(id)))
 }
 
 /// Removes an export's `INCOMPLETE` and, if it is this export's, `LOCK`.

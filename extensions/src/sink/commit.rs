@@ -7,6 +7,7 @@
 //!
 //! Killed in the middle, the `COMMIT` it wrote first tells [`recover`](super::recover) how to go on.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -65,10 +66,13 @@ fn intend(export: &Export, files: Vec<StagedFile>) -> Intent {
     Intent {
         export_id: export.id().to_owned(),
         replaces: !obsolete.is_empty(),
-        obsolete: obsolete
-            .into_iter()
-            .filter(|key| files.iter().all(|file| file.key != *key))
-            .collect(),
+        obsolete: {
+            let written: HashSet<&str> = files.iter().map(|file| file.key.as_str()).collect();
+            let replaced = obsolete.into_iter();
+            replaced
+                .filter(|key| !written.contains(key.as_str()))
+                .collect()
+        },
         manifest: spec.manifest.then(draft),
         files,
     }
@@ -157,13 +161,10 @@ async fn complete_file(
         // process that died. A multipart ETag can't be derived under KMS, so the size and our own
         // tag decide.
         Err(error) if error.kind == StoreErrorKind::NoSuchUpload => {
-            let found = store.identify(&file.key).await?.filter(|object| {
-                let is_ours = object
-                    .file_tag
-                    .as_ref()
-                    .is_some_and(|tag| tag.starts_with(export_id));
-                is_ours && object.bytes == file.bytes
-            });
+            let found = store
+                .identify(&file.key)
+                .await?
+                .filter(|object| object.is_from_export(export_id) && object.bytes == file.bytes);
             match found {
                 Some(object) => Ok(object.etag),
                 None => Err(error.into()),

@@ -59,6 +59,15 @@ pub struct ObjectIdentity {
     pub etag: Option<String>,
 }
 
+impl ObjectIdentity {
+    /// Whether the object was uploaded by the export `id`, with which its tag begins.
+    pub(super) fn is_from_export(&self, id: &str) -> bool {
+        self.file_tag
+            .as_ref()
+            .is_some_and(|tag| tag.starts_with(id))
+    }
+}
+
 /// One bucket, or what stands for it.
 #[async_trait]
 pub trait UploadStore: std::fmt::Debug + Send + Sync {
