@@ -44,6 +44,7 @@ mod services;
 mod session;
 pub mod sink;
 pub mod sql;
+mod tasks;
 
 pub use error::{Error, ErrorKind, Location, Result};
 pub use secret::SecretValue;

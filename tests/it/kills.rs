@@ -12,10 +12,18 @@ use crate::servers::{TestStore, embedded};
 const KILLS: u32 = 200;
 const ROWS: usize = 60_000;
 
-fn copy_sql(target: &str, mode: &str) -> String {
+/// Sorts of export, by their options.
+const SHAPES: [&str; 3] = ["", ", PARTITION BY (p)", ", SINGLE FILE"];
+
+fn copy_sql(folder: &str, mode: &str, shape: &str) -> String {
+    let target = match shape {
+        ", SINGLE FILE" => format!("{folder}/single.csv"),
+        _ => folder.to_owned(),
+    };
     format!(
-        "COPY (SELECT value, md5(CAST(value AS VARCHAR)) FROM generate_series(1, {ROWS}))
-         TO '{target}' (AWS CONNECTION c, FORMAT csv, MAX FILE SIZE '1MB', MODE {mode})"
+        "COPY (SELECT value, md5(CAST(value AS VARCHAR)) AS digest, value % 3 AS p
+               FROM generate_series(1, {ROWS}))
+         TO '{target}' (AWS CONNECTION c, FORMAT csv, MAX FILE SIZE '1MB', MODE {mode}{shape})"
     )
 }
 
@@ -46,14 +54,14 @@ async fn being_killed_at_every_request_is_recovered_from() {
     let (_engine, session) = store.session().await;
     for mode in ["error", "overwrite"] {
         server.fail_request(0, Fault::Hang);
-        let mut whole = start_program(store, &copy_sql(&store.new_target(), mode));
+        let mut whole = start_program(store, &copy_sql(&store.new_target(), mode, ""));
         assert!(whole.wait().unwrap().success());
         let requests = server.seen().len();
 
         let [mut again, mut recovered] = [0; 2];
         for n in 1..=requests {
             let target = store.new_target();
-            let sql = copy_sql(&target, mode);
+            let sql = copy_sql(&target, mode, "");
             server.fail_request(n, Fault::Hang);
             let mut program = start_program(store, &sql);
             while server.seen().len() < n {
@@ -97,19 +105,57 @@ async fn being_killed_at_every_request_is_recovered_from() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_export_that_can_not_be_finished_is_removed_by_force() {
+    let server = MisbehavingServer::start().await;
+    let store = &server.store;
+    let (_engine, session) = store.session().await;
+    session
+        .execute(&copy_sql(&store.new_target(), "error", ""))
+        .await
+        .unwrap();
+    let seen = server.seen();
+    let mut operations = seen.iter();
+    let completion = operations.position(|operation| *operation == "CompleteMultipartUpload");
+
+    let target = store.new_target();
+    server.fail_request(completion.unwrap() + 1, Fault::Hang);
+    let mut program = start_program(store, &copy_sql(&target, "error", ""));
+    while !server.seen().contains(&"CompleteMultipartUpload") {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    program.kill().unwrap();
+    program.wait().unwrap();
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    server.behave();
+    server.age_bookkeeping(&target);
+    // As a lifecycle rule does: what COMMIT names is gone.
+    store.abort_uploads(&target).await;
+
+    let recover = format!("RECOVER EXPORT '{target}' (AWS CONNECTION c");
+    let error = session.execute(&format!("{recover})")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DataCorrupted, "{error}");
+    assert!(error.hint().unwrap().contains("FORCE = true"), "{error}");
+    let forced = session.execute(&format!("{recover}, FORCE)")).await;
+    forced.unwrap();
+    store.assert_untouched(&target).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn being_killed_is_recovered_from() {
     let server = embedded().await;
     let store = &server.store;
     let (_engine, session) = store.session().await;
-    let program = |target: &str| start_program(store, &copy_sql(target, "error"));
+    let program = |target: &str, shape| start_program(store, &copy_sql(target, "error", shape));
     let started = Instant::now();
-    assert!(program(&store.new_target()).wait().unwrap().success());
+    let mut undisturbed = program(&store.new_target(), "");
+    assert!(undisturbed.wait().unwrap().success());
     let whole = started.elapsed();
 
     let [mut untouched, mut removed, mut completed, mut finished] = [0; 4];
     for kill in 0..KILLS {
         let target = store.new_target();
-        let mut process = program(&target);
+        let shape = SHAPES[kill as usize % SHAPES.len()];
+        let mut process = program(&target, shape);
         // Spread over the whole export, and a little beyond.
         tokio::time::sleep(whole.mul_f64(f64::from(kill) * 1.1 / f64::from(KILLS))).await;
         process.kill().unwrap();
@@ -120,7 +166,7 @@ async fn being_killed_is_recovered_from() {
         let recover = format!("RECOVER EXPORT '{target}' WITH (AWS CONNECTION = c, FORCE = true)");
         let recovered = session.execute(&recover).await;
         let keys = store.keys(&target).await;
-        let what = format!("kill {kill}: {recovered:?}, {keys:?}");
+        let what = format!("kill {kill}{shape}: {recovered:?}, {keys:?}");
         assert_eq!(store.pending_uploads(&target).await, 0, "{what}");
         assert!(keys.iter().all(|key| !key.contains("_tidegate")), "{what}");
         let rows = rows_under(store, &target).await;
@@ -138,7 +184,8 @@ async fn being_killed_is_recovered_from() {
             }
         }
         if rows == 0 && kill % 10 == 0 {
-            session.execute(&copy_sql(&target, "error")).await.unwrap();
+            let again = copy_sql(&target, "error", shape);
+            session.execute(&again).await.expect(&what);
         }
     }
     // The moments were well spread.

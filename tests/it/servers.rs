@@ -134,6 +134,14 @@ impl TestStore {
         uploads.unwrap().len()
     }
 
+    pub(crate) async fn abort_uploads(&self, target: &str) {
+        let client = self.client();
+        for upload in client.list_uploads(self.path(target)).await.unwrap() {
+            let aborted = client.abort_upload(&upload.key, &upload.upload_id).await;
+            aborted.unwrap();
+        }
+    }
+
     /// A target without its bucket.
     fn path<'a>(&self, target: &'a str) -> &'a str {
         let path = target.strip_prefix("s3://").unwrap();

@@ -6,16 +6,21 @@
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use async_trait::async_trait;
 
 use super::csv_text::{ColumnText, column_text, has_text_form};
-use super::{EncodedFile, Encoder, FileFormat, PartBuffer, refuse_columns};
+use super::{EncodedFile, Encoder, FileFormat, PartBuffer, refuse_columns, threads_for};
 use crate::error::Result;
+use crate::tasks::map_on_threads;
 
 const DELIMITER: u8 = b',';
 const QUOTE: u8 = b'"';
 
 /// Rows are formatted here before they go to their part, so that one row is one append.
 const SCRATCH_BYTES: usize = 32 << 10;
+
+/// A batch is cut into more slices than threads, because their rows differ in cost.
+const SLICES_PER_THREAD: usize = 4;
 
 /// CSV files.
 #[derive(Debug, Clone, Default)]
@@ -55,38 +60,44 @@ impl FileFormat for CsvFormat {
         refuse_columns("csv", &refused)
     }
 
-    fn start_file(&self, _schema: &SchemaRef, part_bytes: usize) -> Result<Box<dyn Encoder>> {
+    fn start_file(
+        &self,
+        _schema: &SchemaRef,
+        part_bytes: usize,
+        threads: usize,
+    ) -> Result<Box<dyn Encoder>> {
         Ok(Box::new(CsvEncoder {
             parts: PartBuffer::new(part_bytes),
-            scratch: Vec::with_capacity(SCRATCH_BYTES + 1024),
-            value: Vec::new(),
             rows: 0,
+            threads,
         }))
     }
 }
 
 struct CsvEncoder {
     parts: PartBuffer,
-    scratch: Vec<u8>,
-    value: Vec<u8>,
     rows: u64,
+    threads: usize,
 }
 
+#[async_trait]
 impl Encoder for CsvEncoder {
-    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        let columns = batch
-            .columns()
-            .iter()
-            .map(|array| column_text(array.as_ref()))
-            .collect::<Result<Vec<_>>>()?;
-        for row in 0..batch.num_rows() {
-            self.write_row(&columns, row);
-            self.rows += 1;
-            if self.scratch.len() >= SCRATCH_BYTES {
-                self.drain_scratch();
+    async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        let threads = threads_for(batch, self.threads);
+        if threads == 1 {
+            format_rows(batch, |text| self.parts.push(text))?;
+        } else {
+            let format = |rows| {
+                let mut whole = Vec::new();
+                format_rows(&rows, |text| whole.extend_from_slice(text))?;
+                Ok(whole)
+            };
+            let slices = cut_rows(batch, threads * SLICES_PER_THREAD);
+            for text in map_on_threads(slices, threads, format).await? {
+                self.parts.push(&text);
             }
         }
-        self.drain_scratch();
+        self.rows += batch.num_rows() as u64;
         Ok(())
     }
 
@@ -95,14 +106,14 @@ impl Encoder for CsvEncoder {
     }
 
     fn memory_bytes(&self) -> usize {
-        self.parts.buffered_bytes() + self.scratch.capacity()
+        self.parts.buffered_bytes()
     }
 
     fn gathered_bytes(&self) -> usize {
         0
     }
 
-    fn flush(&mut self) -> Result<()> {
+    async fn flush(&mut self) -> Result<()> {
         Ok(())
     }
 
@@ -110,7 +121,7 @@ impl Encoder for CsvEncoder {
         &mut self.parts
     }
 
-    fn finish(self: Box<Self>) -> Result<EncodedFile> {
+    async fn finish(self: Box<Self>) -> Result<EncodedFile> {
         Ok(EncodedFile {
             rows: self.rows,
             parts: self.parts,
@@ -119,32 +130,55 @@ impl Encoder for CsvEncoder {
     }
 }
 
-impl CsvEncoder {
-    fn write_row(&mut self, columns: &[ColumnText<'_>], row: usize) {
-        for (i, column) in columns.iter().enumerate() {
-            if i > 0 {
-                self.scratch.push(DELIMITER);
-            }
-            if column.is_null(row) {
-                continue;
-            }
-            match column.as_bytes(row) {
-                Some(text) => push_quoted_if_needed(&mut self.scratch, text, columns.len() == 1),
-                None if column.is_plain() => column.push_text(row, &mut self.scratch),
-                None => {
-                    self.value.clear();
-                    column.push_text(row, &mut self.value);
-                    push_quoted_if_needed(&mut self.scratch, &self.value, columns.len() == 1);
-                }
+/// The batch in about so many slices.
+fn cut_rows(batch: &RecordBatch, slices: usize) -> Vec<RecordBatch> {
+    let rows = batch.num_rows().div_ceil(slices).max(1);
+    (0..batch.num_rows())
+        .step_by(rows)
+        .map(|start| batch.slice(start, rows.min(batch.num_rows() - start)))
+        .collect()
+}
+
+/// Hands the text of a batch's rows to `out`, some rows at a time.
+fn format_rows(batch: &RecordBatch, mut out: impl FnMut(&[u8])) -> Result<()> {
+    let columns = batch
+        .columns()
+        .iter()
+        .map(|array| column_text(array.as_ref()))
+        .collect::<Result<Vec<_>>>()?;
+    let mut text = Vec::with_capacity(SCRATCH_BYTES + 1024);
+    let mut value = Vec::new();
+    for row in 0..batch.num_rows() {
+        push_row(&mut text, &columns, row, &mut value);
+        if text.len() >= SCRATCH_BYTES {
+            out(&text);
+            text.clear();
+        }
+    }
+    out(&text);
+    Ok(())
+}
+
+/// Appends a row to `out`; `value` is room for the text of a value that may need quotes.
+fn push_row(out: &mut Vec<u8>, columns: &[ColumnText<'_>], row: usize, value: &mut Vec<u8>) {
+    for (i, column) in columns.iter().enumerate() {
+        if i > 0 {
+            out.push(DELIMITER);
+        }
+        if column.is_null(row) {
+            continue;
+        }
+        match column.as_bytes(row) {
+            Some(text) => push_quoted_if_needed(out, text, columns.len() == 1),
+            None if column.is_plain() => column.push_text(row, out),
+            None => {
+                value.clear();
+                column.push_text(row, value);
+                push_quoted_if_needed(out, value, columns.len() == 1);
             }
         }
-        self.scratch.push(b'\n');
     }
-
-    fn drain_scratch(&mut self) {
-        self.parts.push(&self.scratch);
-        self.scratch.clear();
-    }
+    out.push(b'\n');
 }
 
 /// Quotes a value that equals the NULL string (empty), holds a special character, or would be read
@@ -181,6 +215,10 @@ mod tests {
     use super::*;
 
     fn encode(columns: Vec<ArrayRef>) -> String {
+        futures::executor::block_on(encode_on_threads(columns, 1))
+    }
+
+    async fn encode_on_threads(columns: Vec<ArrayRef>, threads: usize) -> String {
         let named = columns
             .into_iter()
             .enumerate()
@@ -188,9 +226,11 @@ mod tests {
         let batch = RecordBatch::try_from_iter_with_nullable(named).unwrap();
         let format = CsvFormat::new();
         format.check_schema(&batch.schema()).unwrap();
-        let mut encoder = format.start_file(&batch.schema(), 1 << 20).unwrap();
-        encoder.write(&batch).unwrap();
-        let mut file = encoder.finish().unwrap();
+        let mut encoder = format
+            .start_file(&batch.schema(), 1 << 20, threads)
+            .unwrap();
+        encoder.write(&batch).await.unwrap();
+        let mut file = encoder.finish().await.unwrap();
         assert_eq!(file.rows, batch.num_rows() as u64);
         let bytes = file.parts.take_any().unwrap_or_default();
         String::from_utf8(bytes.to_vec()).unwrap()
@@ -204,6 +244,13 @@ mod tests {
             encode(vec![text, number]),
             "\"\",-1\n,\n\"a,b\"\"c\n\",9223372036854775807\n"
         );
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn rows_keep_their_order_on_several_threads() {
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..50_001));
+        let expected = encode(vec![Arc::clone(&numbers)]);
+        assert_eq!(encode_on_threads(vec![numbers], 3).await, expected);
     }
 
     #[test]

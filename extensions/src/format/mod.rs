@@ -14,6 +14,7 @@ pub use parts::PartBuffer;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -38,17 +39,24 @@ pub trait FileFormat: std::fmt::Debug + Send + Sync {
     /// [`ErrorKind::DatatypeMismatch`] naming every such column and its type.
     fn check_schema(&self, schema: &Schema) -> Result<()>;
 
-    /// Starts a file of `schema` that is handed out in parts of `part_bytes` bytes.
-    fn start_file(&self, schema: &SchemaRef, part_bytes: usize) -> Result<Box<dyn Encoder>>;
+    /// Starts a file of `schema` that is handed out in parts of `part_bytes` bytes and encoded on
+    /// as many as `threads` threads of the tokio runtime.
+    fn start_file(
+        &self,
+        schema: &SchemaRef,
+        part_bytes: usize,
+        threads: usize,
+    ) -> Result<Box<dyn Encoder>>;
 }
 
 /// Encodes the rows of one file.
+#[async_trait]
 pub trait Encoder: Send {
     /// Encodes a batch of the file's schema.
     ///
     /// # Errors
     /// A value that the format can't hold; the file can't be continued then.
-    fn write(&mut self, batch: &RecordBatch) -> Result<()>;
+    async fn write(&mut self, batch: &RecordBatch) -> Result<()>;
 
     /// The size in bytes that the file would have if it ended now; an estimate where encoded data
     /// is still being gathered.
@@ -61,13 +69,13 @@ pub trait Encoder: Send {
     fn gathered_bytes(&self) -> usize;
 
     /// Turns gathered data into parts, which gives its memory free.
-    fn flush(&mut self) -> Result<()>;
+    async fn flush(&mut self) -> Result<()>;
 
     /// The encoded parts that are ready.
     fn parts(&mut self) -> &mut PartBuffer;
 
     /// Ends the file; the remaining parts are in the result.
-    fn finish(self: Box<Self>) -> Result<EncodedFile>;
+    async fn finish(self: Box<Self>) -> Result<EncodedFile>;
 }
 
 /// What a file's column holds, as its footer says.
@@ -92,6 +100,15 @@ pub struct EncodedFile {
     pub parts: PartBuffer,
     /// What its columns hold, if the format was told to say so and can.
     pub columns: Vec<ColumnSummary>,
+}
+
+/// Fewer values than this, in all columns, are encoded sooner than handed to another thread.
+const VALUES_PER_THREAD: usize = 8192;
+
+/// On how many of `threads` threads it pays to encode a batch.
+fn threads_for(batch: &RecordBatch, threads: usize) -> usize {
+    let values = batch.num_rows() * batch.num_columns();
+    threads.min(values / VALUES_PER_THREAD).max(1)
 }
 
 /// The error for columns that a format can't hold.

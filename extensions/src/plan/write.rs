@@ -255,11 +255,17 @@ impl WriterTask {
             .map(|partition| self.input.execute(partition, Arc::clone(&context)))
             .collect::<DataFusionResult<Vec<_>>>()?;
         let mut rows = futures::stream::select_all(inputs);
-        while let Some(batch) = rows.next().await {
+        let mut next = rows.next().await;
+        while let Some(batch) = next {
             let batch = with_schema(&schema, batch?)?;
-            let timer = self.metrics.write_time.timer();
-            writer.write(&batch).await?;
-            timer.done();
+            let write = async {
+                let _timer = self.metrics.write_time.timer();
+                writer.write(&batch).await
+            };
+            // The query goes on while other threads encode and parts wait for their upload.
+            let (written, following) = tokio::join!(write, rows.next());
+            written?;
+            next = following;
         }
         let timer = self.metrics.write_time.timer();
         let report = writer.finish().await?;

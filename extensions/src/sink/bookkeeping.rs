@@ -134,6 +134,9 @@ pub(super) struct Intent {
     pub(super) obsolete: Vec<String>,
     /// An object under a file's own key may be replaced, so there is no way back.
     pub(super) replaces: bool,
+    /// An upload may be pending that no answer told of.
+    #[serde(default)]
+    pub(super) upload_lost: bool,
     /// The manifest to leave behind, without its entries.
     pub(super) manifest: Option<Manifest>,
 }

@@ -2,8 +2,9 @@
 //!
 //! Invariant: [`commit`] returns the number of rows when every staged file is an object, or an
 //! error when none is. It runs in a task of its own, so that dropping the statement in the middle of
-//! it changes nothing. Once an object of an earlier export has been deleted there is no way back,
-//! only forward.
+//! it changes nothing. Once an object of an earlier export has been deleted or replaced there is no
+//! way back, only forward; where the store doesn't tell whether that has happened, the intent stays
+//! and the error says how to finish.
 //!
 //! Killed in the middle, the `COMMIT` it wrote first tells [`recover`](super::recover) how to go on.
 
@@ -18,7 +19,7 @@ use super::cleanup::{remove_bookkeeping, run_all, run_all_ok};
 use super::export::Export;
 use super::manifest::Manifest;
 use super::report::StagedFile;
-use super::store::{PendingUpload, StoreErrorKind, UploadStore};
+use super::store::{ObjectIdentity, PendingUpload, StoreErrorKind, UploadStore};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Completes every staged file, or none. Returns the number of rows.
@@ -36,10 +37,19 @@ async fn commit_files(export: &Arc<Export>, files: Vec<StagedFile>) -> Result<u6
     let keys = Keys::new(&export.spec().target);
     let committed = match complete(export, &keys, &intent).await {
         Ok(committed) => committed,
-        Err(error) => {
-            export.fail();
-            return Err(error);
-        }
+        Err(error) => match find_replacement(export, &intent).await {
+            Ok(Some(committed)) => committed,
+            Ok(None) => {
+                export.fail();
+                return Err(error);
+            }
+            Err(unknown) => {
+                tracing::warn!(export = %export.id(), %unknown, "the outcome is not known");
+                export.stop_heartbeat().await;
+                export.end();
+                return Err(unsettled(export, error));
+            }
+        },
     };
     let finished = match write_manifest(export, &keys, &intent, &committed).await {
         Ok(()) => finish(export, &keys, &intent, &committed).await,
@@ -66,6 +76,7 @@ fn intend(export: &Export, files: Vec<StagedFile>) -> Intent {
     Intent {
         export_id: export.id().to_owned(),
         replaces: !obsolete.is_empty(),
+        upload_lost: export.upload_lost(),
         obsolete: {
             let written: HashSet<&str> = files.iter().map(|file| file.key.as_str()).collect();
             let replaced = obsolete.into_iter();
@@ -76,6 +87,38 @@ fn intend(export: &Export, files: Vec<StagedFile>) -> Intent {
         manifest: spec.manifest.then(draft),
         files,
     }
+}
+
+/// The one object that replaces another, if it is there although completing it failed: then there is
+/// no way back. `None` if the export can be undone.
+///
+/// # Errors
+/// The store doesn't tell.
+async fn find_replacement(export: &Export, intent: &Intent) -> Result<Option<Vec<StagedFile>>> {
+    let ([file], true, Some(_)) = (
+        intent.files.as_slice(),
+        intent.replaces,
+        export.spec().target.file(),
+    ) else {
+        return Ok(None);
+    };
+    let found = find_object(export.store().as_ref(), &intent.export_id, file).await?;
+    Ok(found.map(|object| {
+        let mut file = file.clone();
+        file.object_etag = object.etag;
+        vec![file]
+    }))
+}
+
+fn unsettled(export: &Export, error: Error) -> Error {
+    let message = format!(
+        "{}; whether {} was replaced is not known",
+        error.message(),
+        export.spec().target,
+    );
+    Error::new(error.kind(), message)
+        .with_hint(format!("finish it: {}", export.recover_statement()))
+        .with_source(error)
 }
 
 fn half_published(export: &Export, error: Error) -> Error {
@@ -161,17 +204,33 @@ async fn complete_file(
         // process that died. A multipart ETag can't be derived under KMS, so the size and our own
         // tag decide.
         Err(error) if error.kind == StoreErrorKind::NoSuchUpload => {
-            let found = store
-                .identify(&file.key)
-                .await?
-                .filter(|object| object.is_from_export(export_id) && object.bytes == file.bytes);
-            match found {
+            match find_object(store, export_id, file).await? {
                 Some(object) => Ok(object.etag),
-                None => Err(error.into()),
+                None => Err(upload_vanished(store, file, error.into())),
             }
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// The object that a staged file became, if it is there.
+async fn find_object(
+    store: &dyn UploadStore,
+    export_id: &str,
+    file: &StagedFile,
+) -> Result<Option<ObjectIdentity>> {
+    let found = store.identify(&file.key).await?;
+    Ok(found.filter(|object| object.is_from_export(export_id) && object.bytes == file.bytes))
+}
+
+fn upload_vanished(store: &dyn UploadStore, file: &StagedFile, error: Error) -> Error {
+    let url = store.url(&file.key);
+    Error::new(
+        ErrorKind::DataCorrupted,
+        format!("the upload of {url} is gone and did not become an object"),
+    )
+    .with_hint("something else aborted it: a lifecycle rule, or another program")
+    .with_source(error)
 }
 
 async fn write_manifest(
@@ -197,14 +256,24 @@ async fn finish(
         delete_obsolete(store, intent),
         export.sweep_uploads(committed)
     );
-    for leftover in leftovers {
-        tracing::warn!(export = %export.id(), %leftover, "left behind");
-    }
     // Deleting may take long, and the export lives until it is done.
     export.stop_heartbeat().await;
     deleted?;
+    confirm_swept(&leftovers)?;
     remove_bookkeeping(store, keys, &intent.export_id, export.lock()).await?;
     forget_intent(store, keys, intent).await
+}
+
+/// An error if uploads are left, so that the bookkeeping stays and `RECOVER` can try again.
+pub(super) fn confirm_swept(leftovers: &[String]) -> Result<()> {
+    if leftovers.is_empty() {
+        return Ok(());
+    }
+    let what = leftovers.join("; ");
+    Err(Error::new(
+        ErrorKind::ConnectionFailure,
+        format!("left behind: {what}"),
+    ))
 }
 
 /// Writes the manifest, if one is wanted.

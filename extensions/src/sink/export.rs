@@ -33,6 +33,7 @@ use super::target::Target;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::FileFormat;
 use crate::sql::ast::quote_name;
+use crate::tasks::finished;
 
 /// What is to be exported, and where to.
 #[derive(Debug, Clone)]
@@ -541,9 +542,14 @@ impl Export {
             .clone()
     }
 
+    /// Whether an upload may be pending that no answer told of.
+    pub(super) fn upload_lost(&self) -> bool {
+        self.state().traces.upload_lost
+    }
+
     /// Aborts uploads of this export that nobody knows of, once `committed` are objects.
     pub(super) async fn sweep_uploads(&self, committed: &[StagedFile]) -> Vec<String> {
-        let upload_lost = self.state().traces.upload_lost;
+        let upload_lost = self.upload_lost();
         let (store, target) = (self.store.as_ref(), &self.spec.target);
         sweep_uploads(store, target, &self.id, upload_lost, committed).await
     }
@@ -571,15 +577,6 @@ impl Unfinishable for Export {
         };
         Some(self.left(state.traces.uploads.iter().map(name).collect()))
     }
-}
-
-/// The result of a task that was waited for; a panic becomes an error.
-pub(super) fn finished<T>(
-    joined: std::result::Result<Result<T>, tokio::task::JoinError>,
-) -> Result<T> {
-    joined.unwrap_or_else(|error| {
-        Err(Error::new(ErrorKind::Internal, "a task of the export died").with_source(error))
-    })
 }
 
 /// Cancels the export unless the work it guards came to its end.

@@ -1,11 +1,12 @@
 //! Finishing or removing exports whose process died.
 //!
 //! Invariant: an export whose `COMMIT` can be read is finished, any other is removed; nothing is
-//! done to an export that lives, unless it is forced. Interrupted, it can be done again.
+//! done to an export that lives, unless it is forced. Interrupted, it can be done again. One that
+//! can't be finished, because an upload is gone, is removed only if that is forced.
 
 use super::bookkeeping::{Intent, Keys, Lock};
 use super::cleanup::{remove_bookkeeping, remove_export, sweep_uploads};
-use super::commit::{complete_all, delete_obsolete, forget_intent, put_manifest};
+use super::commit::{complete_all, confirm_swept, delete_obsolete, forget_intent, put_manifest};
 use super::store::UploadStore;
 use super::survey::{FoundExport, find_exports};
 use super::target::Target;
@@ -63,7 +64,7 @@ pub async fn recover_exports(
     }
     let mut recovered = Vec::new();
     for export in found {
-        recovered.push(recover(store, &folder, &export).await?);
+        recovered.push(recover(store, &folder, &export, force).await?);
     }
     Ok(recovered)
 }
@@ -72,27 +73,38 @@ async fn recover(
     store: &dyn UploadStore,
     target: &Target,
     export: &FoundExport,
+    force: bool,
 ) -> Result<Recovered> {
     let keys = Keys::new(target);
     let intent = store.get(&keys.commit(&export.id)).await?;
     let intent: Option<Intent> = intent.and_then(|json| serde_json::from_slice(&json).ok());
-    let Some(intent) = intent else {
-        let removed = remove_export(store, &export.target(target), &export.id).await?;
-        return Ok(Recovered {
-            export_id: export.id.clone(),
-            action: "removed",
-            objects: removed.uploads + removed.objects,
-            bytes: 0,
-        });
-    };
-    let committed = complete_all(store, &intent, |_| {}).await?;
     let target = export.target(target);
-    let lost = sweep_uploads(store, &target, &export.id, false, &committed).await;
-    if !lost.is_empty() {
-        tracing::warn!(export = %export.id, ?lost, "left behind");
+    let Some(intent) = intent else {
+        return remove(store, &target, &export.id).await;
+    };
+    // Without its mark it was published, and what became of its objects since is not our business.
+    if export.incomplete {
+        let committed = match complete_all(store, &intent, |_| {}).await {
+            Ok(committed) => committed,
+            Err(error) if error.kind() == ErrorKind::DataCorrupted => {
+                if force {
+                    return remove(store, &target, &export.id).await;
+                }
+                let why = error.hint().unwrap_or_default().to_owned();
+                return Err(error.with_hint(format!(
+                    "{why}; FORCE = true removes what is there of the export"
+                )));
+            }
+            Err(error) => return Err(error),
+        };
+        put_manifest(store, &keys, &intent, &committed).await?;
+        let (deleted, leftovers) = tokio::join!(
+            delete_obsolete(store, &intent),
+            sweep_uploads(store, &target, &export.id, intent.upload_lost, &committed)
+        );
+        deleted?;
+        confirm_swept(&leftovers)?;
     }
-    put_manifest(store, &keys, &intent, &committed).await?;
-    delete_obsolete(store, &intent).await?;
     remove_bookkeeping(store, &keys, &intent.export_id, Lock::Unsure).await?;
     forget_intent(store, &keys, &intent).await?;
     Ok(Recovered {
@@ -100,5 +112,15 @@ async fn recover(
         action: "completed",
         objects: intent.files.len() as u64,
         bytes: intent.files.iter().map(|file| file.bytes).sum(),
+    })
+}
+
+async fn remove(store: &dyn UploadStore, target: &Target, id: &str) -> Result<Recovered> {
+    let removed = remove_export(store, target, id).await?;
+    Ok(Recovered {
+        export_id: id.to_owned(),
+        action: "removed",
+        objects: removed.uploads + removed.objects,
+        bytes: 0,
     })
 }

@@ -11,11 +11,12 @@ use arrow::array::RecordBatch;
 use datafusion::execution::memory_pool::MemoryReservation;
 use tokio::task::JoinHandle;
 
-use super::export::{Export, finished};
+use super::export::Export;
 use super::report::StagedFile;
 use super::upload::FileUpload;
 use crate::error::Result;
 use crate::format::Encoder;
+use crate::tasks::finished;
 
 /// A batch is encoded in slices of about this share of a file, so that a file's size is measured
 /// often enough to stay within its limit.
@@ -32,6 +33,8 @@ const FILES_CLOSING: usize = 32;
 pub(super) struct WriterFiles {
     export: Arc<Export>,
     writer: u32,
+    /// On how many threads a file may be encoded.
+    threads: usize,
     /// What the encoders are charged to.
     memory: MemoryReservation,
     next_sequence: u64,
@@ -40,11 +43,18 @@ pub(super) struct WriterFiles {
 }
 
 impl WriterFiles {
-    /// The files of writer number `writer`, whose encoders are charged to `memory`.
-    pub(super) fn new(export: Arc<Export>, writer: u32, memory: MemoryReservation) -> Self {
+    /// The files of writer number `writer`, each encoded on as many as `threads` threads; their
+    /// encoders are charged to `memory`.
+    pub(super) fn new(
+        export: Arc<Export>,
+        writer: u32,
+        threads: usize,
+        memory: MemoryReservation,
+    ) -> Self {
         Self {
             export,
             writer,
+            threads,
             memory,
             next_sequence: 0,
             closing: VecDeque::new(),
@@ -54,7 +64,9 @@ impl WriterFiles {
 
     async fn open(&mut self, folder: &str) -> Result<OpenFile> {
         let spec = self.export.spec();
-        let encoder = spec.format.start_file(&spec.schema, spec.part_bytes)?;
+        let encoder = spec
+            .format
+            .start_file(&spec.schema, spec.part_bytes, self.threads)?;
         let upload = FileUpload::create(&self.export, folder, self.writer, self.next_sequence)?;
         self.next_sequence += 1;
         Ok(OpenFile {
@@ -66,7 +78,7 @@ impl WriterFiles {
     }
 
     async fn close(&mut self, file: OpenFile) -> Result<()> {
-        let encoded = file.encoder.finish()?;
+        let encoded = file.encoder.finish().await?;
         let closing = file.upload.finish(encoded, &file.memory).await?;
         self.closing.push_back(closing);
         if self.closing.len() > FILES_CLOSING {
@@ -161,7 +173,7 @@ impl FileSeries {
             Some(file) => file,
             None => self.open.insert(files.open(&self.folder).await?),
         };
-        file.encoder.write(slice)?;
+        file.encoder.write(slice).await?;
         file.rows += slice.num_rows() as u64;
         files.export.progress().add_rows(slice.num_rows() as u64);
         if !file.charge() {
@@ -230,7 +242,7 @@ impl OpenFile {
     }
 
     async fn flush(&mut self) -> Result<()> {
-        self.encoder.flush()?;
+        self.encoder.flush().await?;
         self.send_full_parts().await?;
         // What is left can't be made smaller, so it is charged in any case.
         self.memory.resize(self.encoder.memory_bytes());

@@ -20,6 +20,8 @@ pub(super) struct FoundExport {
     pub(super) id: String,
     /// It has begun to commit.
     pub(super) committing: bool,
+    /// It is marked as incomplete, which a published export is not any more.
+    pub(super) incomplete: bool,
     /// How long ago it gave a sign of life.
     pub(super) age: Duration,
     /// What it says about itself.
@@ -50,19 +52,19 @@ pub(super) async fn find_exports(
     let keys = Keys::new(target);
     let mut found: BTreeMap<String, FoundExport> = BTreeMap::new();
     for key in store.list(keys.folder(), usize::MAX).await? {
-        let (id, is_commit) = if key == keys.lock() {
+        let (id, name) = if key == keys.lock() {
             if own_id.is_some() {
                 continue;
             }
             // An export that died between its lock and its note is known by the lock alone.
             match read_note(store, &key).await? {
-                Some(note) => (note.export_id, false),
+                Some(note) => (note.export_id, "LOCK"),
                 None => continue,
             }
         } else {
             match keys.split(&key) {
                 Some((id, name @ ("INCOMPLETE" | "COMMIT"))) if Some(id) != own_id => {
-                    (id.to_owned(), name == "COMMIT")
+                    (id.to_owned(), name)
                 }
                 _ => continue,
             }
@@ -74,10 +76,12 @@ pub(super) async fn find_exports(
         let entry = found.entry(id.clone()).or_insert(FoundExport {
             id,
             committing: false,
+            incomplete: false,
             age,
             note: None,
         });
-        entry.committing |= is_commit;
+        entry.committing |= name == "COMMIT";
+        entry.incomplete |= name == "INCOMPLETE";
         entry.age = entry.age.min(age);
     }
     for export in found.values_mut() {

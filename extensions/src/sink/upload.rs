@@ -14,11 +14,12 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use tokio::task::JoinHandle;
 
-use super::export::{Export, finished};
+use super::export::Export;
 use super::report::StagedFile;
 use super::store::PendingUpload;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::EncodedFile;
+use crate::tasks::finished;
 
 /// How long a request that creates an upload may go on after the export was cancelled: its answer
 /// is the upload's id, without which it can't be aborted at once.

@@ -48,6 +48,9 @@ impl FileWriter {
         let memory = MemoryConsumer::new(format!("tidegate writer {writer}"))
             .register(context.memory_pool());
         let spec = export.spec();
+        // Few writers leave threads idle, on which their columns are encoded.
+        let cores = context.session_config().target_partitions();
+        let threads = cores.div_ceil(writers.max(1) as usize);
         let share = spec
             .memory
             .encoders_share(spec.partition.is_some(), writers);
@@ -58,7 +61,7 @@ impl FileWriter {
             )?)),
         };
         Ok(Self {
-            files: WriterFiles::new(export, writer, memory),
+            files: WriterFiles::new(export, writer, threads, memory),
             layout,
             share,
             report: WriterReport {
@@ -109,7 +112,7 @@ impl FileWriter {
         context: &Arc<TaskContext>,
     ) -> Result<Vec<StagedFile>> {
         let memory = MemoryConsumer::new("tidegate empty file").register(context.memory_pool());
-        let mut files = WriterFiles::new(export, 0, memory);
+        let mut files = WriterFiles::new(export, 0, 1, memory);
         let mut series = FileSeries::new(String::new());
         series.close_even_if_empty(&mut files).await?;
         files.finish().await

@@ -1,0 +1,275 @@
+//! Encodes the rows of one file, the columns of a batch side by side.
+//!
+//! Invariant: a row group ends at its limit of rows or of encoded bytes, however the rows are cut
+//! into batches and on however many threads they are encoded.
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::{FieldRef, SchemaRef};
+use async_trait::async_trait;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::{
+    ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves,
+};
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+
+use super::encode_error;
+use super::summary::summarize_columns;
+use crate::error::Result;
+use crate::format::{EncodedFile, Encoder, PartBuffer, threads_for};
+use crate::tasks::map_on_threads;
+
+/// When a row group ends.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RowGroupLimits {
+    pub(super) rows: usize,
+    /// Encoded bytes; an estimate while pages are still being filled.
+    pub(super) bytes: usize,
+}
+
+pub(super) struct ParquetEncoder {
+    file: SerializedFileWriter<PartBuffer>,
+    schema: SchemaRef,
+    column_writers: ArrowRowGroupWriterFactory,
+    limits: RowGroupLimits,
+    threads: usize,
+    summarize_columns: bool,
+    row_group: Option<RowGroup>,
+    /// Encoded bytes per estimated byte, learned from the row groups already closed: the estimate
+    /// counts pages that are not yet compressed.
+    estimate_ratio: f64,
+}
+
+/// The row group that is being filled.
+pub(super) struct RowGroup {
+    columns: Vec<ColumnEncoder>,
+    rows: usize,
+}
+
+/// One column of the batches, which a nested type spreads over several of the file.
+struct ColumnEncoder {
+    field: FieldRef,
+    leaves: Vec<ArrowColumnWriter>,
+}
+
+impl ParquetEncoder {
+    /// Starts a file that is encoded on as many as `threads` threads.
+    pub(super) fn new(
+        schema: &SchemaRef,
+        properties: WriterProperties,
+        limits: RowGroupLimits,
+        parts: PartBuffer,
+        threads: usize,
+    ) -> Result<Self> {
+        let (file, column_writers) =
+            ArrowWriter::try_new(parts, SchemaRef::clone(schema), Some(properties))
+                .and_then(ArrowWriter::into_serialized_writer)
+                .map_err(encode_error)?;
+        Ok(Self {
+            file,
+            schema: SchemaRef::clone(schema),
+            column_writers,
+            limits,
+            threads,
+            summarize_columns: false,
+            row_group: None,
+            estimate_ratio: 1.0,
+        })
+    }
+
+    /// The finished file says what its columns hold.
+    #[must_use]
+    pub(super) fn with_column_summaries(mut self, summarize_columns: bool) -> Self {
+        self.summarize_columns = summarize_columns;
+        self
+    }
+
+    pub(super) fn start_row_group(&self) -> Result<RowGroup> {
+        let number = self.file.flushed_row_groups().len();
+        let writers = self
+            .column_writers
+            .create_column_writers(number)
+            .map_err(encode_error)?;
+        let mut writers = writers.into_iter();
+        let root = self.file.schema_descr().root_schema();
+        let columns = self.schema.fields().iter().zip(root.get_fields());
+        let columns = columns.map(|(field, column)| ColumnEncoder {
+            field: FieldRef::clone(field),
+            leaves: writers.by_ref().take(count_leaves(column)).collect(),
+        });
+        Ok(RowGroup {
+            columns: columns.collect(),
+            rows: 0,
+        })
+    }
+
+    /// How many rows the row group has room for; at least one.
+    fn room(&self) -> usize {
+        let Some(row_group) = &self.row_group else {
+            return self.limits.rows;
+        };
+        let rows = self.limits.rows - row_group.rows;
+        let Some(row_bytes) = row_group.estimated_bytes().checked_div(row_group.rows) else {
+            return rows;
+        };
+        let bytes = self
+            .limits
+            .bytes
+            .saturating_sub(row_group.estimated_bytes());
+        rows.min(bytes / row_bytes.max(1)).max(1)
+    }
+
+    fn is_row_group_full(&self) -> bool {
+        self.row_group.as_ref().is_some_and(|row_group| {
+            row_group.rows >= self.limits.rows || row_group.estimated_bytes() >= self.limits.bytes
+        })
+    }
+
+    async fn add_to_row_group(&mut self, rows: &RecordBatch) -> Result<()> {
+        let mut row_group = match self.row_group.take() {
+            Some(row_group) => row_group,
+            None => self.start_row_group()?,
+        };
+        row_group.write(rows, self.threads).await?;
+        self.row_group = Some(row_group);
+        Ok(())
+    }
+
+    fn estimated_bytes(&self) -> usize {
+        self.row_group.as_ref().map_or(0, RowGroup::estimated_bytes)
+    }
+}
+
+#[async_trait]
+impl Encoder for ParquetEncoder {
+    async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        let mut start = 0;
+        while start < batch.num_rows() {
+            let rows = self.room().min(batch.num_rows() - start);
+            self.add_to_row_group(&batch.slice(start, rows)).await?;
+            start += rows;
+            if self.is_row_group_full() {
+                self.flush().await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn encoded_bytes(&self) -> u64 {
+        let in_progress = self.estimated_bytes() as f64 * self.estimate_ratio;
+        self.file.bytes_written() as u64 + in_progress as u64
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.gathered_bytes() + self.file.inner().buffered_bytes()
+    }
+
+    fn gathered_bytes(&self) -> usize {
+        self.row_group.as_ref().map_or(0, RowGroup::memory_bytes)
+    }
+
+    async fn flush(&mut self) -> Result<()> {
+        let Some(row_group) = self.row_group.take() else {
+            return Ok(());
+        };
+        let estimated = row_group.estimated_bytes();
+        let before = self.file.bytes_written();
+        let chunks = row_group.close(self.threads).await?;
+        let mut row_group = self.file.next_row_group().map_err(encode_error)?;
+        for chunk in chunks {
+            chunk
+                .append_to_row_group(&mut row_group)
+                .map_err(encode_error)?;
+        }
+        row_group.close().map_err(encode_error)?;
+        let written = self.file.bytes_written() - before;
+        if estimated > 0 && written > 0 {
+            self.estimate_ratio = written as f64 / estimated as f64;
+        }
+        Ok(())
+    }
+
+    fn parts(&mut self) -> &mut PartBuffer {
+        self.file.inner_mut()
+    }
+
+    async fn finish(mut self: Box<Self>) -> Result<EncodedFile> {
+        self.flush().await?;
+        let footer = self.file.finish().map_err(encode_error)?;
+        let rows = u64::try_from(footer.file_metadata().num_rows()).unwrap_or_default();
+        let columns = match self.summarize_columns {
+            true => summarize_columns(&footer, &self.schema)?,
+            false => Vec::new(),
+        };
+        let parts = std::mem::replace(self.file.inner_mut(), PartBuffer::new(1));
+        Ok(EncodedFile {
+            rows,
+            parts,
+            columns,
+        })
+    }
+}
+
+impl RowGroup {
+    async fn write(&mut self, rows: &RecordBatch, threads: usize) -> Result<()> {
+        let threads = threads_for(rows, threads);
+        let columns = std::mem::take(&mut self.columns);
+        let work = columns.into_iter().zip(rows.columns().to_vec()).collect();
+        self.columns = map_on_threads(work, threads, |(mut column, array)| {
+            ColumnEncoder::write(&mut column, &array)?;
+            Ok(column)
+        })
+        .await?;
+        self.rows += rows.num_rows();
+        Ok(())
+    }
+
+    /// The column chunks of the file, in its order.
+    async fn close(self, threads: usize) -> Result<Vec<ArrowColumnChunk>> {
+        let chunks = map_on_threads(self.columns, threads, ColumnEncoder::close).await?;
+        Ok(chunks.into_iter().flatten().collect())
+    }
+
+    fn estimated_bytes(&self) -> usize {
+        self.leaves()
+            .map(ArrowColumnWriter::get_estimated_total_bytes)
+            .sum()
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.leaves().map(ArrowColumnWriter::memory_size).sum()
+    }
+
+    fn leaves(&self) -> impl Iterator<Item = &ArrowColumnWriter> {
+        self.columns.iter().flat_map(|column| &column.leaves)
+    }
+}
+
+impl ColumnEncoder {
+    fn write(&mut self, array: &ArrayRef) -> Result<()> {
+        let leaves = compute_leaves(&self.field, array).map_err(encode_error)?;
+        for (writer, leaf) in self.leaves.iter_mut().zip(&leaves) {
+            writer.write(leaf).map_err(encode_error)?;
+        }
+        Ok(())
+    }
+
+    fn close(self) -> Result<Vec<ArrowColumnChunk>> {
+        let leaves = self.leaves.into_iter();
+        leaves
+            .map(|writer| writer.close().map_err(encode_error))
+            .collect()
+    }
+}
+
+/// How many columns of the file hold a column of the batches.
+fn count_leaves(column: &parquet::schema::types::Type) -> usize {
+    if column.is_primitive() {
+        return 1;
+    }
+    column
+        .get_fields()
+        .iter()
+        .map(|field| count_leaves(field))
+        .sum()
+}

@@ -1,0 +1,153 @@
+//! Parquet.
+//!
+//! Invariant: a finished file's row count is the one in its footer; the Arrow schema is embedded,
+//! so that what Arrow knows and Parquet doesn't survives.
+//!
+//! Defaults: snappy, format version 1.0, dictionaries, page statistics; a row group ends at
+//! 1,048,576 rows or 64 MB encoded. The format: <https://parquet.apache.org/docs/file-format/>
+
+mod encoder;
+mod summary;
+
+use arrow::datatypes::{DataType, Field, IntervalUnit, Schema, SchemaRef};
+use parquet::basic::Compression;
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
+
+use self::encoder::{ParquetEncoder, RowGroupLimits};
+use super::{Encoder, FileFormat, PartBuffer, refuse_columns};
+use crate::error::{Error, ErrorKind, Result};
+
+const ROW_GROUP_ROWS: usize = 1 << 20;
+const ROW_GROUP_BYTES: usize = 64 << 20;
+
+/// Parquet files.
+#[derive(Debug, Clone)]
+pub struct ParquetFormat {
+    row_group_bytes: usize,
+    summarize_columns: bool,
+}
+
+impl ParquetFormat {
+    /// Files of at most `max_file_bytes` encoded bytes, which caps the row group too.
+    pub fn new(max_file_bytes: u64) -> Self {
+        let max_file_bytes = usize::try_from(max_file_bytes).unwrap_or(usize::MAX);
+        Self {
+            row_group_bytes: ROW_GROUP_BYTES.min(max_file_bytes),
+            summarize_columns: false,
+        }
+    }
+
+    /// Finished files say what their columns hold.
+    #[must_use]
+    pub fn with_column_summaries(mut self, summarize_columns: bool) -> Self {
+        self.summarize_columns = summarize_columns;
+        self
+    }
+
+    fn properties(&self) -> WriterProperties {
+        WriterProperties::builder()
+            .set_writer_version(WriterVersion::PARQUET_1_0)
+            .set_compression(Compression::SNAPPY)
+            .set_statistics_enabled(EnabledStatistics::Page)
+            .set_created_by(concat!("tidegate version ", env!("CARGO_PKG_VERSION")).to_owned())
+            .build()
+    }
+
+    fn encoder(
+        &self,
+        schema: &SchemaRef,
+        parts: PartBuffer,
+        threads: usize,
+    ) -> Result<ParquetEncoder> {
+        let limits = RowGroupLimits {
+            rows: ROW_GROUP_ROWS,
+            bytes: self.row_group_bytes,
+        };
+        ParquetEncoder::new(schema, self.properties(), limits, parts, threads)
+    }
+
+    /// Whether the writer itself can write a column of this type.
+    fn can_encode(&self, field: &Field) -> bool {
+        if contains_unwritable(field.data_type()) {
+            return false;
+        }
+        let schema = SchemaRef::new(Schema::new(vec![field.clone()]));
+        self.encoder(&schema, PartBuffer::new(1), 1)
+            .is_ok_and(|encoder| encoder.start_row_group().is_ok())
+    }
+}
+
+/// Types that the parquet crate takes into a schema and then can't write: Parquet's INTERVAL holds
+/// milliseconds, not nanoseconds, and there is no union.
+fn contains_unwritable(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Interval(unit) => *unit == IntervalUnit::MonthDayNano,
+        DataType::Union(_, _) => true,
+        DataType::List(field)
+        | DataType::LargeList(field)
+        | DataType::ListView(field)
+        | DataType::LargeListView(field)
+        | DataType::FixedSizeList(field, _)
+        | DataType::Map(field, _) => contains_unwritable(field.data_type()),
+        DataType::Struct(fields) => fields
+            .iter()
+            .any(|field| contains_unwritable(field.data_type())),
+        DataType::Dictionary(_, values) => contains_unwritable(values),
+        DataType::RunEndEncoded(_, values) => contains_unwritable(values.data_type()),
+        _ => false,
+    }
+}
+
+fn encode_error(error: parquet::errors::ParquetError) -> Error {
+    Error::new(
+        ErrorKind::Query,
+        format!("cannot encode as parquet: {error}"),
+    )
+    .with_source(error)
+}
+
+impl FileFormat for ParquetFormat {
+    fn name(&self) -> &'static str {
+        "parquet"
+    }
+
+    fn extension(&self) -> &'static str {
+        ".parquet"
+    }
+
+    fn content_type(&self) -> &'static str {
+        "application/vnd.apache.parquet"
+    }
+
+    fn gathers(&self) -> bool {
+        true
+    }
+
+    fn check_schema(&self, schema: &Schema) -> Result<()> {
+        if schema.fields().is_empty() {
+            return Err(Error::new(
+                ErrorKind::DatatypeMismatch,
+                "cannot write parquet: the query has no columns",
+            ));
+        }
+        let refused: Vec<&Field> = schema
+            .fields()
+            .iter()
+            .map(AsRef::as_ref)
+            .filter(|field| !self.can_encode(field))
+            .collect();
+        refuse_columns("parquet", &refused)
+    }
+
+    fn start_file(
+        &self,
+        schema: &SchemaRef,
+        part_bytes: usize,
+        threads: usize,
+    ) -> Result<Box<dyn Encoder>> {
+        let encoder = self
+            .encoder(schema, PartBuffer::new(part_bytes), threads)?
+            .with_column_summaries(self.summarize_columns);
+        Ok(Box::new(encoder))
+    }
+}
