@@ -409,7 +409,7 @@ fn wait_for_port(port: u16) {
     }
 }
 
-/// A Python with the readers (DuckDB) in it, installed on first use.
+/// A Python with the readers (DuckDB, Polars, pyarrow) in it, installed on first use.
 pub(crate) fn python(script: &str, arguments: &[&str]) -> String {
     static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| install("python"));
     let script = Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -150,14 +150,20 @@ async fn bind_copy(
     copy: CopyTo,
 ) -> Result<LogicalPlan> {
     let statement = copy.to_string();
-    let target = evaluate_target(state, "COPY TO target", &copy.target, copy.target_location)?;
-    let target = Target::parse(&target).map_err(|error| error.at(copy.target_location))?;
+    let url = evaluate_target(state, "COPY TO target", &copy.target, copy.target_location)?;
+    let target = Target::parse(&url).map_err(|error| error.at(copy.target_location))?;
     let options = CopyOptions::from_sql(&copy.options, &target, services.export_memory)?;
     if let Some(connection) = &options.connection {
         find_connection(services, connection)?;
     }
     let target = if options.single_file {
-        let single = target.into_single_file();
+        let single = match url.ends_with('/') {
+            true => Err(Error::new(
+                ErrorKind::InvalidParameter,
+                format!("SINGLE FILE needs the name of a file, and \"{url}\" names a folder"),
+            )),
+            false => target.into_single_file(),
+        };
         single.map_err(|error| error.at(copy.target_location))?
     } else {
         target

@@ -4,6 +4,7 @@
 //! that can be checked without asking a store and makes a logical plan; [`StatementPlanner`] turns
 //! Tidegate's logical nodes into operators; what happens, happens when they are executed.
 
+mod batches;
 mod bind;
 mod command;
 mod connect;

@@ -85,7 +85,6 @@ fn plan_copy(
         columns: layout.partition_columns,
         file_columns: layout.file_columns,
         max_open_files: partition.max_open_files,
-        ordered,
     });
     let spec = ExportSpec {
         target: copy.target.clone(),
@@ -107,7 +106,8 @@ fn plan_copy(
         services.budget.clone(),
         services.reaper.clone(),
     ));
-    let most = most_writers(options, part_bytes, services);
+    let columns = export.spec().schema.fields().len();
+    let most = most_writers(options, part_bytes, columns, services);
     let input = Arc::clone(physical);
     let write = FileWriteExec::new(input, Arc::clone(&export), writers, most);
     let sink = Arc::new(S3Sink::new(Arc::clone(&export)));
@@ -145,13 +145,18 @@ fn choose_writers(
 }
 
 /// How many writers the export's memory and its open files are enough for.
-fn most_writers(options: &CopyOptions, part_bytes: usize, services: &Services) -> usize {
+fn most_writers(
+    options: &CopyOptions,
+    part_bytes: usize,
+    columns: usize,
+    services: &Services,
+) -> usize {
     let memory = services.export_memory;
     match &options.partition {
         Some(partition) => memory
-            .most_writers(true, part_bytes)
+            .most_writers(true, part_bytes, columns)
             .min(partition.max_open_files),
-        None => memory.most_writers(false, part_bytes),
+        None => memory.most_writers(false, part_bytes, columns),
     }
 }
 

@@ -18,15 +18,19 @@ use datafusion::physical_plan::execution_plan::EmissionType;
 use datafusion::physical_plan::metrics::{
     ExecutionPlanMetricsSet, MetricBuilder, MetricsSet, Time,
 };
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::stream::{RecordBatchReceiverStream, RecordBatchStreamAdapter};
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning,
     PhysicalExpr, PlanProperties,
 };
 use futures::StreamExt;
 
+use super::batches::bound_batches;
 use crate::error::{Error, ErrorKind};
 use crate::sink::{CancelOnDrop, Export, FileWriter, WriterReport, report_schema};
+
+/// Batches of other partitions that wait for their writer.
+const BATCHES_WAITING: usize = 1;
 
 /// How the rows of the query are given to writers.
 #[derive(Debug, Clone)]
@@ -249,12 +253,9 @@ impl WriterTask {
             .step_by(self.writers as usize)
             .collect();
         let clustered = own.len() == 1 && self.is_clustered();
+        let context = bound_batches(context, &schema);
         let mut writer = FileWriter::new(export, self.writer, self.writers, clustered, &context)?;
-        let inputs = own
-            .into_iter()
-            .map(|partition| self.input.execute(partition, Arc::clone(&context)))
-            .collect::<DataFusionResult<Vec<_>>>()?;
-        let mut rows = futures::stream::select_all(inputs);
+        let mut rows = self.read(&own, &context)?;
         let mut next = rows.next().await;
         while let Some(batch) = next {
             let batch = with_schema(&schema, batch?)?;
@@ -275,6 +276,31 @@ impl WriterTask {
 }
 
 impl WriterTask {
+    /// The rows of these partitions, each of which goes on in a task of its own if there are several.
+    fn read(
+        &self,
+        partitions: &[usize],
+        context: &Arc<TaskContext>,
+    ) -> DataFusionResult<SendableRecordBatchStream> {
+        if let [partition] = partitions {
+            return self.input.execute(*partition, Arc::clone(context));
+        }
+        let mut rows = RecordBatchReceiverStream::builder(self.input.schema(), BATCHES_WAITING);
+        for partition in partitions {
+            let mut input = self.input.execute(*partition, Arc::clone(context))?;
+            let sender = rows.tx();
+            rows.spawn(async move {
+                while let Some(batch) = input.next().await {
+                    if sender.send(batch).await.is_err() {
+                        break;
+                    }
+                }
+                Ok(())
+            });
+        }
+        Ok(rows.build())
+    }
+
     /// Whether a partition of the query gives its rows in the order of the partition columns. It is
     /// asked of the plan as it runs: optimizing may have removed an order that nobody required.
     fn is_clustered(&self) -> bool {

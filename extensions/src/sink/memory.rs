@@ -3,7 +3,8 @@
 //! Invariant: the shares of one export add up to its memory, whatever it writes and with however
 //! many writers.
 
-/// The memory of one export, in bytes: encoders, rows that are sorted, and parts on their way.
+/// The memory of one export, in bytes: encoders, rows that wait for their files, and parts on their
+/// way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ExportMemory {
     bytes: usize,
@@ -15,9 +16,11 @@ const DEFAULT_BYTES: usize = 256 << 20;
 /// No file could be written with less.
 const LEAST_BYTES: usize = 32 << 20;
 
-/// With less than this for its encoders, a writer's row groups would be too small, and with less for
-/// sorting, it could not merge what it had sorted.
+/// With less than this for its encoders, a writer's row groups would be too small.
 const LEAST_WRITER_BYTES: usize = 10 << 20;
+
+/// … and so would be every column's share of them: each costs its part of the footer.
+const LEAST_COLUMN_BYTES: usize = 128 << 10;
 
 impl Default for ExportMemory {
     fn default() -> Self {
@@ -46,9 +49,17 @@ impl ExportMemory {
         self.bytes / 4 * 3
     }
 
-    /// How many writers have enough memory, if a part takes `part_bytes` bytes.
-    pub(crate) fn most_writers(self, partitioned: bool, part_bytes: usize) -> usize {
-        let each = LEAST_WRITER_BYTES.max(part_bytes * 2);
+    /// How many writers have enough memory for files of `columns` columns, if a part takes
+    /// `part_bytes` bytes.
+    pub(crate) fn most_writers(
+        self,
+        partitioned: bool,
+        part_bytes: usize,
+        columns: usize,
+    ) -> usize {
+        let each = LEAST_WRITER_BYTES
+            .max(part_bytes * 2)
+            .max(LEAST_COLUMN_BYTES * columns);
         let writers = self.encoders_share(partitioned, 1) / each;
         writers.max(1)
     }
@@ -60,8 +71,8 @@ impl ExportMemory {
         share / writers.max(1) as usize
     }
 
-    /// What one writer may use to sort rows whose files can't be open at once.
-    pub(super) fn sorting_share(self, writers: u32) -> usize {
+    /// What one writer may hold of rows whose files can't be open at once.
+    pub(super) fn waiting_share(self, writers: u32) -> usize {
         self.encoders_share(true, writers)
     }
 }

@@ -4,9 +4,8 @@
 //! there are at most `values × writers + size / MAX FILE SIZE` objects.
 //!
 //! The values that come first get files of their own and keep them: rows are moved to them batch by
-//! batch, column-wise ([`columns`]). Once there are enough, rows of further values are sorted by
-//! their values ([`overflow`]), which spills to disk, and are written at the end, one file at a
-//! time. Closing a file to make room for another value would end in as many files as batches.
+//! batch, column-wise ([`columns`]). Once there are enough, rows of further values are set aside
+//! ([`overflow`]), on disk where they don't fit, and are written at the end, value by value. Closing a file to make room for another value would end in as many files as batches.
 
 mod columns;
 mod overflow;
@@ -25,8 +24,8 @@ use super::export::ExportSpec;
 use super::series::{FileSeries, WriterFiles};
 use crate::error::Result;
 
-/// What an encoder needs of memory beside the part that is being filled, in bytes, before flushing
-/// early leaves row groups too small.
+/// What an encoder that gathers row groups needs of memory beside the part that is being filled, in
+/// bytes, before flushing early leaves them too small.
 const ENCODER_BYTES: usize = 2 << 20;
 
 /// How rows are divided into folders.
@@ -38,8 +37,6 @@ pub struct Partition {
     pub file_columns: Vec<usize>,
     /// How many files may be open at once in the whole export.
     pub max_open_files: usize,
-    /// The rows come in an order that each folder must keep.
-    pub ordered: bool,
 }
 
 /// The files of one writer, by partition.
@@ -67,7 +64,10 @@ impl PartitionedFiles {
         context: &Arc<TaskContext>,
     ) -> Result<Self> {
         let share = spec.memory.encoders_share(true, writers);
-        let per_file = spec.part_bytes + ENCODER_BYTES;
+        let per_file = match spec.format.gathers() {
+            true => spec.part_bytes + ENCODER_BYTES,
+            false => spec.part_bytes,
+        };
         let allowed = partition.max_open_files / writers.max(1) as usize;
         Ok(Self {
             columns: PartitionColumns::new(partition, spec)?,
@@ -76,9 +76,8 @@ impl PartitionedFiles {
             max_open: allowed.min(share / per_file).max(1),
             share,
             overflow: Overflow::new(
-                partition,
                 &spec.input_schema,
-                spec.memory.sorting_share(writers),
+                spec.memory.waiting_share(writers),
                 context,
             ),
             current: None,
@@ -110,7 +109,7 @@ impl PartitionedFiles {
         }
         self.keep_within_share().await?;
         match rest {
-            Some(rows) => self.overflow.push(rows).await,
+            Some(rows) => self.overflow.push(&self.columns, rows),
             None => Ok(()),
         }
     }
@@ -183,7 +182,7 @@ impl PartitionedFiles {
         for mut series in std::mem::take(&mut self.open) {
             series.close(files).await?;
         }
-        while let Some(rows) = self.overflow.next_sorted().await? {
+        while let Some(rows) = self.overflow.next(&self.columns).await? {
             self.write_clustered(files, &rows).await?;
         }
         self.close_current(files).await

@@ -1,321 +1,313 @@
-//! Rows whose files can't be open now: sorted by their values, on disk where they don't fit.
+//! Rows whose files can't be open now: divided into buckets by their values, on disk where they
+//! don't fit.
 //!
-//! Invariant: what went in comes out, each value's rows together, and in the order they came where
-//! the export keeps one. Sorting uses at most the memory it was given, whatever the session allows.
+//! Invariant: what went in comes out, each value's rows together and in the order they came. What
+//! is held in memory stays within the share it was given, whatever the number of values and however
+//! wide the rows.
+//!
+//! This is the partitioning phase of a hybrid hash join (DeWitt et al., "Implementation techniques
+//! for main memory database systems", 1984): a bucket that holds one value is read back as it is, one
+//! that fits into memory is put in the order of its values there, and any other is divided again.
+//! Sorting everything would write and compare every row several times, and keep no order.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::VecDeque;
+use std::fmt;
+use std::hash::{DefaultHasher, Hasher};
+use std::sync::Arc;
 
-use arrow::array::{RecordBatch, UInt64Array};
-use arrow::compute::{BatchCoalescer, SortOptions};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::compute::interleave_record_batch;
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
-use datafusion::execution::memory_pool::{
-    MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation,
-};
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::error::DataFusionError;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
-use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::sorts::sort::SortExec;
-use datafusion::physical_plan::stream::{RecordBatchReceiverStream, RecordBatchStreamAdapter};
-use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+use datafusion::physical_plan::SpillManager;
+use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, SpillMetrics};
+use datafusion::physical_plan::spill::spill_pool::{SpillPoolSink, spsc_channel};
 use futures::StreamExt;
-use tokio::sync::mpsc;
 
-use super::Partition;
-use crate::error::{Error, ErrorKind, Result};
+use super::columns::PartitionColumns;
+use crate::error::{Error, Result};
 
-/// Batches on their way into the sort.
-const BATCHES_WAITING: usize = 2;
+/// Into how many buckets rows are divided: enough that two rounds divide the rows of thousands of
+/// values, and few enough that each gets rows by the dozen whenever memory is full.
+const BUCKETS: usize = 64;
 
-/// Of the memory for sorting, what merging may use.
-const MERGING_SHARE: usize = 4;
+/// A bucket is on disk in files of about this size, each of which is deleted once it is read.
+const DISK_FILE_BYTES: usize = 64 << 20;
+
+/// Rows that are put in order in memory are handed on in batches of about so many bytes.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// … and at most so many rows.
+const BATCH_ROWS: usize = 8192;
 
 /// Rows waiting for their files.
 #[derive(Debug)]
 pub(super) struct Overflow {
-    schema: SchemaRef,
-    columns: Vec<usize>,
-    /// Number the rows, so that the order of equal values survives.
-    numbered: bool,
-    memory_bytes: usize,
-    context: Arc<TaskContext>,
-    sorting: Option<Sorting>,
-    rows: u64,
-    /// Gathers rows into whole batches: few rows of a batch would keep all its text in memory.
-    gathered: BatchCoalescer,
-}
-
-struct Sorting {
-    /// Where rows go in; none once all are in.
-    input: Option<mpsc::Sender<RecordBatch>>,
-    output: SendableRecordBatchStream,
-}
-
-impl std::fmt::Debug for Sorting {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sorting").finish_non_exhaustive()
-    }
+    disk: Arc<SpillManager>,
+    /// The rows that have come since the last were moved to disk.
+    gathered: Gathered,
+    /// Where rows go from there; empty until memory is full.
+    buckets: Vec<Bucket>,
+    /// How often rows have been divided: every round hashes in another way, or it would divide
+    /// nothing.
+    round: u32,
+    /// Buckets whose rows are all there, to be read.
+    waiting: Vec<Bucket>,
+    reading: Option<Reading>,
+    /// What may be held in memory, in bytes.
+    share: usize,
 }
 
 impl Overflow {
-    /// Sorts rows of `schema` in `memory_bytes` bytes, once there are any.
-    pub(super) fn new(
-        partition: &Partition,
-        schema: &SchemaRef,
-        memory_bytes: usize,
-        context: &Arc<TaskContext>,
-    ) -> Self {
-        let batch_size = context.session_config().batch_size();
+    /// Holds rows of `schema` in at most `share` bytes of memory, and the rest on the disk of
+    /// `context`.
+    pub(super) fn new(schema: &SchemaRef, share: usize, context: &Arc<TaskContext>) -> Self {
+        let metrics = SpillMetrics::new(&ExecutionPlanMetricsSet::new(), 0);
+        let disk = SpillManager::new(context.runtime_env(), metrics, SchemaRef::clone(schema));
+        let memory = MemoryConsumer::new("tidegate rows waiting for their files");
         Self {
-            schema: SchemaRef::clone(schema),
-            columns: partition.columns.clone(),
-            numbered: partition.ordered,
-            memory_bytes,
-            context: Arc::clone(context),
-            sorting: None,
-            rows: 0,
-            gathered: BatchCoalescer::new(SchemaRef::clone(schema), batch_size),
+            disk: Arc::new(
+                disk.with_compression_type(context.session_config().spill_compression()),
+            ),
+            gathered: Gathered {
+                batches: Vec::new(),
+                bytes: 0,
+                memory: memory.register(context.memory_pool()),
+            },
+            buckets: Vec::new(),
+            round: 0,
+            waiting: Vec::new(),
+            reading: None,
+            share,
         }
     }
 
     /// Adds rows.
     ///
     /// # Errors
-    /// Sorting failed: no room on the disk, for example.
-    pub(super) async fn push(&mut self, batch: RecordBatch) -> Result<()> {
-        self.gathered.push_batch(batch).map_err(broken)?;
-        self.sort_gathered().await
-    }
-
-    async fn sort_gathered(&mut self) -> Result<()> {
-        while let Some(batch) = self.gathered.next_completed_batch() {
-            self.sort(batch).await?;
+    /// The disk is full, or may not be used.
+    pub(super) fn push(&mut self, columns: &PartitionColumns, rows: RecordBatch) -> Result<()> {
+        let fits = self.gathered.push(rows)?;
+        if !fits || self.gathered.bytes > self.share / 2 {
+            self.move_to_disk(columns)?;
         }
         Ok(())
     }
 
-    async fn sort(&mut self, batch: RecordBatch) -> Result<()> {
-        let batch = if self.numbered {
-            self.number(batch)?
-        } else {
-            batch
-        };
-        if self.sorting.is_none() {
-            self.sorting = Some(self.start(batch.schema())?);
+    fn move_to_disk(&mut self, columns: &PartitionColumns) -> Result<()> {
+        if self.buckets.is_empty() {
+            self.round += 1;
+            self.buckets.resize_with(BUCKETS, Bucket::default);
         }
-        let Some(sorting) = &mut self.sorting else {
-            return Ok(());
-        };
-        let Some(input) = &sorting.input else {
-            return Err(Error::new(
-                ErrorKind::Internal,
-                "rows came after sorting had begun to give them back",
-            ));
-        };
-        if input.send(batch).await.is_ok() {
-            return Ok(());
+        let mut places: Vec<Vec<(usize, usize)>> = vec![Vec::new(); BUCKETS];
+        for (number, batch) in self.gathered.batches.iter().enumerate() {
+            let values = columns.values(batch)?;
+            for (row, value) in values.iter().enumerate() {
+                let bucket = self.bucket_of(value.as_ref());
+                places[bucket].push((number, row));
+                self.buckets[bucket].note_value(value.as_ref());
+            }
         }
-        // The sort has ended early: its output says why.
-        let why = sorting.output.next().await.and_then(|result| result.err());
-        Err(why.map_or_else(
-            || Error::new(ErrorKind::Internal, "sorting for PARTITION BY ended early"),
-            Error::from,
-        ))
+        let batches: Vec<&RecordBatch> = self.gathered.batches.iter().collect();
+        for (bucket, places) in self.buckets.iter_mut().zip(&places) {
+            if !places.is_empty() {
+                let rows = interleave_record_batch(&batches, places).map_err(broken)?;
+                bucket.write(&self.disk, &rows)?;
+            }
+        }
+        self.gathered.clear();
+        Ok(())
     }
 
-    /// The next rows in the order of their values; the first call ends the input.
+    fn bucket_of(&self, value: &[u8]) -> usize {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u32(self.round);
+        hasher.write(value);
+        (hasher.finish() % BUCKETS as u64) as usize
+    }
+
+    /// The next rows, each value's together. No rows may be added after the first call.
     ///
     /// # Errors
-    /// As [`Self::push`].
-    pub(super) async fn next_sorted(&mut self) -> Result<Option<RecordBatch>> {
-        self.gathered.finish_buffered_batch().map_err(broken)?;
-        self.sort_gathered().await?;
-        let Some(sorting) = &mut self.sorting else {
-            return Ok(None);
-        };
-        sorting.input = None;
-        match sorting.output.next().await {
-            Some(batch) => Ok(Some(batch?)),
-            None => Ok(None),
+    /// As [`Self::push`], and the disk can't be read.
+    pub(super) async fn next(&mut self, columns: &PartitionColumns) -> Result<Option<RecordBatch>> {
+        loop {
+            let rows = match &mut self.reading {
+                Some(Reading::OneValue(rows)) => rows.next().await.transpose()?,
+                Some(Reading::InOrder(rows)) => rows.next()?,
+                None => None,
+            };
+            if rows.is_some() {
+                return Ok(rows);
+            }
+            if self.reading.take().is_some() {
+                self.gathered.clear();
+            }
+            if !self.buckets.is_empty() {
+                self.move_to_disk(columns)?;
+                self.waiting.append(&mut self.buckets);
+            } else if !self.gathered.batches.is_empty() {
+                let batches = std::mem::take(&mut self.gathered.batches);
+                self.reading = Some(Reading::InOrder(InOrder::new(batches, columns)?));
+                continue;
+            }
+            match self.waiting.pop() {
+                Some(bucket) => self.read(bucket, columns).await?,
+                None => return Ok(None),
+            }
         }
     }
 
-    /// Adds the number of each row as a last column.
-    fn number(&mut self, batch: RecordBatch) -> Result<RecordBatch> {
-        let first = self.rows;
-        self.rows += batch.num_rows() as u64;
-        let numbers = UInt64Array::from_iter_values(first..self.rows);
-        let number = Field::new("row number", DataType::UInt64, false);
-        let mut fields = self.schema.fields().to_vec();
-        fields.push(Arc::new(number));
-        let (_, mut columns, _) = batch.into_parts();
-        columns.push(Arc::new(numbers));
-        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(broken)
+    /// Reads a bucket back; one that holds several values is divided again if it doesn't fit.
+    async fn read(&mut self, bucket: Bucket, columns: &PartitionColumns) -> Result<()> {
+        let Some((writer, mut rows)) = bucket.on_disk else {
+            return Ok(());
+        };
+        drop(writer);
+        if !bucket.is_mixed {
+            self.reading = Some(Reading::OneValue(rows));
+            return Ok(());
+        }
+        while let Some(batch) = rows.next().await.transpose()? {
+            self.push(columns, batch)?;
+        }
+        Ok(())
+    }
+}
+
+/// Rows in memory, charged to the session's pool.
+#[derive(Debug)]
+struct Gathered {
+    batches: Vec<RecordBatch>,
+    bytes: usize,
+    memory: MemoryReservation,
+}
+
+impl Gathered {
+    /// Adds rows; `false` if the session's memory is full.
+    fn push(&mut self, rows: RecordBatch) -> Result<bool> {
+        let rows = compact(rows)?;
+        self.bytes += rows.get_array_memory_size();
+        self.batches.push(rows);
+        Ok(self.memory.try_resize(self.bytes).is_ok())
     }
 
-    fn start(&self, schema: SchemaRef) -> Result<Sorting> {
-        let (input, rows) = mpsc::channel(BATCHES_WAITING);
-        let source = Arc::new(ReceivedRows {
-            schema: SchemaRef::clone(&schema),
-            rows: Mutex::new(Some(rows)),
-        });
-        let source = StreamingTableExec::try_new(
-            SchemaRef::clone(&schema),
-            vec![source],
-            None,
-            Vec::new(),
-            false,
-            None,
-        )?;
-        let number = self.numbered.then_some(self.schema.fields().len());
-        let order = self.columns.iter().copied().chain(number).map(|column| {
-            let name = schema.field(column).name();
-            PhysicalSortExpr::new(Arc::new(Column::new(name, column)), SortOptions::default())
-        });
-        let order = LexOrdering::new(order).ok_or_else(|| {
-            Error::new(ErrorKind::Internal, "PARTITION BY has no column to sort by")
-        })?;
-        let sort = SortExec::new(order, Arc::new(source));
-        let mut sorted = sort.execute(0, self.sort_context()?)?;
-        // Sorting goes on in a task of its own: it takes rows only while it is polled.
-        let mut output = RecordBatchReceiverStream::builder(schema, 1);
-        let sender = output.tx();
-        output.spawn(async move {
-            while let Some(batch) = sorted.next().await {
-                if sender.send(batch).await.is_err() {
-                    break;
-                }
-            }
-            Ok(())
-        });
-        Ok(Sorting {
-            input: Some(input),
-            output: output.build(),
+    fn clear(&mut self) {
+        self.batches.clear();
+        self.bytes = 0;
+        self.memory.free();
+    }
+}
+
+/// Copies the texts of view arrays that came out of larger batches: a few rows would keep all of
+/// their buffers in memory.
+fn compact(rows: RecordBatch) -> Result<RecordBatch> {
+    let (schema, mut columns, _) = rows.into_parts();
+    for column in &mut columns {
+        match column.data_type() {
+            DataType::Utf8View => *column = Arc::new(column.as_string_view().gc()) as ArrayRef,
+            DataType::BinaryView => *column = Arc::new(column.as_binary_view().gc()) as ArrayRef,
+            _ => {}
+        }
+    }
+    RecordBatch::try_new(schema, columns).map_err(broken)
+}
+
+/// The rows of some values, on disk in the order they came.
+#[derive(Default)]
+struct Bucket {
+    on_disk: Option<(SpillPoolSink, SendableRecordBatchStream)>,
+    /// The value of all its rows, unless it is mixed.
+    value: Option<Box<[u8]>>,
+    is_mixed: bool,
+}
+
+impl Bucket {
+    fn note_value(&mut self, value: &[u8]) {
+        match &self.value {
+            _ if self.is_mixed => {}
+            None => self.value = Some(value.into()),
+            Some(only) => self.is_mixed = **only != *value,
+        }
+    }
+
+    fn write(&mut self, disk: &Arc<SpillManager>, rows: &RecordBatch) -> Result<()> {
+        let open = || spsc_channel(DISK_FILE_BYTES, Arc::clone(disk));
+        let (writer, _) = self.on_disk.get_or_insert_with(open);
+        writer.push_batch(rows)?;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bucket")
+            .field("is_mixed", &self.is_mixed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where the next rows come from.
+enum Reading {
+    /// A bucket with one value.
+    OneValue(SendableRecordBatchStream),
+    InOrder(InOrder),
+}
+
+impl fmt::Debug for Reading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OneValue(_) => "OneValue",
+            Self::InOrder(_) => "InOrder",
+        })
+    }
+}
+
+/// Rows in memory, in the order of their values.
+struct InOrder {
+    batches: Vec<RecordBatch>,
+    /// The number of the batch and of the row in it.
+    places: VecDeque<(usize, usize)>,
+    /// How many are handed on at once.
+    rows: usize,
+}
+
+impl InOrder {
+    fn new(batches: Vec<RecordBatch>, columns: &PartitionColumns) -> Result<Self> {
+        let values = batches
+            .iter()
+            .map(|batch| columns.values(batch))
+            .collect::<Result<Vec<_>>>()?;
+        let rows = |(number, batch): (usize, &RecordBatch)| {
+            (0..batch.num_rows()).map(move |row| (number, row))
+        };
+        let mut places: Vec<(usize, usize)> = batches.iter().enumerate().flat_map(rows).collect();
+        let value = |(number, row): (usize, usize)| values[number].row(row);
+        places.sort_by(|left, right| value(*left).cmp(&value(*right)));
+        let bytes: usize = batches.iter().map(RecordBatch::get_array_memory_size).sum();
+        let row_bytes = bytes / places.len().max(1);
+        Ok(Self {
+            batches,
+            places: places.into(),
+            rows: (BATCH_BYTES / row_bytes.max(1)).clamp(1, BATCH_ROWS),
         })
     }
 
-    fn sort_context(&self) -> Result<Arc<TaskContext>> {
-        let pool = CappedPool {
-            session: Arc::clone(self.context.memory_pool()),
-            limit: self.memory_bytes,
-            used: Mutex::new(0),
-        };
-        let runtime = RuntimeEnvBuilder::from_runtime_env(&self.context.runtime_env())
-            .with_memory_pool(Arc::new(pool))
-            .build_arc()?;
-        let config = self
-            .context
-            .session_config()
-            .clone()
-            .with_sort_spill_reservation_bytes(self.memory_bytes / MERGING_SHARE);
-        let context = TaskContext::default();
-        Ok(Arc::new(
-            context.with_session_config(config).with_runtime(runtime),
-        ))
+    fn next(&mut self) -> Result<Option<RecordBatch>> {
+        let rows = self.rows.min(self.places.len());
+        let places: Vec<_> = self.places.drain(..rows).collect();
+        if places.is_empty() {
+            return Ok(None);
+        }
+        let batches: Vec<&RecordBatch> = self.batches.iter().collect();
+        let rows = interleave_record_batch(&batches, &places).map_err(broken)?;
+        Ok(Some(rows))
     }
 }
 
 fn broken(error: ArrowError) -> Error {
-    Error::from(datafusion::error::DataFusionError::from(error))
-}
-
-/// The rows that are sent to it, as a table to sort.
-#[derive(Debug)]
-struct ReceivedRows {
-    schema: SchemaRef,
-    rows: Mutex<Option<mpsc::Receiver<RecordBatch>>>,
-}
-
-impl PartitionStream for ReceivedRows {
-    fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let rows = self
-            .rows
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let stream = futures::stream::unfold(rows, |rows| async {
-            let mut rows = rows?;
-            let batch = rows.recv().await?;
-            Some((Ok(batch), Some(rows)))
-        });
-        Box::pin(RecordBatchStreamAdapter::new(
-            SchemaRef::clone(&self.schema),
-            stream,
-        ))
-    }
-}
-
-/// The session's memory pool, of which only so much may be used.
-#[derive(Debug)]
-struct CappedPool {
-    session: Arc<dyn MemoryPool>,
-    limit: usize,
-    used: Mutex<usize>,
-}
-
-impl CappedPool {
-    fn used(&self) -> std::sync::MutexGuard<'_, usize> {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl std::fmt::Display for CappedPool {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} bytes of {}", self.limit, self.session)
-    }
-}
-
-impl MemoryPool for CappedPool {
-    fn name(&self) -> &str {
-        "capped"
-    }
-
-    fn register(&self, consumer: &MemoryConsumer) {
-        self.session.register(consumer);
-    }
-
-    fn unregister(&self, consumer: &MemoryConsumer) {
-        self.session.unregister(consumer);
-    }
-
-    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
-        *self.used() += additional;
-        self.session.grow(reservation, additional);
-    }
-
-    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
-        let mut used = self.used();
-        *used = used.saturating_sub(shrink);
-        self.session.shrink(reservation, shrink);
-    }
-
-    fn try_grow(
-        &self,
-        reservation: &MemoryReservation,
-        additional: usize,
-    ) -> datafusion::error::Result<()> {
-        let mut used = self.used();
-        if *used + additional > self.limit {
-            return Err(datafusion::error::DataFusionError::ResourcesExhausted(
-                format!("sorting for PARTITION BY may use {} bytes", self.limit),
-            ));
-        }
-        self.session.try_grow(reservation, additional)?;
-        *used += additional;
-        Ok(())
-    }
-
-    fn reserved(&self) -> usize {
-        *self.used()
-    }
-
-    fn memory_limit(&self) -> MemoryLimit {
-        MemoryLimit::Finite(self.limit)
-    }
+    Error::from(DataFusionError::from(error))
 }

@@ -1,0 +1,107 @@
+//! `--memory-limit` bounds the whole process, whatever it exports.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::servers::files_under;
+
+const LIMIT_KILOBYTES: u64 = 256 << 10;
+
+/// Runs the program with a limit of 256 MB, with its temporary files in `folder`; returns the most
+/// memory it was seen to have, in kilobytes.
+fn peak_of(sql: &str, folder: &Path) -> u64 {
+    let mut process = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(["--memory-limit", "256MB", "-q", "-c", sql])
+        .env("TMPDIR", folder)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let status = format!("/proc/{}/status", process.id());
+    let mut peak = 0;
+    loop {
+        // The system keeps the maximum: only what comes after the last look is missed.
+        let seen = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = seen.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        if let Some(kilobytes) = line {
+            peak = kilobytes.trim().trim_end_matches(" kB").parse().unwrap();
+        }
+        if let Some(ended) = process.try_wait().unwrap() {
+            assert!(ended.success(), "{sql}");
+            return peak;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn large_exports_stay_within_the_limit() {
+    for options in [
+        "FORMAT parquet",
+        "FORMAT csv",
+        "FORMAT parquet, SINGLE FILE",
+        "FORMAT parquet, PARTITION BY (p)",
+        "FORMAT csv, PARTITION BY (p)",
+    ] {
+        let folder = TempDir::new().unwrap();
+        let target = folder.path().join("out").join("file");
+        let sql = format!(
+            "COPY (SELECT value, md5(CAST(value AS VARCHAR)) AS digest, value % 20 AS p,
+                          concat('some text ', value) AS words
+                   FROM generate_series(1, 4000000))
+             TO '{}' ({options})",
+            target.display()
+        );
+        let peak = peak_of(&sql, folder.path());
+        assert!(
+            peak <= LIMIT_KILOBYTES,
+            "{options}: {peak} kB of {LIMIT_KILOBYTES}"
+        );
+    }
+}
+
+/// Far more values than files that can be open: most rows go by way of the disk.
+#[test]
+fn thousands_of_partitions_stay_within_the_limit() {
+    const VALUES: usize = 20_000;
+    let folder = TempDir::new().unwrap();
+    let target = folder.path().join("out");
+    let sql = format!(
+        "COPY (SELECT value, value % {VALUES} AS p, md5(CAST(value AS VARCHAR)) AS digest
+               FROM generate_series(1, 2000000))
+         TO '{}' (FORMAT csv, PARTITION BY (p))",
+        target.display()
+    );
+    let peak = peak_of(&sql, folder.path());
+    assert!(peak <= LIMIT_KILOBYTES, "{peak} kB of {LIMIT_KILOBYTES}");
+
+    let files = files_under(&target);
+    let name = |file: &str| file.rsplit('/').next().unwrap().to_owned();
+    let writer = |file: &String| name(file).split('-').nth(1).unwrap().to_owned();
+    let writers: BTreeSet<String> = files.iter().map(writer).collect();
+    assert!(
+        files.len() <= VALUES * writers.len(),
+        "{} files",
+        files.len()
+    );
+    let mut rows = 0;
+    for file in &files {
+        let folder = Path::new(file).parent().unwrap().file_name().unwrap();
+        let value: usize = folder
+            .to_str()
+            .unwrap()
+            .strip_prefix("p=")
+            .unwrap()
+            .parse()
+            .unwrap();
+        for line in std::fs::read_to_string(file).unwrap().lines() {
+            let number: usize = line.split(',').next().unwrap().parse().unwrap();
+            assert_eq!(number % VALUES, value, "{file}");
+            rows += 1;
+        }
+    }
+    assert_eq!(rows, 2_000_000);
+}
