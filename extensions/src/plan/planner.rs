@@ -64,7 +64,8 @@ impl ExtensionPlanner for StatementPlanner {
             return Ok(None);
         };
         let services = Services::of(session.config())?;
-        Ok(Some(plan_copy(copy, logical, physical, &services)?))
+        let cores = session.config().target_partitions();
+        Ok(Some(plan_copy(copy, logical, physical, cores, &services)?))
     }
 }
 
@@ -72,6 +73,7 @@ fn plan_copy(
     copy: &CopyToNode,
     logical: &LogicalPlan,
     physical: &Arc<dyn ExecutionPlan>,
+    cores: usize,
     services: &Services,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let options = &copy.options;
@@ -108,6 +110,12 @@ fn plan_copy(
     ));
     let columns = export.spec().schema.fields().len();
     let most = most_writers(options, part_bytes, columns, services);
+    let (writers, most) = match writers {
+        // Where memory is short, a writer reads partition by partition, which bringing them together
+        // before it would not allow.
+        Writers::Single if most < cores => (Writers::PerPartition, 1),
+        writers => (writers, most),
+    };
     let input = Arc::clone(physical);
     let write = FileWriteExec::new(input, Arc::clone(&export), writers, most);
     let sink = Arc::new(S3Sink::new(Arc::clone(&export)));

@@ -18,12 +18,13 @@ use datafusion::physical_plan::execution_plan::EmissionType;
 use datafusion::physical_plan::metrics::{
     ExecutionPlanMetricsSet, MetricBuilder, MetricsSet, Time,
 };
+use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::stream::{RecordBatchReceiverStream, RecordBatchStreamAdapter};
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning,
     PhysicalExpr, PlanProperties,
 };
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 
 use super::batches::bound_batches;
 use crate::error::{Error, ErrorKind};
@@ -255,7 +256,7 @@ impl WriterTask {
         let clustered = own.len() == 1 && self.is_clustered();
         let context = bound_batches(context, &schema);
         let mut writer = FileWriter::new(export, self.writer, self.writers, clustered, &context)?;
-        let mut rows = self.read(&own, &context)?;
+        let mut rows = self.read(own, &context)?;
         let mut next = rows.next().await;
         while let Some(batch) = next {
             let batch = with_schema(&schema, batch?)?;
@@ -276,18 +277,25 @@ impl WriterTask {
 }
 
 impl WriterTask {
-    /// The rows of these partitions, each of which goes on in a task of its own if there are several.
+    /// The rows of these partitions. There are several where memory allows no more writers, and
+    /// then it doesn't allow more readers either: they are read one after the other, if nothing in
+    /// the query waits for all of them to be read.
     fn read(
         &self,
-        partitions: &[usize],
+        partitions: Vec<usize>,
         context: &Arc<TaskContext>,
     ) -> DataFusionResult<SendableRecordBatchStream> {
-        if let [partition] = partitions {
-            return self.input.execute(*partition, Arc::clone(context));
+        if are_independent(&self.input) {
+            let (input, context) = (Arc::clone(&self.input), Arc::clone(context));
+            let rows = futures::stream::iter(partitions)
+                .map(move |partition| input.execute(partition, Arc::clone(&context)))
+                .try_flatten();
+            let schema = self.input.schema();
+            return Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)));
         }
         let mut rows = RecordBatchReceiverStream::builder(self.input.schema(), BATCHES_WAITING);
         for partition in partitions {
-            let mut input = self.input.execute(*partition, Arc::clone(context))?;
+            let mut input = self.input.execute(partition, Arc::clone(context))?;
             let sender = rows.tx();
             rows.spawn(async move {
                 while let Some(batch) = input.next().await {
@@ -319,6 +327,20 @@ impl WriterTask {
                 .columns
                 .iter()
                 .all(|column| leading.contains(column))
+    }
+}
+
+/// Whether each partition can be read without the others: none of the operators exchanges rows.
+fn are_independent(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let partitions = plan.output_partitioning().partition_count();
+    match plan.children().as_slice() {
+        [] => true,
+        [input] => {
+            plan.downcast_ref::<RepartitionExec>().is_none()
+                && input.output_partitioning().partition_count() == partitions
+                && are_independent(input)
+        }
+        _ => false,
     }
 }
 
