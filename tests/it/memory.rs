@@ -63,6 +63,28 @@ fn large_exports_stay_within_the_limit() {
     }
 }
 
+/// In batches of as many rows as usual, 400 texts would take hundreds of megabytes.
+#[test]
+fn wide_rows_stay_within_the_limit() {
+    let column = |i| format!("repeat(concat('c{i}-', v), 8) AS c{i}");
+    let columns: Vec<String> = (0..400).map(column).collect();
+    for format in ["parquet", "csv"] {
+        let folder = TempDir::new().unwrap();
+        let sql = format!(
+            "COPY (SELECT {} FROM (SELECT CAST(value AS VARCHAR) AS v
+                                   FROM generate_series(1, 20000)))
+             TO '{}' (FORMAT {format})",
+            columns.join(", "),
+            folder.path().join("out").display()
+        );
+        let peak = peak_of(&sql, folder.path());
+        assert!(
+            peak <= LIMIT_KILOBYTES,
+            "{format}: {peak} kB of {LIMIT_KILOBYTES}"
+        );
+    }
+}
+
 /// Far more values than files that can be open: most rows go by way of the disk.
 #[test]
 fn thousands_of_partitions_stay_within_the_limit() {

@@ -7,26 +7,47 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema};
-use datafusion::execution::TaskContext;
+use datafusion::catalog::Session;
+use datafusion::execution::{SessionState, TaskContext};
+use datafusion::prelude::SessionConfig;
 
 /// What a batch is expected to take at most, in bytes.
-const BATCH_BYTES: usize = 4 << 20;
+const BATCH_BYTES: usize = 2 << 20;
 
 /// With fewer rows, every column's fixed cost per batch would be felt.
-const LEAST_ROWS: usize = 128;
+const LEAST_ROWS: usize = 64;
 
 /// What a value without a fixed size is taken to have, in bytes.
 const TEXT_BYTES: usize = 64;
 
-/// The context of a query whose result has this schema, with smaller batches if its rows are wide.
-pub(super) fn bound_batches(context: Arc<TaskContext>, schema: &Schema) -> Arc<TaskContext> {
+/// How many rows the batches of a query should have whose result has this schema, if that is fewer
+/// than `config` says.
+fn fewer_rows(config: &SessionConfig, schema: &Schema) -> Option<usize> {
     let fields = schema.fields().iter();
     let row_bytes: usize = fields.map(|field| value_bytes(field.data_type())).sum();
     let rows = (BATCH_BYTES / row_bytes.max(1)).max(LEAST_ROWS);
+    (rows < config.batch_size()).then_some(rows)
+}
+
+/// The session to plan a query in, if its result is too wide for the batches of `session`: some
+/// tables decide on their batches when they are planned.
+pub(super) fn session_for_wide_rows(
+    session: &dyn Session,
+    schema: &Schema,
+) -> Option<SessionState> {
+    let rows = fewer_rows(session.config(), schema)?;
+    let mut state = session.as_any().downcast_ref::<SessionState>()?.clone();
+    let config = state.config().clone().with_batch_size(rows);
+    *state.config_mut() = config;
+    Some(state)
+}
+
+/// The context of a query whose result has this schema, with smaller batches if its rows are wide.
+pub(super) fn bound_batches(context: Arc<TaskContext>, schema: &Schema) -> Arc<TaskContext> {
     let config = context.session_config();
-    if rows >= config.batch_size() {
+    let Some(rows) = fewer_rows(config, schema) else {
         return context;
-    }
+    };
     Arc::new(TaskContext::new(
         context.task_id(),
         context.session_id(),
@@ -76,8 +97,8 @@ mod tests {
             let context = bound_batches(Arc::new(TaskContext::default()), &schema);
             context.session_config().batch_size()
         };
-        assert_eq!(batch_size(60, &DataType::Int64), 8192);
-        assert_eq!(batch_size(400, &DataType::Utf8View), 163);
-        assert_eq!(batch_size(4000, &DataType::Utf8), 128);
+        assert_eq!(batch_size(30, &DataType::Int64), 8192);
+        assert_eq!(batch_size(400, &DataType::Utf8View), 81);
+        assert_eq!(batch_size(4000, &DataType::Utf8), 64);
     }
 }

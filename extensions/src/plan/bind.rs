@@ -170,7 +170,7 @@ async fn bind_copy(
     };
     let input = plan_source(state, sql, copy.source).await?;
     // Columns that the format can't hold, and partition columns that are not there, are refused now.
-    export_layout(&options, input.schema().as_arrow())?;
+    export_layout(&options, input.schema().as_arrow(), services.export_memory)?;
     Ok(LogicalPlan::Extension(Extension {
         node: Arc::new(CopyToNode {
             input: Arc::new(input),

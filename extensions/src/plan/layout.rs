@@ -1,4 +1,4 @@
-//! Which columns an export's files hold, and which ones name their folders.
+//! Which columns an export's files hold and in which format, and which ones name their folders.
 //!
 //! Invariant: the names are unique, every file has at least one column, and its format can hold all
 //! of them.
@@ -9,12 +9,15 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::sink::{CopyOptions, PartitionOptions, can_partition_by};
+use crate::format::FileFormat;
+use crate::sink::{CopyOptions, ExportMemory, PartitionOptions, can_partition_by};
 use crate::sql::nearest;
 
 /// The columns of an export.
 #[derive(Debug, Clone)]
 pub(super) struct ExportLayout {
+    /// What the files are written in.
+    pub(super) format: Arc<dyn FileFormat>,
     /// The columns of the query, with unique names.
     pub(super) input_schema: SchemaRef,
     /// The columns of the files.
@@ -25,12 +28,16 @@ pub(super) struct ExportLayout {
     pub(super) partition_columns: Vec<usize>,
 }
 
-/// Lays out the result of a query as `options` ask.
+/// Lays out the result of a query as `options` ask, for an export with so much memory.
 ///
 /// # Errors
 /// A partition column does not exist, can't name a folder, or leaves no column for the files; the
 /// format can't hold a column.
-pub(super) fn export_layout(options: &CopyOptions, schema: &Schema) -> Result<ExportLayout> {
+pub(super) fn export_layout(
+    options: &CopyOptions,
+    schema: &Schema,
+    memory: ExportMemory,
+) -> Result<ExportLayout> {
     let input_schema = with_unique_names(schema);
     let (partition_columns, file_columns) = match &options.partition {
         Some(partition) => divide_columns(partition, &input_schema)?,
@@ -39,8 +46,10 @@ pub(super) fn export_layout(options: &CopyOptions, schema: &Schema) -> Result<Ex
     let file_schema = input_schema.project(&file_columns).map_err(|error| {
         Error::new(ErrorKind::Internal, "the files' columns can't be chosen").with_source(error)
     })?;
-    options.file_format().check_schema(&file_schema)?;
+    let format = options.file_format(memory, file_columns.len());
+    format.check_schema(&file_schema)?;
     Ok(ExportLayout {
+        format,
         input_schema,
         file_schema: Arc::new(file_schema),
         file_columns,

@@ -86,7 +86,7 @@ impl UserDefinedLogicalNodeCore for CopyToNode {
         if let Some(connection) = &self.options.connection {
             write!(f, ", connection={connection}")?;
         }
-        write!(f, ", format={}", self.options.file_format().name())?;
+        write!(f, ", format={}", self.options.format.name())?;
         if let Some(partition) = &self.options.partition {
             write!(f, ", partition by=[{}]", partition.columns.join(", "))?;
         }

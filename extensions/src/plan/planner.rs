@@ -26,6 +26,7 @@ use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 
+use super::batches::session_for_wide_rows;
 use super::command::CommandExec;
 use super::connect::open_store;
 use super::files::ExportedFilesExec;
@@ -77,7 +78,7 @@ fn plan_copy(
     services: &Services,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let options = &copy.options;
-    let layout = export_layout(options, &physical.schema())?;
+    let layout = export_layout(options, &physical.schema(), services.export_memory)?;
     let part_bytes = options.part_bytes(copy.target.place());
     let connection = options.connection.as_deref();
     let store = open_store(services, &copy.target, connection, part_bytes)?;
@@ -96,7 +97,7 @@ fn plan_copy(
         input_schema: layout.input_schema,
         schema: layout.file_schema,
         partition,
-        format: options.file_format(),
+        format: layout.format,
         max_file_bytes: options.max_file_bytes(),
         part_bytes,
         manifest: options.manifest,
@@ -209,6 +210,15 @@ impl QueryPlanner for TidegateQueryPlanner {
         logical_plan: &LogicalPlan,
         session: &dyn Session,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let narrowed = match logical_plan {
+            LogicalPlan::Extension(extension) => extension
+                .node
+                .as_any()
+                .downcast_ref::<CopyToNode>()
+                .and_then(|copy| session_for_wide_rows(session, copy.input.schema().as_arrow())),
+            _ => None,
+        };
+        let session = narrowed.as_ref().map_or(session, |state| state as _);
         self.planner
             .create_physical_plan(logical_plan, session)
             .await

@@ -64,6 +64,11 @@ impl ExportMemory {
         writers.max(1)
     }
 
+    /// Whether the columns' shares are so small that a row group has a page or two of each.
+    pub(crate) fn is_short_for(self, partitioned: bool, columns: usize) -> bool {
+        LEAST_COLUMN_BYTES * columns > self.encoders_share(partitioned, 1)
+    }
+
     /// What one writer's encoders may hold.
     pub(super) fn encoders_share(self, partitioned: bool, writers: u32) -> usize {
         let rest = self.bytes - self.in_flight();

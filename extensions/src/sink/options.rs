@@ -178,13 +178,17 @@ impl CopyOptions {
         usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 
-    /// The format with its settings.
-    pub fn file_format(&self) -> Arc<dyn FileFormat> {
+    /// The format with its settings, for an export that has so much memory for files of `columns`
+    /// columns.
+    pub fn file_format(&self, memory: ExportMemory, columns: usize) -> Arc<dyn FileFormat> {
         match self.format {
             FormatName::Parquet => {
                 let max_file_bytes = self.max_file_bytes.unwrap_or(DEFAULT_FILE_BYTES);
-                let format = ParquetFormat::new(max_file_bytes);
-                Arc::new(format.with_column_summaries(self.return_files))
+                let is_short = memory.is_short_for(self.partition.is_some(), columns);
+                let format = ParquetFormat::new(max_file_bytes)
+                    .with_column_summaries(self.return_files)
+                    .with_page_index(!is_short);
+                Arc::new(format)
             }
             FormatName::Csv => Arc::new(CsvFormat::new()),
         }
@@ -192,6 +196,14 @@ impl CopyOptions {
 }
 
 impl FormatName {
+    /// The name as `FORMAT` takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Parquet => "parquet",
+            Self::Csv => "csv",
+        }
+    }
+
     fn extension(self) -> &'static str {
         match self {
             Self::Parquet => ".parquet",

@@ -4,9 +4,10 @@
 //! that literals which may be secret print as `'…'`.
 
 use std::fmt;
+use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement as DataFusionStatement;
-use sqlparser::ast::{Expr, Ident, ObjectName, Query};
+use sqlparser::ast::{Expr, Ident, ObjectName, Query, Value, VisitMut, visit_expressions_mut};
 
 use crate::error::Location;
 use crate::secret::SecretValue;
@@ -220,6 +221,21 @@ fn write_relation(f: &mut fmt::Formatter<'_>, name: &ObjectName) -> fmt::Result 
     Ok(())
 }
 
+/// The node as it has to be for sqlparser to print its texts rightly: that leaves a pair of quotes as
+/// it is, because it may have been parsed without unescaping.
+fn escaped<T: VisitMut + Clone>(node: &T) -> T {
+    let mut node = node.clone();
+    let _ = visit_expressions_mut(&mut node, |expr| {
+        if let Expr::Value(value) = expr
+            && let Value::SingleQuotedString(text) = &mut value.value
+        {
+            *text = text.replace('\'', "''");
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    node
+}
+
 fn write_options(f: &mut fmt::Formatter<'_>, options: &[SqlOption]) -> fmt::Result {
     f.write_str("(")?;
     for (i, option) in options.iter().enumerate() {
@@ -266,7 +282,7 @@ impl fmt::Display for Statement {
             }
             Self::CopyTo(copy) => copy.fmt(f),
             Self::RecoverExport(recover) => {
-                write!(f, "RECOVER EXPORT {} WITH ", recover.target)?;
+                write!(f, "RECOVER EXPORT {} WITH ", escaped(&recover.target))?;
                 write_options(f, &recover.options)
             }
             Self::Explain(explain) => {
@@ -297,9 +313,9 @@ impl fmt::Display for CopyTo {
                     write!(f, " ({})", name_list(columns))?;
                 }
             }
-            CopySource::Query(query) => write!(f, "({query})")?,
+            CopySource::Query(query) => write!(f, "({})", escaped(query))?,
         }
-        write!(f, " TO {} WITH ", self.target)?;
+        write!(f, " TO {} WITH ", escaped(&self.target))?;
         write_options(f, &self.options)
     }
 }

@@ -428,6 +428,12 @@ mod tests {
         )
     }
 
+    #[test]
+    fn quotes_in_a_row_stay_as_many() {
+        let written = "COPY (SELECT '''''''') TO 'a''''b' WITH (FORMAT = csv)";
+        assert_eq!(parse(written).unwrap().to_string(), written);
+    }
+
     proptest! {
         #[test]
         fn a_statement_prints_as_sql_that_parses_the_same(

@@ -25,6 +25,7 @@ const ROW_GROUP_BYTES: usize = 64 << 20;
 pub struct ParquetFormat {
     row_group_bytes: usize,
     summarize_columns: bool,
+    page_index: bool,
 }
 
 impl ParquetFormat {
@@ -34,6 +35,7 @@ impl ParquetFormat {
         Self {
             row_group_bytes: ROW_GROUP_BYTES.min(max_file_bytes),
             summarize_columns: false,
+            page_index: true,
         }
     }
 
@@ -44,11 +46,25 @@ impl ParquetFormat {
         self
     }
 
+    /// Without an index, pages have no statistics of their own. Where row groups have a page or two
+    /// of each column, it says nothing that the row group's statistics don't, and costs as much
+    /// memory again until the file ends.
+    #[must_use]
+    pub fn with_page_index(mut self, page_index: bool) -> Self {
+        self.page_index = page_index;
+        self
+    }
+
     fn properties(&self) -> WriterProperties {
+        let statistics = match self.page_index {
+            true => EnabledStatistics::Page,
+            false => EnabledStatistics::Chunk,
+        };
         WriterProperties::builder()
             .set_writer_version(WriterVersion::PARQUET_1_0)
             .set_compression(Compression::SNAPPY)
-            .set_statistics_enabled(EnabledStatistics::Page)
+            .set_statistics_enabled(statistics)
+            .set_offset_index_disabled(!self.page_index)
             .set_created_by(concat!("tidegate version ", env!("CARGO_PKG_VERSION")).to_owned())
             .build()
     }
