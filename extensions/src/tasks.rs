@@ -41,9 +41,14 @@ where
         let (queue, work) = (Arc::clone(&queue), work.clone());
         tasks.spawn(async move {
             let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-            std::iter::from_fn(next)
+            let done: Result<Vec<_>> = std::iter::from_fn(next)
                 .map(|(place, item)| Ok((place, work(item)?)))
-                .collect::<Result<Vec<_>>>()
+                .collect();
+            if done.is_err() {
+                // The others need not go on.
+                while next().is_some() {}
+            }
+            done
         });
     }
     while let Some(joined) = tasks.join_next().await {

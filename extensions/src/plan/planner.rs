@@ -65,8 +65,7 @@ impl ExtensionPlanner for StatementPlanner {
             return Ok(None);
         };
         let services = Services::of(session.config())?;
-        let cores = session.config().target_partitions();
-        Ok(Some(plan_copy(copy, logical, physical, cores, &services)?))
+        Ok(Some(plan_copy(copy, logical, physical, &services)?))
     }
 }
 
@@ -74,7 +73,6 @@ fn plan_copy(
     copy: &CopyToNode,
     logical: &LogicalPlan,
     physical: &Arc<dyn ExecutionPlan>,
-    cores: usize,
     services: &Services,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let options = &copy.options;
@@ -111,10 +109,13 @@ fn plan_copy(
     ));
     let columns = export.spec().schema.fields().len();
     let most = most_writers(options, part_bytes, columns, services);
+    let is_short = services
+        .export_memory
+        .is_short_for(options.partition.is_some(), columns);
     let (writers, most) = match writers {
         // Where memory is short, a writer reads partition by partition, which bringing them together
         // before it would not allow.
-        Writers::Single if most < cores => (Writers::PerPartition, 1),
+        Writers::Single if is_short => (Writers::PerPartition, 1),
         writers => (writers, most),
     };
     let input = Arc::clone(physical);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column;
@@ -265,9 +266,8 @@ impl WriterTask {
                 writer.write(&batch).await
             };
             // The query goes on while other threads encode and parts wait for their upload.
-            let (written, following) = tokio::join!(write, rows.next());
-            written?;
-            next = following;
+            let following = async { Ok(rows.next().await) };
+            ((), next) = tokio::try_join!(write, following)?;
         }
         let timer = self.metrics.write_time.timer();
         let report = writer.finish().await?;
@@ -330,11 +330,12 @@ impl WriterTask {
     }
 }
 
-/// Whether each partition can be read without the others: none of the operators exchanges rows.
+/// Whether each partition can be read without the others: they come from files, and none of the
+/// operators exchanges rows. Other tables may have one source that feeds all partitions at once.
 fn are_independent(plan: &Arc<dyn ExecutionPlan>) -> bool {
     let partitions = plan.output_partitioning().partition_count();
     match plan.children().as_slice() {
-        [] => true,
+        [] => plan.downcast_ref::<DataSourceExec>().is_some(),
         [input] => {
             plan.downcast_ref::<RepartitionExec>().is_none()
                 && input.output_partitioning().partition_count() == partitions

@@ -1,7 +1,7 @@
 //! Making all objects appear.
 //!
 //! Invariant: [`commit`] returns the number of rows when every staged file is an object, or an
-//! error when none is. It runs in a task of its own, so that dropping the statement in the middle of
+//! error that says so when not everything around them could be done, and else when none is. It runs in a task of its own, so that dropping the statement in the middle of
 //! it changes nothing. Once an object of an earlier export has been deleted or replaced there is no
 //! way back, only forward; where the store doesn't tell whether that has happened, the intent stays
 //! and the error says how to finish.
@@ -19,7 +19,7 @@ use super::cleanup::{remove_bookkeeping, run_all, run_all_ok};
 use super::export::Export;
 use super::manifest::Manifest;
 use super::report::StagedFile;
-use super::store::{ObjectIdentity, PendingUpload, StoreErrorKind, UploadStore};
+use super::store::{ObjectIdentity, StoreErrorKind, UploadStore};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Completes every staged file, or none. Returns the number of rows.
@@ -35,7 +35,13 @@ async fn commit_files(export: &Arc<Export>, files: Vec<StagedFile>) -> Result<u6
     let rows = files.iter().map(|file| file.rows).sum();
     let intent = intend(export, files);
     let keys = Keys::new(&export.spec().target);
-    let committed = match complete(export, &keys, &intent).await {
+    if let Err(error) = write_intent(export, &keys, &intent).await {
+        export.fail();
+        return Err(error);
+    }
+    let store = export.store().as_ref();
+    let completed = complete_all(store, &intent, |key| export.register_object(key)).await;
+    let committed = match completed {
         Ok(committed) => committed,
         Err(error) => match find_replacement(export, &intent).await {
             Ok(Some(committed)) => committed,
@@ -53,7 +59,7 @@ async fn commit_files(export: &Arc<Export>, files: Vec<StagedFile>) -> Result<u6
     };
     let finished = match write_manifest(export, &keys, &intent, &committed).await {
         Ok(()) => finish(export, &keys, &intent, &committed).await,
-        Err(error) if !intent.replaces => {
+        Err(error) if replaced_file(export, &intent).is_none() => {
             export.fail();
             return Err(error);
         }
@@ -89,20 +95,28 @@ fn intend(export: &Export, files: Vec<StagedFile>) -> Intent {
     }
 }
 
-/// The one object that replaces another, if it is there although completing it failed: then there is
-/// no way back. `None` if the export can be undone.
+/// The one file of an export that replaces an object by its own: once it is an object, there is no
+/// way back.
+fn replaced_file<'a>(export: &Export, intent: &'a Intent) -> Option<&'a StagedFile> {
+    let is_single = export.spec().target.file().is_some() && intent.replaces;
+    intent.files.first().filter(|_| is_single)
+}
+
+/// The one object that replaces another, if it is there although completing it failed. `None` if the
+/// export can be undone.
 ///
 /// # Errors
 /// The store doesn't tell.
 async fn find_replacement(export: &Export, intent: &Intent) -> Result<Option<Vec<StagedFile>>> {
-    let ([file], true, Some(_)) = (
-        intent.files.as_slice(),
-        intent.replaces,
-        export.spec().target.file(),
-    ) else {
+    let Some(file) = replaced_file(export, intent) else {
         return Ok(None);
     };
-    let found = find_object(export.store().as_ref(), &intent.export_id, file).await?;
+    let store = export.store().as_ref();
+    if let Some(upload) = file.upload() {
+        // A completion that is still under way can't happen after this.
+        store.abort_upload(&upload).await?;
+    }
+    let found = find_object(store, &intent.export_id, file).await?;
     Ok(found.map(|object| {
         let mut file = file.clone();
         file.object_etag = object.etag;
@@ -135,7 +149,7 @@ fn half_published(export: &Export, error: Error) -> Error {
     .with_source(error)
 }
 
-async fn complete(export: &Arc<Export>, keys: &Keys, intent: &Intent) -> Result<Vec<StagedFile>> {
+async fn write_intent(export: &Export, keys: &Keys, intent: &Intent) -> Result<()> {
     let store = export.store().as_ref();
     let json = serde_json::to_vec(intent).map_err(|error| {
         Error::new(ErrorKind::Internal, "the intent can't be written").with_source(error)
@@ -145,7 +159,7 @@ async fn complete(export: &Arc<Export>, keys: &Keys, intent: &Intent) -> Result<
     store
         .put(&key, Bytes::from(json), MEDIA_TYPE, false)
         .await?;
-    complete_all(store, intent, |key| export.register_object(key)).await
+    Ok(())
 }
 
 /// Completes files until one fails, and returns them with their objects' ETags. What has been
@@ -190,13 +204,9 @@ async fn complete_file(
     export_id: &str,
     file: &StagedFile,
 ) -> Result<Option<String>> {
-    let Some(upload_id) = &file.upload_id else {
+    let Some(upload) = file.upload() else {
         let put = store.put(&file.key, Bytes::new(), &file.content_type, false);
         return Ok(put.await?);
-    };
-    let upload = PendingUpload {
-        key: file.key.clone(),
-        upload_id: upload_id.clone(),
     };
     match store.complete_upload(&upload, &file.etags).await {
         Ok(etag) => Ok(etag),

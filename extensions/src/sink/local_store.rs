@@ -123,7 +123,7 @@ impl LocalUploadStore {
         Ok(Arc::new(OpenOptions::new().write(true).open(path)?))
     }
 
-    fn complete(&self, upload_id: &str, path: &Path) -> io::Result<()> {
+    fn complete(&self, upload_id: &str, key: &str, path: &Path) -> io::Result<()> {
         let (staged, inode) = split_upload_id(upload_id)?;
         create_folders(path)?;
         match fs::rename(&staged, path) {
@@ -137,6 +137,11 @@ impl LocalUploadStore {
             }
             Err(error) => return Err(error),
         }
+        let mut open = self.open();
+        if let Some(tag) = open.tags.remove(upload_id) {
+            open.completed.insert(key.to_owned(), tag);
+        }
+        drop(open);
         sync_folder(path)?;
         self.remove_empty_folders(&staged);
         Ok(())
@@ -453,15 +458,11 @@ impl UploadStore for LocalUploadStore {
         upload: &PendingUpload,
         _etags: &[String],
     ) -> Result<Option<String>, StoreError> {
-        let id = upload.upload_id.clone();
+        let PendingUpload { key, upload_id } = upload.clone();
         self.run("create", &upload.key, move |store, path| {
-            store.complete(&id, path)
+            store.complete(&upload_id, &key, path)
         })
         .await?;
-        let mut open = self.open();
-        if let Some(tag) = open.tags.remove(&upload.upload_id) {
-            open.completed.insert(upload.key.clone(), tag);
-        }
         Ok(None)
     }
 

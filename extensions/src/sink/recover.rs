@@ -87,13 +87,19 @@ async fn recover(
         let committed = match complete_all(store, &intent, |_| {}).await {
             Ok(committed) => committed,
             Err(error) if error.kind() == ErrorKind::DataCorrupted => {
-                if force {
+                // What an export replaces may be gone: then its own objects are all there is.
+                if force && !intent.replaces {
                     return remove(store, &target, &export.id).await;
                 }
                 let why = error.hint().unwrap_or_default().to_owned();
-                return Err(error.with_hint(format!(
-                    "{why}; FORCE = true removes what is there of the export"
-                )));
+                let cure = match intent.replaces {
+                    true => format!(
+                        "look which of its objects you want to keep, then delete {}",
+                        store.url(&keys.commit(&export.id))
+                    ),
+                    false => "FORCE = true removes what is there of the export".to_owned(),
+                };
+                return Err(error.with_hint(format!("{why}; {cure}")));
             }
             Err(error) => return Err(error),
         };

@@ -13,6 +13,7 @@ use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, UInt32Type, UInt64Type};
 use serde::{Deserialize, Serialize};
 
+use super::store::PendingUpload;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::ColumnSummary;
 
@@ -38,6 +39,16 @@ pub struct StagedFile {
     /// The object's ETag, once it is there and where the store has such.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object_etag: Option<String>,
+}
+
+impl StagedFile {
+    /// The upload that becomes the object, if it has one.
+    pub(super) fn upload(&self) -> Option<PendingUpload> {
+        self.upload_id.as_ref().map(|upload_id| PendingUpload {
+            key: self.key.clone(),
+            upload_id: upload_id.clone(),
+        })
+    }
 }
 
 /// What one writer did.

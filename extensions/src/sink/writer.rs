@@ -36,8 +36,8 @@ enum Layout {
 
 impl FileWriter {
     /// Writer number `writer` of `writers`, whose rows come in the order of the partition columns if
-    /// they are `clustered`. Its encoders, and the rows it has to sort, are charged to
-    /// the memory pool of `context`.
+    /// they are `clustered`. Its encoders, and rows that wait for their files, are charged to the
+    /// memory pool of `context`.
     pub fn new(
         export: Arc<Export>,
         writer: u32,

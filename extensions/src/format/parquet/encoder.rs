@@ -121,7 +121,9 @@ impl ParquetEncoder {
 
     fn is_row_group_full(&self) -> bool {
         self.row_group.as_ref().is_some_and(|row_group| {
-            row_group.rows >= self.limits.rows || row_group.estimated_bytes() >= self.limits.bytes
+            // Filling up what hardly is there would take many steps of a few rows.
+            let enough = self.limits.bytes - self.limits.bytes / 64;
+            row_group.rows >= self.limits.rows || row_group.estimated_bytes() >= enough
         })
     }
 

@@ -5,7 +5,8 @@
 //!
 //! The values that come first get files of their own and keep them: rows are moved to them batch by
 //! batch, column-wise ([`columns`]). Once there are enough, rows of further values are set aside
-//! ([`overflow`]), on disk where they don't fit, and are written at the end, value by value. Closing a file to make room for another value would end in as many files as batches.
+//! ([`overflow`]), on disk where they don't fit, and are written at the end, value by value. Closing
+//! a file to make room for another value would end in as many files as batches.
 
 mod columns;
 mod overflow;
@@ -78,6 +79,7 @@ impl PartitionedFiles {
             overflow: Overflow::new(
                 &spec.input_schema,
                 spec.memory.waiting_share(writers),
+                writers,
                 context,
             ),
             current: None,

@@ -15,7 +15,8 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::buffer::Buffer;
 use arrow::compute::interleave_record_batch;
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
@@ -34,8 +35,13 @@ use crate::error::{Error, Result};
 /// values, and few enough that each gets rows by the dozen whenever memory is full.
 const BUCKETS: usize = 64;
 
-/// A bucket is on disk in files of about this size, each of which is deleted once it is read.
-const DISK_FILE_BYTES: usize = 64 << 20;
+/// How many buckets all writers fill together, but for the least that each needs: a bucket takes two
+/// file descriptors, of which a process may often have 1,024.
+const BUCKETS_OF_ALL_WRITERS: usize = 128;
+
+/// A bucket is on disk in files of about this size, each of which is deleted once it is read and
+/// open until then.
+const DISK_FILE_BYTES: usize = 1 << 30;
 
 /// Rows that are put in order in memory are handed on in batches of about so many bytes.
 const BATCH_BYTES: usize = 1 << 20;
@@ -44,7 +50,6 @@ const BATCH_BYTES: usize = 1 << 20;
 const BATCH_ROWS: usize = 8192;
 
 /// Rows waiting for their files.
-#[derive(Debug)]
 pub(super) struct Overflow {
     disk: Arc<SpillManager>,
     /// The rows that have come since the last were moved to disk.
@@ -54,17 +59,34 @@ pub(super) struct Overflow {
     /// How often rows have been divided: every round hashes in another way, or it would divide
     /// nothing.
     round: u32,
+    /// How many there are then.
+    bucket_count: usize,
     /// Buckets whose rows are all there, to be read.
-    waiting: Vec<Bucket>,
+    waiting: Vec<FilledBucket>,
     reading: Option<Reading>,
     /// What may be held in memory, in bytes.
     share: usize,
 }
 
+impl fmt::Debug for Overflow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Overflow")
+            .field("gathered", &self.gathered)
+            .field("round", &self.round)
+            .field("waiting", &self.waiting.len())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Overflow {
     /// Holds rows of `schema` in at most `share` bytes of memory, and the rest on the disk of
-    /// `context`.
-    pub(super) fn new(schema: &SchemaRef, share: usize, context: &Arc<TaskContext>) -> Self {
+    /// `context`, for one of `writers` writers.
+    pub(super) fn new(
+        schema: &SchemaRef,
+        share: usize,
+        writers: u32,
+        context: &Arc<TaskContext>,
+    ) -> Self {
         let metrics = SpillMetrics::new(&ExecutionPlanMetricsSet::new(), 0);
         let disk = SpillManager::new(context.runtime_env(), metrics, SchemaRef::clone(schema));
         let memory = MemoryConsumer::new("tidegate rows waiting for their files");
@@ -78,6 +100,7 @@ impl Overflow {
                 memory: memory.register(context.memory_pool()),
             },
             buckets: Vec::new(),
+            bucket_count: (BUCKETS_OF_ALL_WRITERS / writers.max(1) as usize).clamp(8, BUCKETS),
             round: 0,
             waiting: Vec::new(),
             reading: None,
@@ -100,9 +123,9 @@ impl Overflow {
     fn move_to_disk(&mut self, columns: &PartitionColumns) -> Result<()> {
         if self.buckets.is_empty() {
             self.round += 1;
-            self.buckets.resize_with(BUCKETS, Bucket::default);
+            self.buckets.resize_with(self.bucket_count, Bucket::default);
         }
-        let mut places: Vec<Vec<(usize, usize)>> = vec![Vec::new(); BUCKETS];
+        let mut places: Vec<Vec<(usize, usize)>> = vec![Vec::new(); self.bucket_count];
         for (number, batch) in self.gathered.batches.iter().enumerate() {
             let values = columns.values(batch)?;
             for (row, value) in values.iter().enumerate() {
@@ -126,7 +149,7 @@ impl Overflow {
         let mut hasher = DefaultHasher::new();
         hasher.write_u32(self.round);
         hasher.write(value);
-        (hasher.finish() % BUCKETS as u64) as usize
+        (hasher.finish() % self.bucket_count as u64) as usize
     }
 
     /// The next rows, each value's together. No rows may be added after the first call.
@@ -148,7 +171,8 @@ impl Overflow {
             }
             if !self.buckets.is_empty() {
                 self.move_to_disk(columns)?;
-                self.waiting.append(&mut self.buckets);
+                let filled = self.buckets.drain(..).filter_map(Bucket::close);
+                self.waiting.extend(filled);
             } else if !self.gathered.batches.is_empty() {
                 let batches = std::mem::take(&mut self.gathered.batches);
                 self.reading = Some(Reading::InOrder(InOrder::new(batches, columns)?));
@@ -162,16 +186,12 @@ impl Overflow {
     }
 
     /// Reads a bucket back; one that holds several values is divided again if it doesn't fit.
-    async fn read(&mut self, bucket: Bucket, columns: &PartitionColumns) -> Result<()> {
-        let Some((writer, mut rows)) = bucket.on_disk else {
-            return Ok(());
-        };
-        drop(writer);
+    async fn read(&mut self, mut bucket: FilledBucket, columns: &PartitionColumns) -> Result<()> {
         if !bucket.is_mixed {
-            self.reading = Some(Reading::OneValue(rows));
+            self.reading = Some(Reading::OneValue(bucket.rows));
             return Ok(());
         }
-        while let Some(batch) = rows.next().await.transpose()? {
+        while let Some(batch) = bucket.rows.next().await.transpose()? {
             self.push(columns, batch)?;
         }
         Ok(())
@@ -190,7 +210,7 @@ impl Gathered {
     /// Adds rows; `false` if the session's memory is full.
     fn push(&mut self, rows: RecordBatch) -> Result<bool> {
         let rows = compact(rows)?;
-        self.bytes += rows.get_array_memory_size();
+        self.bytes += memory_bytes(&rows)?;
         self.batches.push(rows);
         Ok(self.memory.try_resize(self.bytes).is_ok())
     }
@@ -216,6 +236,24 @@ fn compact(rows: RecordBatch) -> Result<RecordBatch> {
     RecordBatch::try_new(schema, columns).map_err(broken)
 }
 
+/// What the rows take in memory, in bytes. The buffers of a batch that was read from disk are parts
+/// of one, whose whole size each would count.
+fn memory_bytes(rows: &RecordBatch) -> Result<usize> {
+    let mut bytes = 0;
+    for column in rows.columns() {
+        let data = column.to_data();
+        bytes += data.get_slice_memory_size().map_err(broken)?;
+        if matches!(
+            column.data_type(),
+            DataType::Utf8View | DataType::BinaryView
+        ) {
+            let texts = data.buffers().iter().skip(1);
+            bytes += texts.map(Buffer::len).sum::<usize>();
+        }
+    }
+    Ok(bytes)
+}
+
 /// The rows of some values, on disk in the order they came.
 #[derive(Default)]
 struct Bucket {
@@ -234,6 +272,15 @@ impl Bucket {
         }
     }
 
+    /// Ends the bucket's file, which is opened again to be read.
+    fn close(self) -> Option<FilledBucket> {
+        let (_, rows) = self.on_disk?;
+        Some(FilledBucket {
+            rows,
+            is_mixed: self.is_mixed,
+        })
+    }
+
     fn write(&mut self, disk: &Arc<SpillManager>, rows: &RecordBatch) -> Result<()> {
         let open = || spsc_channel(DISK_FILE_BYTES, Arc::clone(disk));
         let (writer, _) = self.on_disk.get_or_insert_with(open);
@@ -242,12 +289,10 @@ impl Bucket {
     }
 }
 
-impl fmt::Debug for Bucket {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Bucket")
-            .field("is_mixed", &self.is_mixed)
-            .finish_non_exhaustive()
-    }
+/// The rows of some values, to be read back.
+struct FilledBucket {
+    rows: SendableRecordBatchStream,
+    is_mixed: bool,
 }
 
 /// Where the next rows come from.
@@ -255,15 +300,6 @@ enum Reading {
     /// A bucket with one value.
     OneValue(SendableRecordBatchStream),
     InOrder(InOrder),
-}
-
-impl fmt::Debug for Reading {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::OneValue(_) => "OneValue",
-            Self::InOrder(_) => "InOrder",
-        })
-    }
 }
 
 /// Rows in memory, in the order of their values.
@@ -287,7 +323,7 @@ impl InOrder {
         let mut places: Vec<(usize, usize)> = batches.iter().enumerate().flat_map(rows).collect();
         let value = |(number, row): (usize, usize)| values[number].row(row);
         places.sort_by(|left, right| value(*left).cmp(&value(*right)));
-        let bytes: usize = batches.iter().map(RecordBatch::get_array_memory_size).sum();
+        let bytes: usize = batches.iter().map(memory_bytes).sum::<Result<usize>>()?;
         let row_bytes = bytes / places.len().max(1);
         Ok(Self {
             batches,
