@@ -341,6 +341,31 @@ async fn an_export_needs_no_right_to_read() {
     }
 }
 
+/// The answer to taking the lock is lost, and then the lock can't be read, once or twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lock_that_can_not_be_read_is_not_left_behind() {
+    let bench = Bench::start().await;
+    for unreadable in [Fault::Denied, Fault::ErrorInBody, Fault::CutAfter] {
+        let shape = Shape::new("csv", "error", "");
+        let folder = bench.server.store.new_target();
+        let faults = [
+            // `LOCK` and `INCOMPLETE`, side by side.
+            ("PutObject", 1, Fault::CutAfter),
+            ("PutObject", 2, Fault::CutAfter),
+            ("GetObject", 1, unreadable),
+            ("GetObject", 2, Fault::Denied),
+        ];
+        let misbehave = |server: &MisbehavingServer| server.fail_operations(&faults);
+        let result = bench.export(&shape.sql(&folder), misbehave).await;
+        let seen = bench.server.seen();
+        bench.server.behave();
+        let what = format!("{faults:?}, {seen:?}: {result:?}");
+        bench
+            .assert_all_or_nothing(shape, &folder, 0, &result, &what)
+            .await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_can_not_be_removed_is_named() {
     let server = MisbehavingServer::start().await;

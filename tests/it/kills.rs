@@ -45,6 +45,20 @@ async fn rows_under(store: &TestStore, target: &str) -> usize {
     contents.iter().filter(|byte| **byte == b'\n').count()
 }
 
+/// Kills the program while its `n`-th request (from 1) is under way.
+async fn kill_at_request(server: &MisbehavingServer, n: usize, sql: &str) {
+    server.fail_request(n, Fault::Hang);
+    let mut program = start_program(&server.store, sql);
+    while server.seen().len() < n {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    program.kill().unwrap();
+    program.wait().unwrap();
+    // The server carries out what else it was sent.
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    server.behave();
+}
+
 /// The program is killed while each of its requests is under way. A minute later the same statement
 /// cleans up and succeeds, or refuses and names the statement that finishes the first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -62,16 +76,7 @@ async fn being_killed_at_every_request_is_recovered_from() {
         for n in 1..=requests {
             let target = store.new_target();
             let sql = copy_sql(&target, mode, "");
-            server.fail_request(n, Fault::Hang);
-            let mut program = start_program(store, &sql);
-            while server.seen().len() < n {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-            program.kill().unwrap();
-            program.wait().unwrap();
-            // The server carries out what else it was sent.
-            tokio::time::sleep(Duration::from_millis(30)).await;
-            server.behave();
+            kill_at_request(&server, n, &sql).await;
             server.age_bookkeeping(&target);
 
             let what = format!("{mode}, killed at request {n} of {requests}");
@@ -118,15 +123,8 @@ async fn an_export_that_can_not_be_finished_is_removed_by_force() {
     let completion = operations.position(|operation| *operation == "CompleteMultipartUpload");
 
     let target = store.new_target();
-    server.fail_request(completion.unwrap() + 1, Fault::Hang);
-    let mut program = start_program(store, &copy_sql(&target, "error", ""));
-    while !server.seen().contains(&"CompleteMultipartUpload") {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-    program.kill().unwrap();
-    program.wait().unwrap();
-    tokio::time::sleep(Duration::from_millis(30)).await;
-    server.behave();
+    let sql = copy_sql(&target, "error", "");
+    kill_at_request(&server, completion.unwrap() + 1, &sql).await;
     server.age_bookkeeping(&target);
     // As a lifecycle rule does: what COMMIT names is gone.
     store.abort_uploads(&target).await;

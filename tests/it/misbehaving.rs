@@ -68,6 +68,8 @@ struct Script {
     hangs: bool,
     /// Any request may fail, with this probability.
     random: Option<(StdRng, f64)>,
+    /// The n-th request of an operation (from 1) that fails, and how.
+    chosen: Vec<(&'static str, usize, Fault)>,
     /// S3 operations that are refused whenever they come.
     forbidden: Vec<&'static str>,
     /// The operations seen, in order.
@@ -107,6 +109,13 @@ impl MisbehavingServer {
         let mut script = self.script.lock().unwrap();
         *script = Script::default();
         script.fault = (n > 0).then_some((n, fault));
+    }
+
+    /// From here on the n-th request (from 1) of each of these operations fails.
+    pub(crate) fn fail_operations(&self, chosen: &[(&'static str, usize, Fault)]) {
+        let mut script = self.script.lock().unwrap();
+        *script = Script::default();
+        script.chosen = chosen.to_vec();
     }
 
     /// From here on each request fails with the probability `share`.
@@ -177,6 +186,12 @@ impl FaultService {
         }
         if script.forbidden.contains(&operation) {
             return Some(Fault::Denied);
+        }
+        let seen = script.seen.iter();
+        let nth = seen.filter(|earlier| **earlier == operation).count();
+        let is_next = |(name, n, _): &&(_, _, _)| *name == operation && *n == nth;
+        if let Some((_, _, fault)) = script.chosen.iter().find(is_next) {
+            return Some(*fault);
         }
         let number = script.seen.len();
         let (_, fault) = script.fault.filter(|(n, _)| *n == number)?;

@@ -274,9 +274,7 @@ impl WriterTask {
         timer.done();
         Ok(report)
     }
-}
 
-impl WriterTask {
     /// The rows of these partitions. There are several where memory allows no more writers, and
     /// then it doesn't allow more readers either: they are read one after the other, if nothing in
     /// the query waits for all of them to be read.

@@ -387,23 +387,16 @@ impl S3Client {
 
         // Some answers come with status 200 and an error inside, by the protocol itself:
         // https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
-        let may_hide_error = request.method != Method::GET || request.key.is_empty();
-        let hidden = if head.status.is_success() && may_hide_error {
-            xml::parse_error(&body)
-        } else {
-            None
-        };
-        if head.status.is_success() && hidden.is_none() {
+        // No object that this client reads is such a document: they are Tidegate's own JSON.
+        let error = xml::parse_error(&body);
+        if head.status.is_success() && error.is_none() {
             return Ok(Answer {
                 headers: head.headers,
                 body,
                 repeated: false,
             });
         }
-        let error = hidden
-            .or_else(|| xml::parse_error(&body))
-            .unwrap_or_default();
-        Err(self.refused(request, head.status.as_u16(), error))
+        Err(self.refused(request, head.status.as_u16(), error.unwrap_or_default()))
     }
 
     fn refused(&self, request: &Request<'_>, status: u16, body: xml::ErrorBody) -> S3Error {

@@ -172,15 +172,19 @@ async fn take_lock(export: &Export, keys: &Keys) -> Result<bool> {
         Ok(_) => {}
         // The first answer may have been lost: then the lock is ours.
         Err(error) if error.kind == StoreErrorKind::AlreadyExists => {
-            let holder = read_note(store, &keys.lock()).await?;
-            if holder.is_none_or(|note| note.export_id != export.id()) {
-                export.set_lock(Lock::NotTaken);
-                return Ok(false);
+            match read_note(store, &key).await? {
+                Some(note) if note.export_id == export.id() => {}
+                Some(_) => {
+                    export.set_lock(Lock::NotTaken);
+                    return Ok(false);
+                }
+                // Gone again or no note: that says nothing about whose it was.
+                None => return Ok(false),
             }
         }
         // A store without conditional requests: looking for others decides alone.
         Err(error) if error.kind == StoreErrorKind::Unsupported => {
-            store.put(&keys.lock(), lock, MEDIA_TYPE, false).await?;
+            store.put(&key, lock, MEDIA_TYPE, false).await?;
         }
         Err(error) => return Err(error.into()),
     }

@@ -1,10 +1,11 @@
 //! Making all objects appear.
 //!
-//! Invariant: [`commit`] returns the number of rows when every staged file is an object, or an
-//! error that says so when not everything around them could be done, and else when none is. It runs in a task of its own, so that dropping the statement in the middle of
-//! it changes nothing. Once an object of an earlier export has been deleted or replaced there is no
-//! way back, only forward; where the store doesn't tell whether that has happened, the intent stays
-//! and the error says how to finish.
+//! Invariant: [`commit`] returns the number of rows when every staged file is an object, an error
+//! that says so when they are but not all around them could be done, and else an error when none is.
+//! It runs in a task of its own, so that dropping the statement in the middle of it changes nothing.
+//! Once an object of an earlier export has been deleted or replaced there is no way back, only
+//! forward; where the store doesn't tell whether that has happened, the intent stays and the error
+//! says how to finish.
 //!
 //! Killed in the middle, the `COMMIT` it wrote first tells [`recover`](super::recover) how to go on.
 

@@ -109,13 +109,11 @@ impl ParquetEncoder {
             return self.limits.rows;
         };
         let rows = self.limits.rows - row_group.rows;
-        let Some(row_bytes) = row_group.estimated_bytes().checked_div(row_group.rows) else {
+        let used = row_group.estimated_bytes();
+        let Some(row_bytes) = used.checked_div(row_group.rows) else {
             return rows;
         };
-        let bytes = self
-            .limits
-            .bytes
-            .saturating_sub(row_group.estimated_bytes());
+        let bytes = self.limits.bytes.saturating_sub(used);
         rows.min(bytes / row_bytes.max(1)).max(1)
     }
 

@@ -175,7 +175,8 @@ impl Overflow {
                 self.waiting.extend(filled);
             } else if !self.gathered.batches.is_empty() {
                 let batches = std::mem::take(&mut self.gathered.batches);
-                self.reading = Some(Reading::InOrder(InOrder::new(batches, columns)?));
+                let rows = InOrder::new(batches, self.gathered.bytes, columns)?;
+                self.reading = Some(Reading::InOrder(rows));
                 continue;
             }
             match self.waiting.pop() {
@@ -312,7 +313,8 @@ struct InOrder {
 }
 
 impl InOrder {
-    fn new(batches: Vec<RecordBatch>, columns: &PartitionColumns) -> Result<Self> {
+    /// Puts batches in order that take `bytes` bytes together.
+    fn new(batches: Vec<RecordBatch>, bytes: usize, columns: &PartitionColumns) -> Result<Self> {
         let values = batches
             .iter()
             .map(|batch| columns.values(batch))
@@ -323,7 +325,6 @@ impl InOrder {
         let mut places: Vec<(usize, usize)> = batches.iter().enumerate().flat_map(rows).collect();
         let value = |(number, row): (usize, usize)| values[number].row(row);
         places.sort_by(|left, right| value(*left).cmp(&value(*right)));
-        let bytes: usize = batches.iter().map(memory_bytes).sum::<Result<usize>>()?;
         let row_bytes = bytes / places.len().max(1);
         Ok(Self {
             batches,
