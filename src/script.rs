@@ -39,7 +39,10 @@ pub(crate) async fn run(session: &Session, source: &Source, quiet: bool) -> Resu
     let script = session.split_script(&source.text)?;
     for statement in script.statements {
         let location = statement.location();
-        match session.execute_statement(statement).await {
+        let mut lines = std::io::stdout();
+        match session.execute_statement_to(statement, &mut lines).await {
+            // Its lines are all that is to be read there.
+            Ok(outcome) if outcome.wrote_lines() => {}
             Ok(outcome) => {
                 let text = print::outcome(&outcome, quiet)?;
                 write_out(&text)?;

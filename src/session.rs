@@ -3,13 +3,16 @@
 //! Invariant: a statement has run to its end when [`Session::execute`] returns; dropping the future
 //! before cancels it, and an export then leaves nothing behind.
 
+use std::io::Write;
+
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::UInt64Type;
 use datafusion::logical_expr::{DdlStatement, LogicalPlan, Statement, WriteOp};
 use datafusion::prelude::SessionContext;
-use tidegate_extensions::plan::{CommandNode, CopyToNode};
+use futures::TryStreamExt;
+use tidegate_extensions::plan::{CommandNode, CopyOutNode, CopyToNode};
 use tidegate_extensions::sql::{Script, ScriptStatement};
 use tidegate_extensions::{Error, ErrorKind, Result, TidegateSql};
 
@@ -25,6 +28,7 @@ pub struct Outcome {
     tag: String,
     schema: SchemaRef,
     batches: Vec<RecordBatch>,
+    wrote_lines: bool,
 }
 
 impl Outcome {
@@ -43,6 +47,11 @@ impl Outcome {
         &self.batches
     }
 
+    /// Whether the statement wrote lines instead of returning rows.
+    pub fn wrote_lines(&self) -> bool {
+        self.wrote_lines
+    }
+
     /// Whether the statement returns rows at all.
     pub fn has_rows(&self) -> bool {
         !self.schema.fields().is_empty()
@@ -59,6 +68,8 @@ enum Tag {
     Count(&'static str),
     /// The rows that files hold, then the files.
     Files(&'static str),
+    /// The rows that are lines, then the lines.
+    Lines(&'static str),
 }
 
 impl Session {
@@ -108,30 +119,71 @@ impl Session {
         self.run(plan).await.map_err(|error| error.at(location))
     }
 
+    /// Executes one statement of a script; what `COPY … TO STDOUT` writes goes to `lines`, batch by
+    /// batch, instead of into the outcome.
+    ///
+    /// # Errors
+    /// What failed, on what, why, and what to do; or `lines` can't be written.
+    pub async fn execute_statement_to(
+        &self,
+        statement: ScriptStatement,
+        lines: &mut (dyn Write + Send),
+    ) -> Result<Outcome> {
+        let location = statement.location();
+        let plan = self.context.tidegate_plan(statement).await?;
+        let done = match tag_of(&plan) {
+            Tag::Lines(words) => self.copy_out(plan, words, lines).await,
+            _ => self.run(plan).await,
+        };
+        done.map_err(|error| error.at(location))
+    }
+
+    async fn copy_out(
+        &self,
+        plan: LogicalPlan,
+        words: &str,
+        out: &mut (dyn Write + Send),
+    ) -> Result<Outcome> {
+        let frame = self.context.execute_logical_plan(plan).await?;
+        let mut stream = frame.execute_stream().await?;
+        let mut rows = 0;
+        while let Some(batch) = stream.try_next().await? {
+            rows += sum_of(std::slice::from_ref(&batch), LINES_ROWS_COLUMN);
+            let lines = batch.column(LINES_COLUMN).as_binary_opt::<i32>();
+            for text in lines.into_iter().flatten().flatten() {
+                out.write_all(text).map_err(not_written)?;
+            }
+        }
+        out.flush().map_err(not_written)?;
+        Ok(Outcome {
+            wrote_lines: true,
+            ..without_rows(format!("{words} {rows}"))
+        })
+    }
+
     async fn run(&self, plan: LogicalPlan) -> Result<Outcome> {
         let tag = tag_of(&plan);
         let frame = self.context.execute_logical_plan(plan).await?;
         let schema = SchemaRef::clone(frame.schema().inner());
         let batches = frame.collect().await?;
         let returned: usize = batches.iter().map(RecordBatch::num_rows).sum();
-        Ok(match tag {
-            Tag::Rows(words) => Outcome {
-                tag: format!("{words} {returned}"),
-                schema,
-                batches,
-            },
-            Tag::Plain(words) if schema.fields().is_empty() || returned == 0 => without_rows(words),
-            Tag::Plain(words) => Outcome {
-                tag: words,
-                schema,
-                batches,
-            },
-            Tag::Files(words) => Outcome {
-                tag: format!("{words} {}", sum_of(&batches, FILES_ROWS_COLUMN)),
-                schema,
-                batches,
-            },
-            Tag::Count(words) => without_rows(format!("{words} {}", sum_of(&batches, 0))),
+        let tag = match tag {
+            Tag::Plain(words) if schema.fields().is_empty() || returned == 0 => {
+                return Ok(without_rows(words));
+            }
+            Tag::Count(words) => {
+                return Ok(without_rows(format!("{words} {}", sum_of(&batches, 0))));
+            }
+            Tag::Plain(words) => words,
+            Tag::Rows(words) => format!("{words} {returned}"),
+            Tag::Files(words) => format!("{words} {}", sum_of(&batches, FILES_ROWS_COLUMN)),
+            Tag::Lines(words) => format!("{words} {}", sum_of(&batches, LINES_ROWS_COLUMN)),
+        };
+        Ok(Outcome {
+            tag,
+            schema,
+            batches,
+            wrote_lines: false,
         })
     }
 }
@@ -149,7 +201,16 @@ fn without_rows(tag: String) -> Outcome {
         tag,
         schema: SchemaRef::new(arrow::datatypes::Schema::empty()),
         batches: Vec::new(),
+        wrote_lines: false,
     }
+}
+
+/// Where `COPY … TO STDOUT` has the number of rows and their lines.
+const LINES_ROWS_COLUMN: usize = 0;
+const LINES_COLUMN: usize = 1;
+
+fn not_written(error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Io, format!("can't write the result: {error}")).with_source(error)
 }
 
 /// Where `RETURN = 'files'` has the number of rows.
@@ -173,6 +234,9 @@ fn tag_of(plan: &LogicalPlan) -> Tag {
                     true => Tag::Files("COPY"),
                     false => Tag::Count("COPY"),
                 };
+            }
+            if node.is::<CopyOutNode>() {
+                return Tag::Lines("COPY");
             }
             match node.downcast_ref::<CommandNode>() {
                 Some(node) => plain(node.command().tag()),

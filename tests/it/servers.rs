@@ -1,6 +1,6 @@
 //! The stores that tests run against. A store is a parameter, never a copy of a test.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -394,6 +394,59 @@ fn start_garage() -> (TestStore, Running) {
         _folder: folder,
     };
     (store, running)
+}
+
+/// A PostgreSQL 15 with one empty database, installed on first use and shared by all tests.
+pub(crate) struct Postgres {
+    programs: PathBuf,
+    port: u16,
+    _process: Child,
+    _lifeline: ChildStdin,
+}
+
+pub(crate) fn postgres() -> &'static Postgres {
+    static POSTGRES: LazyLock<Postgres> = LazyLock::new(|| {
+        let programs = install("postgres");
+        let port = free_port();
+        let mut process = Command::new(servers_script())
+            .args(["postgres", &port.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lifeline = process.stdin.take().unwrap();
+        wait_for_port(port);
+        Postgres {
+            programs,
+            port,
+            _process: process,
+            _lifeline: lifeline,
+        }
+    });
+    &POSTGRES
+}
+
+impl Postgres {
+    /// Executes a script and returns what it writes to standard output.
+    pub(crate) fn execute(&self, script: &str) -> Vec<u8> {
+        let mut process = Command::new(self.programs.join("psql"))
+            .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", "postgres"])
+            .args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-f", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = process.stdin.take().unwrap();
+        let script = script.to_owned();
+        // It may print more than a pipe holds before it has read everything.
+        let writer = std::thread::spawn(move || input.write_all(script.as_bytes()));
+        let output = process.wait_with_output().unwrap();
+        writer.join().unwrap().unwrap();
+        let complaints = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{complaints}");
+        output.stdout
+    }
 }
 
 pub(crate) fn free_port() -> u16 {

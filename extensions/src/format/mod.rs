@@ -3,14 +3,17 @@
 //! Invariant: what an [`Encoder`] was given is in the parts it hands out once it has finished, and
 //! the row count it then reports was counted by the format itself. Encoders do no I/O.
 
-mod csv;
-mod csv_text;
 mod parquet;
 mod parts;
+mod text;
 
-pub use csv::CsvFormat;
-pub use parquet::ParquetFormat;
+pub use parquet::{ParquetCompression, ParquetFormat, ParquetOptions};
 pub use parts::PartBuffer;
+pub(crate) use text::format_on_threads;
+pub use text::{
+    CopyTextFormat, CopyTextOptions, CsvFormat, CsvOptions, ForceQuote, JsonFormat, JsonOptions,
+    LineFormat, TextCompression,
+};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -24,14 +27,18 @@ pub trait FileFormat: std::fmt::Debug + Send + Sync {
     /// The format's name as `FORMAT` takes it.
     fn name(&self) -> &'static str;
 
-    /// The end of a file's name, with its dot.
-    fn extension(&self) -> &'static str;
+    /// The end of a file's name, with its dot: `.csv.gz`.
+    fn extension(&self) -> String;
 
-    /// The media type of a file.
+    /// The media type of a file, before it was compressed as a whole.
     fn content_type(&self) -> &'static str;
 
-    /// Whether encoders gather much before they hand it on (row groups).
-    fn gathers(&self) -> bool;
+    /// How the file is compressed as a whole, as HTTP names it.
+    fn content_encoding(&self) -> Option<&'static str>;
+
+    /// The memory in bytes that a file needs beside the part that is being filled, before flushing
+    /// early leaves it too small.
+    fn file_memory_bytes(&self) -> usize;
 
     /// Refuses, all at once, the columns this format can't hold.
     ///

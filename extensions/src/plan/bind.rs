@@ -14,14 +14,16 @@ use sqlparser::ast::Statement as SqlStatement;
 
 use super::connect::find_connection;
 use super::constant::{evaluate_secret, evaluate_target};
-use super::layout::export_layout;
+use super::copy_out::CopyOutNode;
+use super::layout::{check_names, export_layout};
 use super::logical::{Command, CommandNode, CopyToNode};
+use super::parquet_types::cast_for_parquet;
 use crate::catalog::{Connection, OnConflict, fold};
 use crate::error::{Error, ErrorKind, Result};
 use crate::services::Services;
-use crate::sink::{CopyOptions, RecoverOptions, Target};
+use crate::sink::{CopyOptions, FormatOptions, RecoverOptions, StreamOptions, Target};
 use crate::sql::ast::{
-    CopySource, CopyTo, CreateConnection, CreateSecret, Explain, RecoverExport, Statement,
+    CopyOut, CopySource, CopyTo, CreateConnection, CreateSecret, Explain, RecoverExport, Statement,
     ValidateConnection,
 };
 use crate::sql::{SqlDialect, source_to_query};
@@ -43,6 +45,7 @@ pub async fn bind_statement(
         Statement::ValidateConnection(validate) => bind_validate(services, &validate),
         Statement::RecoverExport(recover) => bind_recover(state, services, &recover),
         Statement::CopyTo(copy) => bind_copy(state, services, sql, *copy).await,
+        Statement::CopyOut(copy) => bind_copy_out(state, sql, *copy).await,
         Statement::Explain(explain) => bind_explain(state, services, sql, explain).await,
     }
 }
@@ -168,7 +171,10 @@ async fn bind_copy(
     } else {
         target
     };
-    let input = plan_source(state, sql, copy.source).await?;
+    let mut input = plan_source(state, sql, copy.source).await?;
+    if let FormatOptions::Parquet(parquet) = &options.format {
+        input = cast_for_parquet(input, parquet.timestamp_unit)?;
+    }
     // Columns that the format can't hold, and partition columns that are not there, are refused now.
     export_layout(&options, input.schema().as_arrow(), services.export_memory)?;
     Ok(LogicalPlan::Extension(Extension {
@@ -178,6 +184,26 @@ async fn bind_copy(
             options,
             statement,
         }),
+    }))
+}
+
+async fn bind_copy_out(
+    state: &SessionState,
+    sql: &SqlDialect,
+    copy: CopyOut,
+) -> Result<LogicalPlan> {
+    let options = StreamOptions::from_sql(&copy.options)?;
+    let input = plan_source(state, sql, copy.source).await?;
+    if let Some((option, names)) = options.named_columns() {
+        check_names(option, names, input.schema().as_arrow())?;
+    }
+    let node = CopyOutNode {
+        input: Arc::new(input),
+        options,
+    };
+    node.check_schema()?;
+    Ok(LogicalPlan::Extension(Extension {
+        node: Arc::new(node),
     }))
 }
 

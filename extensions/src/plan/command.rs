@@ -22,7 +22,7 @@ use super::logical::Command;
 use crate::error::{Error, ErrorKind, Result};
 use crate::s3::S3ErrorKind;
 use crate::services::Services;
-use crate::sink::{Recovered, recover_exports};
+use crate::sink::{ObjectOptions, Recovered, recover_exports};
 
 /// Runs one command.
 #[derive(Debug)]
@@ -63,7 +63,13 @@ async fn run(command: &Command, services: &Services) -> Result<Option<RecordBatc
         } => catalog.create_connection(connection.clone(), *on_conflict)?,
         Command::ValidateConnection { name } => validate(name, services).await?,
         Command::RecoverExport { target, options } => {
-            let store = open_store(services, target, options.connection.as_deref(), 1)?;
+            let store = open_store(
+                services,
+                target,
+                options.connection.as_deref(),
+                1,
+                &ObjectOptions::default(),
+            )?;
             let recovered = recover_exports(store.as_ref(), target, options.force).await?;
             return Ok(Some(recovered_rows(command.schema(), &recovered)?));
         }

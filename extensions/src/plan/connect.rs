@@ -15,7 +15,7 @@ use crate::catalog::{CatalogCredentials, Connection};
 use crate::error::{Error, ErrorKind, Result};
 use crate::s3::{RetryPolicy, S3Client, S3Settings, UrlStyle};
 use crate::services::Services;
-use crate::sink::{LocalUploadStore, Place, S3UploadStore, Target, UploadStore};
+use crate::sink::{LocalUploadStore, ObjectOptions, Place, S3UploadStore, Target, UploadStore};
 
 /// The option of `CREATE EXTERNAL TABLE` that names a connection.
 const CONNECTION_OPTION: &str = "aws.connection";
@@ -53,12 +53,13 @@ pub(super) fn connect(
 }
 
 /// The store of a target: a bucket through its connection, or the local disk. `part_bytes` is the
-/// size of the parts that files will be written in.
+/// size of the parts that files will be written in, `object` how a bucket keeps them.
 pub(super) fn open_store(
     services: &Services,
     target: &Target,
     connection: Option<&str>,
     part_bytes: usize,
+    object: &ObjectOptions,
 ) -> Result<Arc<dyn UploadStore>> {
     let bucket = match target.place() {
         Place::Bucket(bucket) => bucket,
@@ -67,7 +68,11 @@ pub(super) fn open_store(
     let name = connection.unwrap_or_default();
     let connection = find_connection(services, name)?;
     let client = connect(services, connection, Some(bucket), services.retry.clone())?;
-    Ok(Arc::new(S3UploadStore::new(client, name.to_owned())))
+    Ok(Arc::new(S3UploadStore::new(
+        client,
+        name.to_owned(),
+        object.clone(),
+    )))
 }
 
 /// A client for the endpoint that signs with the right key and a secret that can't be right.

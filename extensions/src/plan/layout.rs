@@ -46,6 +46,9 @@ pub(super) fn export_layout(
     let file_schema = input_schema.project(&file_columns).map_err(|error| {
         Error::new(ErrorKind::Internal, "the files' columns can't be chosen").with_source(error)
     })?;
+    if let Some((option, names)) = options.format.named_columns() {
+        check_names(option, names, &file_schema)?;
+    }
     let format = options.file_format(memory, file_columns.len());
     format.check_schema(&file_schema)?;
     Ok(ExportLayout {
@@ -64,7 +67,7 @@ fn divide_columns(
     let place = |name: &String| {
         let (place, field) = schema
             .column_with_name(name)
-            .ok_or_else(|| unknown_column(name, schema))?;
+            .ok_or_else(|| unknown_column("PARTITION BY", name, schema))?;
         if can_partition_by(field.data_type()) {
             return Ok(place);
         }
@@ -92,10 +95,22 @@ fn divide_columns(
     Ok((by, in_files))
 }
 
-fn unknown_column(name: &str, schema: &Schema) -> Error {
+/// Refuses names of columns that are not in the files.
+///
+/// # Errors
+/// [`ErrorKind::InvalidParameter`] with the nearest name there is.
+pub(super) fn check_names(option: &str, names: &[String], schema: &Schema) -> Result<()> {
+    let missing = |name: &&String| schema.column_with_name(name).is_none();
+    match names.iter().find(missing) {
+        Some(name) => Err(unknown_column(option, name, schema)),
+        None => Ok(()),
+    }
+}
+
+fn unknown_column(option: &str, name: &str, schema: &Schema) -> Error {
     let error = Error::new(
         ErrorKind::InvalidParameter,
-        format!("PARTITION BY column \"{name}\" does not exist"),
+        format!("{option} column \"{name}\" does not exist"),
     );
     let known: Vec<&str> = schema
         .fields()

@@ -9,13 +9,16 @@ mod bind;
 mod command;
 mod connect;
 mod constant;
+mod copy_out;
 mod files;
 mod layout;
 mod logical;
+mod parquet_types;
 mod planner;
 mod write;
 
 pub use bind::bind_statement;
+pub use copy_out::CopyOutNode;
 pub use logical::{CommandNode, CopyToNode};
 pub use planner::{StatementPlanner, TidegateQueryPlanner};
 pub use write::FileWriteExec;

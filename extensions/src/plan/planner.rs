@@ -29,6 +29,7 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, Phy
 use super::batches::session_for_wide_rows;
 use super::command::CommandExec;
 use super::connect::open_store;
+use super::copy_out::{CopyOutExec, CopyOutNode};
 use super::files::ExportedFilesExec;
 use super::layout::export_layout;
 use super::logical::{CommandNode, CopyToNode};
@@ -57,6 +58,15 @@ impl ExtensionPlanner for StatementPlanner {
             let exec = CommandExec::new(Arc::clone(node.command()), services);
             return Ok(Some(Arc::new(exec)));
         }
+        if let (Some(copy), [logical], [physical]) = (
+            node.as_any().downcast_ref::<CopyOutNode>(),
+            logical_inputs,
+            physical_inputs,
+        ) {
+            let ordering = is_ordered(logical).then(|| ordering_of(physical)).flatten();
+            let exec = CopyOutExec::new(Arc::clone(physical), copy.options.clone(), ordering);
+            return Ok(Some(Arc::new(exec)));
+        }
         let (Some(copy), [logical], [physical]) = (
             node.as_any().downcast_ref::<CopyToNode>(),
             logical_inputs,
@@ -79,7 +89,13 @@ fn plan_copy(
     let layout = export_layout(options, &physical.schema(), services.export_memory)?;
     let part_bytes = options.part_bytes(copy.target.place());
     let connection = options.connection.as_deref();
-    let store = open_store(services, &copy.target, connection, part_bytes)?;
+    let store = open_store(
+        services,
+        &copy.target,
+        connection,
+        part_bytes,
+        &options.object,
+    )?;
     let ordered = is_ordered(logical);
     let writers = choose_writers(ordered, physical, options);
     let partition = options.partition.as_ref().map(|partition| Partition {
@@ -134,8 +150,7 @@ fn choose_writers(
     options: &CopyOptions,
 ) -> Writers {
     if ordered {
-        let ordering = physical.output_ordering().cloned();
-        return Writers::Ordered(ordering.map(OrderingRequirements::from));
+        return Writers::Ordered(ordering_of(physical));
     }
     if options.single_file {
         return Writers::Single;
@@ -152,6 +167,11 @@ fn choose_writers(
         }
         _ => Writers::PerPartition,
     }
+}
+
+fn ordering_of(physical: &Arc<dyn ExecutionPlan>) -> Option<OrderingRequirements> {
+    let ordering = physical.output_ordering().cloned();
+    ordering.map(OrderingRequirements::from)
 }
 
 /// How many writers the export's memory and its open files are enough for.

@@ -21,6 +21,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
 use super::error::{S3Error, S3ErrorKind};
+use super::part::PartReceipt;
 use super::retry::RetryPolicy;
 use super::xml;
 use crate::error::{Error, ErrorKind, Result as TidegateResult};
@@ -36,6 +37,8 @@ const ESCAPED_IN_PATH: &AsciiSet = &ESCAPED_IN_QUERY.remove(b'/');
 
 /// The operation that may take long, and answers with status 200 before it knows.
 const COMPLETE_UPLOAD: &str = "CompleteMultipartUpload";
+
+const CHECKSUM_SHA256: HeaderName = HeaderName::from_static("x-amz-checksum-sha256");
 
 /// Where a bucket's name goes in a URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -227,9 +230,11 @@ impl S3Client {
         key: &str,
         body: Bytes,
         content_type: &str,
+        headers: HeaderMap,
         only_new: bool,
     ) -> Result<Option<String>, S3Error> {
         let mut request = Request::new("PutObject", Method::PUT, key);
+        request.headers = headers;
         request.body = body;
         if let Ok(content_type) = HeaderValue::from_str(content_type) {
             request.headers.insert(CONTENT_TYPE, content_type);
@@ -278,34 +283,39 @@ impl S3Client {
         Ok((created.upload_id, answer.repeated))
     }
 
-    /// UploadPart: the part's ETag. Parts count from 1.
+    /// UploadPart: the part's ETag. Parts count from 1; `sha256` is base64 of the body's digest, for
+    /// the store to verify.
     pub async fn upload_part(
         &self,
         key: &str,
         upload_id: &str,
         number: usize,
         body: Bytes,
+        sha256: Option<&str>,
     ) -> Result<String, S3Error> {
         const OPERATION: &str = "UploadPart";
         let mut request = Request::new(OPERATION, Method::PUT, key)
             .query("partNumber", number.to_string())
             .query("uploadId", upload_id);
         request.body = body;
+        if let Some(checksum) = sha256.and_then(|text| HeaderValue::from_str(text).ok()) {
+            request.headers.insert(CHECKSUM_SHA256, checksum);
+        }
         let answer = self.send(request).await?;
         etag(&answer.headers)
             .ok_or_else(|| self.malformed(OPERATION, key, "the answer has no ETag"))
     }
 
-    /// CompleteMultipartUpload with the parts' ETags in order: the object's ETag.
+    /// CompleteMultipartUpload with the parts in order: the object's ETag.
     pub async fn complete_upload(
         &self,
         key: &str,
         upload_id: &str,
-        etags: &[String],
+        parts: &[PartReceipt],
     ) -> Result<Option<String>, S3Error> {
         const OPERATION: &str = COMPLETE_UPLOAD;
         let mut request = Request::new(OPERATION, Method::POST, key).query("uploadId", upload_id);
-        request.body = Bytes::from(xml::complete_body(etags));
+        request.body = Bytes::from(xml::complete_body(parts));
         request
             .headers
             .insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));

@@ -12,11 +12,13 @@
 
 mod client;
 mod error;
+mod part;
 mod retry;
 mod xml;
 
 pub(crate) use client::metadata_header;
 pub use client::{S3Client, S3Settings, UrlStyle};
 pub use error::{S3Error, S3ErrorKind};
+pub use part::PartReceipt;
 pub use retry::RetryPolicy;
 pub use xml::{ListedObject, ListedUpload};

@@ -6,6 +6,8 @@
 use quick_xml::de::from_reader;
 use serde::Deserialize;
 
+use super::part::PartReceipt;
+
 /// `<Error>`: <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -109,13 +111,17 @@ pub(super) fn parse<T: for<'de> Deserialize<'de>>(body: &[u8], root: &str) -> Re
 }
 
 /// The body of CompleteMultipartUpload.
-pub(super) fn complete_body(etags: &[String]) -> String {
+pub(super) fn complete_body(parts: &[PartReceipt]) -> String {
     let mut body = String::from("<CompleteMultipartUpload>");
-    for (i, etag) in etags.iter().enumerate() {
-        let etag = quick_xml::escape::escape(etag.as_str());
+    for (i, part) in parts.iter().enumerate() {
+        let etag = quick_xml::escape::escape(part.etag.as_str());
         let number = i + 1;
+        let checksum = match &part.checksum {
+            Some(sha256) => format!("<ChecksumSHA256>{sha256}</ChecksumSHA256>"),
+            None => String::new(),
+        };
         body.push_str(&format!(
-            "<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>"
+            "<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag>{checksum}</Part>"
         ));
     }
     body.push_str("</CompleteMultipartUpload>");

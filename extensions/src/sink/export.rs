@@ -161,9 +161,9 @@ impl Export {
         reaper: Reaper,
     ) -> Self {
         // Encoders that gather nothing leave their memory to the parts.
-        let own = match spec.format.gathers() {
-            true => spec.memory.in_flight(),
-            false => spec.memory.most_in_flight(),
+        let own = match spec.format.file_memory_bytes() {
+            0 => spec.memory.most_in_flight(),
+            _ => spec.memory.in_flight(),
         };
         Self {
             id: Uuid::now_v7().simple().to_string(),

@@ -20,7 +20,9 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::bookkeeping::FOLDER;
-use super::store::{ObjectIdentity, PendingUpload, StoreError, StoreErrorKind, UploadStore};
+use super::store::{
+    ContentHeaders, ObjectIdentity, PendingUpload, StoreError, StoreErrorKind, UploadStore,
+};
 use super::target::Target;
 use crate::error::{Error, ErrorKind};
 
@@ -408,7 +410,7 @@ impl UploadStore for LocalUploadStore {
     async fn create_upload(
         &self,
         key: &str,
-        _content_type: &'static str,
+        _content: ContentHeaders,
         file_tag: &str,
     ) -> Result<(PendingUpload, bool), StoreError> {
         // The tag begins with the export's id: `<export id>/<writer>/<sequence>`.

@@ -47,12 +47,17 @@ pub use data_sink::S3Sink;
 pub use export::{CancelOnDrop, Export, ExportProgress, ExportSpec};
 pub use local_store::LocalUploadStore;
 pub use memory::ExportMemory;
-pub use options::{CopyOptions, FormatName, Mode, PartitionOptions, RecoverOptions, parse_bytes};
+pub use options::{
+    CopyOptions, Encryption, FormatOptions, Mode, ObjectOptions, PartitionOptions, RecoverOptions,
+    StreamOptions, parse_bytes,
+};
 pub use partition::{Partition, can_partition_by};
 pub use reaper::{Reaper, Unfinished};
 pub use recover::{Recovered, recover_exports};
 pub use report::{StagedFile, WriterReport, files_batch, files_schema, report_schema};
 pub use s3_store::S3UploadStore;
-pub use store::{ObjectIdentity, PendingUpload, StoreError, StoreErrorKind, UploadStore};
+pub use store::{
+    ContentHeaders, ObjectIdentity, PendingUpload, StoreError, StoreErrorKind, UploadStore,
+};
 pub use target::{Place, Target};
 pub use writer::FileWriter;

@@ -5,16 +5,23 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use base64::Engine;
 use bytes::Bytes;
 use chrono::DateTime;
 use http::HeaderValue;
 use http::header::{
-    CONTENT_LENGTH, CONTENT_TYPE, DATE, ETAG, HeaderMap, HeaderName, LAST_MODIFIED,
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, ETAG, HeaderMap, HeaderName,
+    LAST_MODIFIED,
 };
 
-use super::store::{ObjectIdentity, PendingUpload, StoreError, StoreErrorKind, UploadStore};
+use sha2::{Digest, Sha256};
+
+use super::options::ObjectOptions;
+use super::store::{
+    ContentHeaders, ObjectIdentity, PendingUpload, StoreError, StoreErrorKind, UploadStore,
+};
 use crate::error::Error;
-use crate::s3::{S3Client, S3Error, S3ErrorKind, metadata_header};
+use crate::s3::{PartReceipt, S3Client, S3Error, S3ErrorKind, metadata_header};
 
 /// The metadata under which a file's tag is kept: `x-amz-meta-tidegate-file`.
 const FILE_TAG: &str = "tidegate-file";
@@ -22,17 +29,50 @@ const FILE_TAG: &str = "tidegate-file";
 /// S3 accepts at most so many parts: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>
 pub(super) const MAX_PARTS: usize = 10_000;
 
+const ENCRYPTION: HeaderName = HeaderName::from_static("x-amz-server-side-encryption");
+const KMS_KEY_ID: HeaderName =
+    HeaderName::from_static("x-amz-server-side-encryption-aws-kms-key-id");
+const STORAGE_CLASS: HeaderName = HeaderName::from_static("x-amz-storage-class");
+const CHECKSUM_ALGORITHM: HeaderName = HeaderName::from_static("x-amz-checksum-algorithm");
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: Option<&str>) {
+    let value = value.and_then(|value| HeaderValue::from_str(value).ok());
+    headers.extend(value.map(|value| (name, value)));
+}
+
+fn sha256(body: &[u8]) -> String {
+    base64::engine::general_purpose::STANDARD.encode(Sha256::digest(body))
+}
+
 /// A bucket behind an [`S3Client`].
 #[derive(Debug)]
 pub struct S3UploadStore {
     client: S3Client,
     connection: String,
+    options: ObjectOptions,
 }
 
 impl S3UploadStore {
-    /// A store that reaches its bucket through `client`; `connection` is named in errors.
-    pub fn new(client: S3Client, connection: String) -> Self {
-        Self { client, connection }
+    /// A store that reaches its bucket through `client`; `connection` is named in errors, and new
+    /// objects are kept as `options` say.
+    pub fn new(client: S3Client, connection: String, options: ObjectOptions) -> Self {
+        Self {
+            client,
+            connection,
+            options,
+        }
+    }
+
+    /// What every new object is to be encrypted with: a bucket's policy may ask for it.
+    fn encryption_headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if let Some(encryption) = &self.options.encryption {
+            let algorithm = HeaderValue::from_static(encryption.algorithm);
+            headers.insert(ENCRYPTION, algorithm);
+            let key = encryption.kms_key_id.as_deref();
+            insert(&mut headers, KMS_KEY_ID, key);
+        }
+        headers
     }
 
     fn translate(&self, error: S3Error) -> StoreError {
@@ -78,7 +118,7 @@ impl UploadStore for S3UploadStore {
         only_new: bool,
     ) -> Result<Option<String>, StoreError> {
         self.client
-            .put_object(key, body, content_type, only_new)
+            .put_object(key, body, content_type, self.encryption_headers(), only_new)
             .await
             .map_err(|error| self.translate(error))
     }
@@ -135,11 +175,16 @@ impl UploadStore for S3UploadStore {
     async fn create_upload(
         &self,
         key: &str,
-        content_type: &'static str,
+        content: ContentHeaders,
         file_tag: &str,
     ) -> Result<(PendingUpload, bool), StoreError> {
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        let mut headers = self.encryption_headers();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content.content_type));
+        insert(&mut headers, CONTENT_ENCODING, content.content_encoding);
+        let class = self.options.storage_class.as_deref();
+        insert(&mut headers, STORAGE_CLASS, class);
+        let algorithm = self.options.sha256.then_some("SHA256");
+        insert(&mut headers, CHECKSUM_ALGORITHM, algorithm);
         headers.extend(metadata_header(FILE_TAG, file_tag));
         let (upload_id, maybe_another) = self
             .client
@@ -159,10 +204,16 @@ impl UploadStore for S3UploadStore {
         number: usize,
         body: Bytes,
     ) -> Result<String, StoreError> {
-        self.client
-            .upload_part(&upload.key, &upload.upload_id, number, body)
-            .await
-            .map_err(|error| self.translate(error))
+        let checksum = self.options.sha256.then(|| sha256(&body));
+        let sent = self.client.upload_part(
+            &upload.key,
+            &upload.upload_id,
+            number,
+            body,
+            checksum.as_deref(),
+        );
+        let etag = sent.await.map_err(|error| self.translate(error))?;
+        Ok(PartReceipt { etag, checksum }.to_string())
     }
 
     /// S3 confirms a part when it is durable.
@@ -173,10 +224,11 @@ impl UploadStore for S3UploadStore {
     async fn complete_upload(
         &self,
         upload: &PendingUpload,
-        etags: &[String],
+        receipts: &[String],
     ) -> Result<Option<String>, StoreError> {
+        let parts: Vec<PartReceipt> = receipts.iter().map(|receipt| receipt.into()).collect();
         self.client
-            .complete_upload(&upload.key, &upload.upload_id, etags)
+            .complete_upload(&upload.key, &upload.upload_id, &parts)
             .await
             .map_err(|error| self.translate(error))
     }

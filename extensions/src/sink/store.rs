@@ -48,6 +48,15 @@ pub struct PendingUpload {
     pub upload_id: String,
 }
 
+/// What a data object is, for whoever downloads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ContentHeaders {
+    /// The media type.
+    pub content_type: &'static str,
+    /// How it is compressed as a whole.
+    pub content_encoding: Option<&'static str>,
+}
+
 /// An existing object, as far as it tells whose it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectIdentity {
@@ -112,11 +121,12 @@ pub trait UploadStore: std::fmt::Debug + Send + Sync {
     async fn create_upload(
         &self,
         key: &str,
-        content_type: &'static str,
+        content: ContentHeaders,
         file_tag: &str,
     ) -> Result<(PendingUpload, bool), StoreError>;
 
-    /// Sends one part and returns its ETag. Parts count from 1; all but the last are of one size.
+    /// Sends one part and returns its receipt, usually its ETag. Parts count from 1; all but the last
+    /// are of one size.
     async fn put_part(
         &self,
         upload: &PendingUpload,
@@ -127,7 +137,7 @@ pub trait UploadStore: std::fmt::Debug + Send + Sync {
     /// Makes sure that the parts sent so far, which are all, survive a crash of the store's machine.
     async fn seal_upload(&self, upload: &PendingUpload) -> Result<(), StoreError>;
 
-    /// Makes the object appear, of the parts with these ETags in order, in the place of an object
+    /// Makes the object appear, of the parts with these receipts in order, in the place of an object
     /// that is there. Returns the object's ETag, if the store has such.
     async fn complete_upload(
         &self,

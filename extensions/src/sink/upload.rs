@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::export::Export;
 use super::report::StagedFile;
-use super::store::PendingUpload;
+use super::store::{ContentHeaders, PendingUpload};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::EncodedFile;
 use crate::tasks::finished;
@@ -203,13 +203,17 @@ impl FileUpload {
 }
 
 async fn create(export: Arc<Export>, key: String, tag: String) -> Result<PendingUpload> {
-    let content_type = export.spec().format.content_type();
+    let format = &export.spec().format;
+    let content = ContentHeaders {
+        content_type: format.content_type(),
+        content_encoding: format.content_encoding(),
+    };
     let patience = async {
         export.cancelled().cancelled().await;
         tokio::time::sleep(CREATE_GRACE).await;
     };
     let created = tokio::select! {
-        created = export.store().create_upload(&key, content_type, &tag) => {
+        created = export.store().create_upload(&key, content, &tag) => {
             created.map_err(Error::from)
         }
         () = patience => Err(cancelled(&export)),

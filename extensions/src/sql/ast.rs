@@ -23,6 +23,8 @@ pub enum Statement {
     ValidateConnection(ValidateConnection),
     /// `COPY … TO` with Tidegate's options.
     CopyTo(Box<CopyTo>),
+    /// `COPY … TO STDOUT`.
+    CopyOut(Box<CopyOut>),
     /// `RECOVER EXPORT`.
     RecoverExport(Box<RecoverExport>),
     /// `EXPLAIN` of one of the above.
@@ -91,6 +93,15 @@ pub struct CopyTo {
     pub options: Vec<SqlOption>,
 }
 
+/// `COPY { name [(column, …)] | (query) } TO STDOUT [[WITH] (option [=] value, …)]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct CopyOut {
+    /// What is written.
+    pub source: CopySource,
+    /// The options in the order given; their names are checked, their values are not.
+    pub options: Vec<SqlOption>,
+}
+
 /// `RECOVER EXPORT target [WITH] (option [=] value, …)`
 #[derive(Debug, Clone, PartialEq)]
 pub struct RecoverExport {
@@ -152,6 +163,8 @@ pub enum OptionValue {
     Secret(Ident),
     /// `(a, b)`
     Names(Vec<Ident>),
+    /// `*`
+    All,
 }
 
 impl fmt::Debug for OptionValue {
@@ -170,6 +183,7 @@ impl fmt::Display for OptionValue {
             Self::Number(number) => f.write_str(number),
             Self::Secret(name) => write!(f, "SECRET {}", Name(name)),
             Self::Names(names) => write!(f, "({})", name_list(names)),
+            Self::All => f.write_str("*"),
         }
     }
 }
@@ -281,6 +295,14 @@ impl fmt::Display for Statement {
                 write!(f, "VALIDATE CONNECTION {}", Name(&validate.name))
             }
             Self::CopyTo(copy) => copy.fmt(f),
+            Self::CopyOut(copy) => {
+                write!(f, "COPY {} TO STDOUT", copy.source)?;
+                if copy.options.is_empty() {
+                    return Ok(());
+                }
+                f.write_str(" WITH ")?;
+                write_options(f, &copy.options)
+            }
             Self::RecoverExport(recover) => {
                 write!(f, "RECOVER EXPORT {} WITH ", escaped(&recover.target))?;
                 write_options(f, &recover.options)
@@ -305,17 +327,22 @@ impl fmt::Display for Statement {
 
 impl fmt::Display for CopyTo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("COPY ")?;
-        match &self.source {
-            CopySource::Relation(name, columns) => {
-                write_relation(f, name)?;
-                if !columns.is_empty() {
-                    write!(f, " ({})", name_list(columns))?;
-                }
-            }
-            CopySource::Query(query) => write!(f, "({})", escaped(query))?,
-        }
-        write!(f, " TO {} WITH ", escaped(&self.target))?;
+        write!(f, "COPY {} TO {} WITH ", self.source, escaped(&self.target))?;
         write_options(f, &self.options)
+    }
+}
+
+impl fmt::Display for CopySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Relation(name, columns) => {
+                write_relation(f, name)?;
+                if columns.is_empty() {
+                    return Ok(());
+                }
+                write!(f, " ({})", name_list(columns))
+            }
+            Self::Query(query) => write!(f, "({})", escaped(query)),
+        }
     }
 }

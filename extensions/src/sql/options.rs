@@ -55,6 +55,30 @@ pub(super) const COPY_OPTIONS: &[Known] = &[
     plain("MAX OPEN FILES"),
     plain("MANIFEST"),
     plain("RETURN"),
+    plain("COMPRESSION"),
+    plain("TIMESTAMP UNIT"),
+    plain("ROW GROUP ROWS"),
+    plain("ROW GROUP SIZE"),
+    plain("HEADER"),
+    plain("DELIMITER"),
+    plain("QUOTE"),
+    plain("ESCAPE"),
+    plain("NULL"),
+    plain("FORCE QUOTE"),
+    plain("SERVER SIDE ENCRYPTION"),
+    plain("KMS KEY ID"),
+    plain("STORAGE CLASS"),
+    plain("CHECKSUM"),
+];
+
+/// Names that DuckDB has for some of them.
+const ALIASES: &[(&str, &str)] = &[
+    ("CODEC", "COMPRESSION"),
+    ("DELIM", "DELIMITER"),
+    ("SEP", "DELIMITER"),
+    ("NULLSTR", "NULL"),
+    ("FILE SIZE BYTES", "MAX FILE SIZE"),
+    ("ROW GROUP SIZE BYTES", "ROW GROUP SIZE"),
 ];
 
 /// The options of `RECOVER EXPORT`.
@@ -101,9 +125,15 @@ fn parse_name(cursor: &mut Cursor, known: &[Known], statement: &str) -> Result<K
     }
     // Without "=" the value's first word looks like part of the name, so the longest known name
     // that the words begin with is the one meant.
+    let by_alias = ALIASES.iter().filter_map(|(alias, name)| {
+        let option = known.iter().find(|option| option.name == *name)?;
+        Some((*alias, option))
+    });
     let found = known
         .iter()
-        .filter_map(|option| matching_words(option.name, &words).map(|count| (count, *option)))
+        .map(|option| (option.name, option))
+        .chain(by_alias)
+        .filter_map(|(name, option)| matching_words(name, &words).map(|count| (count, *option)))
         .max_by_key(|(count, _)| *count);
     if let Some((count, option)) = found {
         cursor.skip(count);
@@ -200,7 +230,15 @@ fn parse_value(cursor: &mut Cursor, option: Known) -> Result<OptionValue> {
     }
     let value = match cursor.peek() {
         Some(Token::Comma | Token::RParen) | None if !has_equals => return Ok(OptionValue::None),
-        Some(Token::Word(word)) => OptionValue::Word(word_to_ident(word)),
+        Some(Token::Word(word)) => {
+            let ident = word_to_ident(word);
+            cursor.skip(1);
+            return Ok(match parse_level(cursor) {
+                Some(level) => OptionValue::Text(format!("{}({level})", ident.value)),
+                None => OptionValue::Word(ident),
+            });
+        }
+        Some(Token::Mul) => OptionValue::All,
         Some(Token::Number(digits, _)) => OptionValue::Number(digits.clone()),
         Some(Token::LParen) => return Ok(OptionValue::Names(cursor.name_list("a name")?)),
         Some(token) if is_text(token) => {
@@ -211,6 +249,21 @@ fn parse_value(cursor: &mut Cursor, option: Known) -> Result<OptionValue> {
     };
     cursor.skip(1);
     Ok(value)
+}
+
+/// `(3)`, as in `zstd(3)`.
+fn parse_level(cursor: &mut Cursor) -> Option<String> {
+    let [
+        Some(Token::LParen),
+        Some(Token::Number(level, _)),
+        Some(Token::RParen),
+    ] = [0, 1, 2].map(|n| cursor.peek_nth(n))
+    else {
+        return None;
+    };
+    let level = level.clone();
+    cursor.skip(3);
+    Some(level)
 }
 
 fn is_text(token: &Token) -> bool {

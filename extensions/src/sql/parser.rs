@@ -10,8 +10,8 @@ use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;
 
 use super::ast::{
-    CopySource, CopyTo, CreateConnection, CreateSecret, Explain, RecoverExport, SecretExpr,
-    SqlOption, Statement, ValidateConnection, name_list,
+    CopyOut, CopySource, CopyTo, CreateConnection, CreateSecret, Explain, RecoverExport,
+    SecretExpr, SqlOption, Statement, ValidateConnection, name_list,
 };
 use super::cursor::{Cursor, has_stored_as};
 use super::options::{
@@ -209,6 +209,10 @@ fn parse_copy(cursor: &mut Cursor, sql: &SqlDialect) -> Result<Statement> {
         CopySource::Relation(name, parse_column_list(cursor)?)
     };
     cursor.expect_words(&["TO"])?;
+    if cursor.accept_words(&["STDOUT"]) {
+        let options = parse_with_options(cursor, COPY_OPTIONS, "COPY")?;
+        return Ok(Statement::CopyOut(Box::new(CopyOut { source, options })));
+    }
     let target_location = cursor.location();
     let target = cursor.parse_with(dialect, sql.recursion_limit, |parser| parser.parse_expr())?;
     let options = parse_with_options(cursor, COPY_OPTIONS, "COPY")?;

@@ -4,7 +4,7 @@
 //! into batches and on however many threads they are encoded.
 
 use arrow::array::{ArrayRef, RecordBatch};
-use arrow::datatypes::{FieldRef, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, Fields, Schema, SchemaRef};
 use async_trait::async_trait;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::{
@@ -62,7 +62,7 @@ impl ParquetEncoder {
         threads: usize,
     ) -> Result<Self> {
         let (file, column_writers) =
-            ArrowWriter::try_new(parts, SchemaRef::clone(schema), Some(properties))
+            ArrowWriter::try_new(parts, embedded_schema(schema), Some(properties))
                 .and_then(ArrowWriter::into_serialized_writer)
                 .map_err(encode_error)?;
         Ok(Self {
@@ -260,6 +260,37 @@ impl ColumnEncoder {
             .map(|writer| writer.close().map_err(encode_error))
             .collect()
     }
+}
+
+/// The schema for readers to see. Views are a layout in memory, which many readers refuse to make.
+fn embedded_schema(schema: &SchemaRef) -> SchemaRef {
+    let fields: Fields = schema.fields().iter().map(without_views).collect();
+    if fields == *schema.fields() {
+        return SchemaRef::clone(schema);
+    }
+    let metadata = schema.metadata().clone();
+    SchemaRef::new(Schema::new_with_metadata(fields, metadata))
+}
+
+fn without_views(field: &FieldRef) -> FieldRef {
+    let data_type = match field.data_type() {
+        DataType::Utf8View => DataType::Utf8,
+        DataType::BinaryView => DataType::Binary,
+        DataType::List(item) => DataType::List(without_views(item)),
+        DataType::LargeList(item) => DataType::LargeList(without_views(item)),
+        DataType::ListView(item) => DataType::List(without_views(item)),
+        DataType::LargeListView(item) => DataType::LargeList(without_views(item)),
+        DataType::FixedSizeList(item, size) => DataType::FixedSizeList(without_views(item), *size),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(without_views).collect()),
+        DataType::Map(entries, sorted) => DataType::Map(without_views(entries), *sorted),
+        DataType::Dictionary(keys, values) => match values.as_ref() {
+            DataType::Utf8View => DataType::Dictionary(keys.clone(), Box::new(DataType::Utf8)),
+            DataType::BinaryView => DataType::Dictionary(keys.clone(), Box::new(DataType::Binary)),
+            _ => return FieldRef::clone(field),
+        },
+        _ => return FieldRef::clone(field),
+    };
+    FieldRef::new(field.as_ref().clone().with_data_type(data_type))
 }
 
 /// How many columns of the file hold a column of the batches.

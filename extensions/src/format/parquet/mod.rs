@@ -3,37 +3,41 @@
 //! Invariant: a finished file's row count is the one in its footer; the Arrow schema is embedded,
 //! so that what Arrow knows and Parquet doesn't survives.
 //!
-//! Defaults: snappy, format version 1.0, dictionaries, page statistics; a row group ends at
-//! 1,048,576 rows or 64 MB encoded. The format: <https://parquet.apache.org/docs/file-format/>
+//! Format version 1.0, dictionaries with a fallback, page statistics, no bloom filters. The format:
+//! <https://parquet.apache.org/docs/file-format/>
 
 mod encoder;
+mod options;
 mod summary;
 
+pub use options::{ParquetCompression, ParquetOptions};
+
 use arrow::datatypes::{DataType, Field, IntervalUnit, Schema, SchemaRef};
-use parquet::basic::Compression;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 
 use self::encoder::{ParquetEncoder, RowGroupLimits};
 use super::{Encoder, FileFormat, PartBuffer, refuse_columns};
 use crate::error::{Error, ErrorKind, Result};
 
-const ROW_GROUP_ROWS: usize = 1 << 20;
-const ROW_GROUP_BYTES: usize = 64 << 20;
+/// What an encoder needs for a row group, in bytes, before flushing early leaves it too small.
+const ROW_GROUP_MEMORY: usize = 2 << 20;
 
 /// Parquet files.
 #[derive(Debug, Clone)]
 pub struct ParquetFormat {
-    row_group_bytes: usize,
+    options: ParquetOptions,
     summarize_columns: bool,
     page_index: bool,
 }
 
 impl ParquetFormat {
-    /// Files of at most `max_file_bytes` encoded bytes, which caps the row group too.
-    pub fn new(max_file_bytes: u64) -> Self {
+    /// Files as `options` say, of at most `max_file_bytes` encoded bytes, which caps the row group
+    /// too.
+    pub fn new(mut options: ParquetOptions, max_file_bytes: u64) -> Self {
         let max_file_bytes = usize::try_from(max_file_bytes).unwrap_or(usize::MAX);
+        options.row_group_bytes = options.row_group_bytes.min(max_file_bytes);
         Self {
-            row_group_bytes: ROW_GROUP_BYTES.min(max_file_bytes),
+            options,
             summarize_columns: false,
             page_index: true,
         }
@@ -55,18 +59,18 @@ impl ParquetFormat {
         self
     }
 
-    fn properties(&self) -> WriterProperties {
+    fn properties(&self) -> Result<WriterProperties> {
         let statistics = match self.page_index {
             true => EnabledStatistics::Page,
             false => EnabledStatistics::Chunk,
         };
-        WriterProperties::builder()
+        Ok(WriterProperties::builder()
             .set_writer_version(WriterVersion::PARQUET_1_0)
-            .set_compression(Compression::SNAPPY)
+            .set_compression(self.options.compression.codec()?)
             .set_statistics_enabled(statistics)
             .set_offset_index_disabled(!self.page_index)
             .set_created_by(concat!("tidegate version ", env!("CARGO_PKG_VERSION")).to_owned())
-            .build()
+            .build())
     }
 
     fn encoder(
@@ -76,10 +80,10 @@ impl ParquetFormat {
         threads: usize,
     ) -> Result<ParquetEncoder> {
         let limits = RowGroupLimits {
-            rows: ROW_GROUP_ROWS,
-            bytes: self.row_group_bytes,
+            rows: self.options.row_group_rows,
+            bytes: self.options.row_group_bytes,
         };
-        ParquetEncoder::new(schema, self.properties(), limits, parts, threads)
+        ParquetEncoder::new(schema, self.properties()?, limits, parts, threads)
     }
 
     /// Whether the writer itself can write a column of this type.
@@ -127,16 +131,21 @@ impl FileFormat for ParquetFormat {
         "parquet"
     }
 
-    fn extension(&self) -> &'static str {
-        ".parquet"
+    fn extension(&self) -> String {
+        ".parquet".to_owned()
     }
 
     fn content_type(&self) -> &'static str {
         "application/vnd.apache.parquet"
     }
 
-    fn gathers(&self) -> bool {
-        true
+    /// Its pages are compressed, not the file.
+    fn content_encoding(&self) -> Option<&'static str> {
+        None
+    }
+
+    fn file_memory_bytes(&self) -> usize {
+        ROW_GROUP_MEMORY
     }
 
     fn check_schema(&self, schema: &Schema) -> Result<()> {

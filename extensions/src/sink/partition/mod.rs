@@ -25,10 +25,6 @@ use super::export::ExportSpec;
 use super::series::{FileSeries, WriterFiles};
 use crate::error::Result;
 
-/// What an encoder that gathers row groups needs of memory beside the part that is being filled, in
-/// bytes, before flushing early leaves them too small.
-const ENCODER_BYTES: usize = 2 << 20;
-
 /// How rows are divided into folders.
 #[derive(Debug, Clone)]
 pub struct Partition {
@@ -65,10 +61,7 @@ impl PartitionedFiles {
         context: &Arc<TaskContext>,
     ) -> Result<Self> {
         let share = spec.memory.encoders_share(true, writers);
-        let per_file = match spec.format.gathers() {
-            true => spec.part_bytes + ENCODER_BYTES,
-            false => spec.part_bytes,
-        };
+        let per_file = spec.part_bytes + spec.format.file_memory_bytes();
         let allowed = partition.max_open_files / writers.max(1) as usize;
         Ok(Self {
             columns: PartitionColumns::new(partition, spec)?,

@@ -3,18 +3,29 @@
 //! Invariant: a [`CopyOptions`] holds only values that an export can work with; whatever can be
 //! refused without asking the store was refused when it was built.
 
+mod format;
+mod object;
+mod partition;
+mod values;
+
+pub use self::format::{FormatOptions, StreamOptions};
+pub use self::object::{Encryption, ObjectOptions};
+pub use self::partition::PartitionOptions;
+pub use self::values::parse_bytes;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use self::partition::parse_partition;
+use self::values::{choice, find, invalid, parse_boolean, parse_size};
 use super::memory::ExportMemory;
 use super::s3_store::MAX_PARTS;
 use super::target::{Place, Target};
 use crate::catalog::fold;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{CsvFormat, FileFormat, ParquetFormat};
+use crate::format::FileFormat;
 use crate::sql::ast::{OptionValue, SqlOption};
-use crate::sql::nearest;
 
 const MB: u64 = 1 << 20;
 
@@ -29,19 +40,9 @@ const LOCAL_PART_BYTES: u64 = 2 * MB;
 
 const MIN_FILE_BYTES: u64 = MB;
 const DEFAULT_FILE_BYTES: u64 = 256 * MB;
-const DEFAULT_OPEN_FILES: usize = 64;
 
 /// A file may grow past its size by what is being gathered when it is measured.
 const ROLLING_SLACK_BYTES: u64 = 256 * MB;
-
-/// A format that `FORMAT` can name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum FormatName {
-    /// `parquet`
-    Parquet,
-    /// `csv`
-    Csv,
-}
 
 /// What an export does about objects that are under its target already.
 #[derive(
@@ -63,8 +64,8 @@ pub enum Mode {
 pub struct CopyOptions {
     /// The connection's name; none for a local target.
     pub connection: Option<String>,
-    /// The files' format.
-    pub format: FormatName,
+    /// The files' format and how it is written.
+    pub format: FormatOptions,
     /// When a file is full, in encoded bytes; none where it was not said.
     pub max_file_bytes: Option<u64>,
     /// What is done about objects that are there already.
@@ -73,21 +74,12 @@ pub struct CopyOptions {
     pub single_file: bool,
     /// How rows are divided into folders.
     pub partition: Option<PartitionOptions>,
+    /// How the store keeps the objects.
+    pub object: ObjectOptions,
     /// Leave a manifest behind.
     pub manifest: bool,
     /// Return one row per object instead of the count.
     pub return_files: bool,
-}
-
-/// The options of one `COPY` that `PARTITION BY` needs.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PartitionOptions {
-    /// The names of the partition columns, folded.
-    pub columns: Vec<String>,
-    /// Keep them in the files, too.
-    pub keep_columns: bool,
-    /// How many files may be open at once.
-    pub max_open_files: usize,
 }
 
 impl CopyOptions {
@@ -98,16 +90,9 @@ impl CopyOptions {
     /// [`ErrorKind::InvalidParameter`] for an option that is missing, has a value it can't take, or
     /// does not go with another.
     pub fn from_sql(options: &[SqlOption], target: &Target, memory: ExportMemory) -> Result<Self> {
-        let find = |wanted: &str| options.iter().find(|option| option.name == wanted);
+        let find = |wanted: &str| find(options, wanted);
         let connection = connection_for(target, find("AWS CONNECTION"), "COPY … TO")?;
-        let format = find("FORMAT").ok_or_else(|| {
-            Error::new(
-                ErrorKind::InvalidParameter,
-                "COPY TO requires a FORMAT option",
-            )
-            .with_hint("the formats are parquet and csv")
-        })?;
-        let format = parse_format(format)?;
+        let format = FormatOptions::from_sql(options)?;
         let max_file_bytes = find("MAX FILE SIZE")
             .map(|option| parse_file_size(option, memory))
             .transpose()?;
@@ -130,10 +115,12 @@ impl CopyOptions {
             // As DuckDB and others do: COPY t TO 'file.parquet'.
             None => {
                 let name = target.folder().trim_end_matches('/');
+                let extension = format.file_format(u64::MAX, false, false).extension();
                 *target.place() == Place::LocalDisk
                     && partition.is_none()
                     && mode != Mode::Append
-                    && name.ends_with(format.extension())
+                    && (name.ends_with(&extension)
+                        || name.ends_with(&format!(".{}", format.name())))
             }
         };
         let flag = |name: &str| find(name).map(parse_boolean).transpose();
@@ -144,6 +131,7 @@ impl CopyOptions {
             mode,
             single_file,
             partition,
+            object: parse_object(options, target)?,
             manifest: flag("MANIFEST")?.unwrap_or(false),
             return_files: choice(
                 find("RETURN"),
@@ -181,34 +169,24 @@ impl CopyOptions {
     /// The format with its settings, for an export that has so much memory for files of `columns`
     /// columns.
     pub fn file_format(&self, memory: ExportMemory, columns: usize) -> Arc<dyn FileFormat> {
-        match self.format {
-            FormatName::Parquet => {
-                let max_file_bytes = self.max_file_bytes.unwrap_or(DEFAULT_FILE_BYTES);
-                let is_short = memory.is_short_for(self.partition.is_some(), columns);
-                let format = ParquetFormat::new(max_file_bytes)
-                    .with_column_summaries(self.return_files)
-                    .with_page_index(!is_short);
-                Arc::new(format)
-            }
-            FormatName::Csv => Arc::new(CsvFormat::new()),
-        }
+        let max_file_bytes = self.max_file_bytes.unwrap_or(DEFAULT_FILE_BYTES);
+        let is_short = memory.is_short_for(self.partition.is_some(), columns);
+        self.format
+            .file_format(max_file_bytes, self.return_files, is_short)
     }
 }
 
-impl FormatName {
-    /// The name as `FORMAT` takes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Parquet => "parquet",
-            Self::Csv => "csv",
+fn parse_object(options: &[SqlOption], target: &Target) -> Result<ObjectOptions> {
+    let of_store = object::NAMES.iter().find_map(|name| find(options, name));
+    match of_store {
+        Some(option) if *target.place() == Place::LocalDisk => {
+            let why = format!(
+                "{} is for 's3://…' targets; {target} is on this machine",
+                option.name
+            );
+            Err(invalid(option, why))
         }
-    }
-
-    fn extension(self) -> &'static str {
-        match self {
-            Self::Parquet => ".parquet",
-            Self::Csv => ".csv",
-        }
+        _ => ObjectOptions::from_sql(options),
     }
 }
 
@@ -231,56 +209,6 @@ fn connection_for(
         )),
         (Place::LocalDisk, None) => Ok(None),
     }
-}
-
-fn parse_partition(options: &[SqlOption]) -> Result<Option<PartitionOptions>> {
-    let find = |wanted: &str| options.iter().find(|option| option.name == wanted);
-    let Some(by) = find("PARTITION BY") else {
-        let needs_it = ["PARTITION COLUMNS", "MAX OPEN FILES"];
-        return match needs_it.iter().find_map(|name| find(name)) {
-            Some(option) => {
-                let why = format!("{} is only for exports with PARTITION BY", option.name);
-                Err(invalid(option, why))
-            }
-            None => Ok(None),
-        };
-    };
-    let columns: Vec<String> = match &by.value {
-        OptionValue::Names(names) => names.iter().map(fold).collect(),
-        OptionValue::Word(name) => vec![fold(name)],
-        OptionValue::Text(name) => vec![name.clone()],
-        _ => Vec::new(),
-    };
-    if columns.is_empty() {
-        return Err(invalid(
-            by,
-            "PARTITION BY needs columns: PARTITION BY (a, b)".to_owned(),
-        ));
-    }
-    if let Some(twice) = columns
-        .iter()
-        .enumerate()
-        .find_map(|(i, name)| columns[..i].contains(name).then_some(name))
-    {
-        return Err(invalid(
-            by,
-            format!("PARTITION BY names column \"{twice}\" twice"),
-        ));
-    }
-    let keep = [("drop", false), ("keep", true)];
-    let max_open_files = match find("MAX OPEN FILES") {
-        Some(option) => parse_count(option)?,
-        None => DEFAULT_OPEN_FILES,
-    };
-    Ok(Some(PartitionOptions {
-        columns,
-        keep_columns: choice(find("PARTITION COLUMNS"), "choices", &keep)?.unwrap_or(false),
-        max_open_files,
-    }))
-}
-
-fn invalid(option: &SqlOption, why: String) -> Error {
-    Error::new(ErrorKind::InvalidParameter, why).at(option.location)
 }
 
 fn parse_connection(option: &SqlOption) -> Result<String> {
@@ -309,7 +237,7 @@ impl RecoverOptions {
     /// # Errors
     /// [`ErrorKind::InvalidParameter`] for an option that is missing or has a value it can't take.
     pub fn from_sql(options: &[SqlOption], target: &Target) -> Result<Self> {
-        let find = |wanted: &str| options.iter().find(|option| option.name == wanted);
+        let find = |wanted: &str| find(options, wanted);
         Ok(Self {
             connection: connection_for(target, find("AWS CONNECTION"), "RECOVER EXPORT")?,
             force: find("FORCE")
@@ -320,101 +248,16 @@ impl RecoverOptions {
     }
 }
 
-fn parse_boolean(option: &SqlOption) -> Result<bool> {
-    let written = match &option.value {
-        OptionValue::None => return Ok(true),
-        OptionValue::Word(word) => word.value.to_ascii_lowercase(),
-        OptionValue::Text(text) => text.to_ascii_lowercase(),
-        OptionValue::Number(digits) => digits.clone(),
-        _ => String::new(),
-    };
-    match written.as_str() {
-        "true" | "on" | "yes" | "1" => Ok(true),
-        "false" | "off" | "no" | "0" => Ok(false),
-        _ => Err(invalid(
-            option,
-            format!("{} requires a Boolean value", option.name),
-        )),
-    }
-}
-
-fn parse_format(option: &SqlOption) -> Result<FormatName> {
-    let written = match &option.value {
-        OptionValue::Word(word) => &word.value,
-        OptionValue::Text(text) => text,
-        other => return Err(invalid(option, format!("unknown FORMAT: {other}"))),
-    };
-    match written.to_ascii_lowercase().as_str() {
-        "parquet" => Ok(FormatName::Parquet),
-        "csv" => Ok(FormatName::Csv),
-        _ => {
-            let error = invalid(option, format!("unknown FORMAT: {written}"));
-            Err(match nearest(written, &["parquet", "csv"]) {
-                Some(name) => error.with_hint(format!("did you mean '{name}'?")),
-                None => error.with_hint("the formats are parquet and csv"),
-            })
-        }
-    }
-}
-
 const MODES: [(&str, Mode); 3] = [
     ("error", Mode::Error),
     ("append", Mode::Append),
     ("overwrite", Mode::Overwrite),
 ];
 
-/// The value that the option's word stands for; `what` names the words in the hint.
-fn choice<T: Copy>(
-    option: Option<&SqlOption>,
-    what: &str,
-    choices: &[(&str, T)],
-) -> Result<Option<T>> {
-    let Some(option) = option else {
-        return Ok(None);
-    };
-    let unknown = |written: &dyn std::fmt::Display| {
-        invalid(option, format!("unknown {}: {written}", option.name))
-    };
-    let written = match &option.value {
-        OptionValue::Word(word) => &word.value,
-        OptionValue::Text(text) => text,
-        other => return Err(unknown(other)),
-    };
-    let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-    let chosen = choices
-        .iter()
-        .find(|(name, _)| written.eq_ignore_ascii_case(name));
-    match (chosen, nearest(written, &names)) {
-        (Some((_, value)), _) => Ok(Some(*value)),
-        (None, Some(name)) => Err(unknown(written).with_hint(format!("did you mean '{name}'?"))),
-        (None, None) => {
-            let (last, others) = names.split_last().unwrap_or((&"", &[]));
-            let hint = format!("the {what} are {} and {last}", others.join(", "));
-            Err(unknown(written).with_hint(hint))
-        }
-    }
-}
-
-fn parse_count(option: &SqlOption) -> Result<usize> {
-    let digits = match &option.value {
-        OptionValue::Number(digits) | OptionValue::Text(digits) => digits.as_str(),
-        _ => "",
-    };
-    let count = digits.parse().ok().filter(|count| *count > 0);
-    count.ok_or_else(|| {
-        let why = format!("{} must be a whole number greater than 0", option.name);
-        invalid(option, why)
-    })
-}
-
+/// What a file may grow to, in bytes.
 fn parse_file_size(option: &SqlOption, memory: ExportMemory) -> Result<u64> {
     let max_file_bytes = MAX_PARTS as u64 * memory.in_flight() as u64 - ROLLING_SLACK_BYTES;
-    let bytes = match &option.value {
-        OptionValue::Number(digits) => parse_bytes(digits),
-        OptionValue::Text(text) => parse_bytes(text),
-        _ => Err("must be a number of bytes or a text such as '256MB'".to_owned()),
-    }
-    .map_err(|why| invalid(option, format!("MAX FILE SIZE {why}")))?;
+    let bytes = parse_size(option)?;
     if (MIN_FILE_BYTES..=max_file_bytes).contains(&bytes) {
         return Ok(bytes);
     }
@@ -429,49 +272,9 @@ fn parse_file_size(option: &SqlOption, memory: ExportMemory) -> Result<u64> {
     ))
 }
 
-/// Reads a number of bytes: `1000000`, `256MB`, `1.5 GB`. Units are powers of 1024, as in
-/// PostgreSQL's settings: <https://www.postgresql.org/docs/current/config-setting.html>
-///
-/// # Errors
-/// What is wrong with the text, as the end of a sentence.
-pub fn parse_bytes(text: &str) -> std::result::Result<u64, String> {
-    let text = text.trim();
-    let end_of_number = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(end_of_number);
-    let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "kb" => 1 << 10,
-        "mb" => 1 << 20,
-        "gb" => 1 << 30,
-        "tb" => 1 << 40,
-        _ => {
-            return Err(format!(
-                "'{text}' has an unknown unit; the units are B, kB, MB, GB and TB"
-            ));
-        }
-    };
-    let number: f64 = number
-        .parse()
-        .map_err(|_| format!("'{text}' is not a number of bytes"))?;
-    Ok((number * factor as f64) as u64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_powers_of_1024() {
-        assert_eq!(parse_bytes("1000000"), Ok(1_000_000));
-        assert_eq!(parse_bytes("256MB"), Ok(256 << 20));
-        assert_eq!(parse_bytes(" 1.5 gb "), Ok(3 << 29));
-        assert_eq!(parse_bytes("7kB"), Ok(7 << 10));
-        assert!(parse_bytes("10XB").is_err());
-        assert!(parse_bytes("MB").is_err());
-        assert!(parse_bytes("1.2.3MB").is_err());
-    }
 
     #[test]
     fn a_full_file_has_at_most_ten_thousand_parts() {

@@ -1,0 +1,129 @@
+//! PostgreSQL's text format, which `COPY … TO STDOUT` writes unless told otherwise.
+//!
+//! Invariant: a row is one line: whatever could be taken for a delimiter, a line's end or NULL is
+//! written with a backslash. The rules: <https://www.postgresql.org/docs/current/sql-copy.html#id-1.9.3.55.9.2>
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
+
+use super::values::{ColumnText, plain_arrays, refuse_textless, texts};
+use super::{LineFormat, SCRATCH_BYTES};
+use crate::error::Result;
+
+/// How text is written.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CopyTextOptions {
+    /// The first line names the columns.
+    pub header: bool,
+    /// What stands between values.
+    pub delimiter: u8,
+    /// What NULL is.
+    pub null: String,
+}
+
+impl Default for CopyTextOptions {
+    fn default() -> Self {
+        Self {
+            header: false,
+            delimiter: b'\t',
+            null: "\\N".to_owned(),
+        }
+    }
+}
+
+/// Lines of text.
+#[derive(Debug, Clone)]
+pub struct CopyTextFormat {
+    options: CopyTextOptions,
+}
+
+impl CopyTextFormat {
+    /// Text as `options` say.
+    pub fn new(options: CopyTextOptions) -> Self {
+        Self { options }
+    }
+
+    /// Refuses, all at once, the columns that have no text.
+    ///
+    /// # Errors
+    /// [`ErrorKind::DatatypeMismatch`](crate::ErrorKind::DatatypeMismatch) naming every such column.
+    pub fn check_schema(&self, schema: &Schema) -> Result<()> {
+        refuse_textless("text", schema)
+    }
+
+    fn push_escaped(&self, out: &mut Vec<u8>, value: &[u8]) {
+        for byte in value {
+            let letter = match *byte {
+                0x08 => b'b',
+                0x0c => b'f',
+                b'\n' => b'n',
+                b'\r' => b'r',
+                b'\t' => b't',
+                0x0b => b'v',
+                b'\\' => b'\\',
+                other if other == self.options.delimiter => other,
+                other => {
+                    out.push(other);
+                    continue;
+                }
+            };
+            out.extend_from_slice(&[b'\\', letter]);
+        }
+    }
+
+    fn push_row(
+        &self,
+        out: &mut Vec<u8>,
+        columns: &[ColumnText<'_>],
+        row: usize,
+        value: &mut Vec<u8>,
+    ) {
+        for (i, column) in columns.iter().enumerate() {
+            if i > 0 {
+                out.push(self.options.delimiter);
+            }
+            if column.is_null(row) {
+                out.extend_from_slice(self.options.null.as_bytes());
+                continue;
+            }
+            value.clear();
+            column.push_text(row, value);
+            self.push_escaped(out, value);
+        }
+        out.push(b'\n');
+    }
+}
+
+impl LineFormat for CopyTextFormat {
+    fn push_header(&self, schema: &Schema, out: &mut Vec<u8>) {
+        if !self.options.header {
+            return;
+        }
+        for (i, field) in schema.fields().iter().enumerate() {
+            if i > 0 {
+                out.push(self.options.delimiter);
+            }
+            self.push_escaped(out, field.name().as_bytes());
+        }
+        out.push(b'\n');
+    }
+
+    fn format_rows(
+        &self,
+        batch: &RecordBatch,
+        out: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let arrays = plain_arrays(batch)?;
+        let columns = texts(&batch.schema(), &arrays)?;
+        let mut text = Vec::with_capacity(SCRATCH_BYTES + 1024);
+        let mut value = Vec::new();
+        for row in 0..batch.num_rows() {
+            self.push_row(&mut text, &columns, row, &mut value);
+            if text.len() >= SCRATCH_BYTES {
+                out(&text)?;
+                text.clear();
+            }
+        }
+        out(&text)
+    }
+}

@@ -1,0 +1,220 @@
+//! Newline-delimited JSON: one object per row.
+//!
+//! Invariant: every line is valid JSON with all columns in it, NULL included, and no value is
+//! rounded: integers and decimals have all their digits, and what JSON has no number for (`NaN`,
+//! `Infinity`) is a string, as in PostgreSQL's `to_json`. Bytes are hexadecimal digits, times are
+//! ISO 8601, intervals PostgreSQL's text. The format: <https://github.com/ndjson/ndjson-spec>
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, PrimitiveArray, RecordBatch, StructArray};
+use arrow::datatypes::{
+    ArrowPrimitiveType, DataType, Field, FieldRef, Float16Type, Float32Type, Float64Type, Schema,
+    SchemaRef,
+};
+use arrow::error::ArrowError;
+use arrow::json::writer::{
+    Encoder as ValueEncoder, EncoderFactory, EncoderOptions, NullableEncoder, make_encoder,
+};
+
+use super::compression::TextCompression;
+use super::values::{ColumnText, column_text, is_uuid, iso_timestamp_text};
+use super::{LineFormat, SCRATCH_BYTES, TextEncoder};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{Encoder, FileFormat, refuse_columns};
+
+/// How JSON is written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct JsonOptions {
+    /// How files are compressed.
+    pub compression: TextCompression,
+}
+
+/// JSON files.
+#[derive(Debug, Clone)]
+pub struct JsonFormat {
+    options: JsonOptions,
+    encoder: EncoderOptions,
+}
+
+impl JsonFormat {
+    /// JSON as `options` say.
+    pub fn new(options: JsonOptions) -> Self {
+        let encoder = EncoderOptions::default()
+            .with_explicit_nulls(true)
+            .with_encoder_factory(Arc::new(ExactValues));
+        Self { options, encoder }
+    }
+
+    fn can_encode(&self, field: &FieldRef) -> bool {
+        let empty = arrow::array::new_empty_array(field.data_type());
+        make_encoder(field, &empty, &self.encoder).is_ok()
+    }
+}
+
+impl LineFormat for JsonFormat {
+    fn push_header(&self, _schema: &Schema, _out: &mut Vec<u8>) {}
+
+    fn format_rows(
+        &self,
+        batch: &RecordBatch,
+        out: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let rows = StructArray::from(batch.clone());
+        let field = Arc::new(Field::new("", rows.data_type().clone(), false));
+        let mut row_encoder = make_encoder(&field, &rows, &self.encoder).map_err(encode_error)?;
+        let mut text = Vec::with_capacity(SCRATCH_BYTES + 1024);
+        for row in 0..batch.num_rows() {
+            row_encoder.encode(row, &mut text);
+            text.push(b'\n');
+            if text.len() >= SCRATCH_BYTES {
+                out(&text)?;
+                text.clear();
+            }
+        }
+        out(&text)
+    }
+}
+
+impl FileFormat for JsonFormat {
+    fn name(&self) -> &'static str {
+        "json"
+    }
+
+    fn extension(&self) -> String {
+        format!(".json{}", self.options.compression.extension())
+    }
+
+    fn content_type(&self) -> &'static str {
+        "application/x-ndjson"
+    }
+
+    fn content_encoding(&self) -> Option<&'static str> {
+        self.options.compression.content_encoding()
+    }
+
+    fn file_memory_bytes(&self) -> usize {
+        self.options.compression.memory_bytes()
+    }
+
+    fn check_schema(&self, schema: &Schema) -> Result<()> {
+        let refused: Vec<&Field> = schema
+            .fields()
+            .iter()
+            .filter(|field| !self.can_encode(field))
+            .map(AsRef::as_ref)
+            .collect();
+        refuse_columns(self.name(), &refused)
+    }
+
+    fn start_file(
+        &self,
+        schema: &SchemaRef,
+        part_bytes: usize,
+        threads: usize,
+    ) -> Result<Box<dyn Encoder>> {
+        let compression = self.options.compression;
+        let encoder = TextEncoder::start(self.clone(), schema, compression, part_bytes, threads)?;
+        Ok(Box::new(encoder))
+    }
+}
+
+fn encode_error(error: ArrowError) -> Error {
+    Error::new(ErrorKind::Query, format!("cannot encode as json: {error}")).with_source(error)
+}
+
+/// Encodes what arrow's own encoders would write as `null` or as an error's message.
+#[derive(Debug)]
+struct ExactValues;
+
+impl EncoderFactory for ExactValues {
+    fn make_default_encoder<'a>(
+        &self,
+        field: &'a FieldRef,
+        array: &'a dyn Array,
+        _options: &'a EncoderOptions,
+    ) -> std::result::Result<Option<NullableEncoder<'a>>, ArrowError> {
+        let external = |error: Error| ArrowError::ExternalError(Box::new(error));
+        let encoder: Box<dyn ValueEncoder + 'a> = match array.data_type() {
+            DataType::Float16 => match with_specials::<_, f32>(array.as_primitive::<Float16Type>())
+            {
+                Some(encoder) => encoder,
+                None => return Ok(None),
+            },
+            DataType::Float32 => match with_specials::<_, f32>(array.as_primitive::<Float32Type>())
+            {
+                Some(encoder) => encoder,
+                None => return Ok(None),
+            },
+            DataType::Float64 => match with_specials::<_, f64>(array.as_primitive::<Float64Type>())
+            {
+                Some(encoder) => encoder,
+                None => return Ok(None),
+            },
+            DataType::Timestamp(_, _) => {
+                Box::new(Quoted(iso_timestamp_text(array).map_err(external)?))
+            }
+            other if other.is_temporal() || is_uuid(field, other) => {
+                Box::new(Quoted(column_text(field, array).map_err(external)?))
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(NullableEncoder::new(encoder, array.logical_nulls())))
+    }
+}
+
+/// A text without anything that JSON escapes.
+struct Quoted<'a>(ColumnText<'a>);
+
+impl ValueEncoder for Quoted<'_> {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        out.push(b'"');
+        self.0.push_text(row, out);
+        out.push(b'"');
+    }
+}
+
+/// An encoder for an array with values that are no numbers in JSON; `None` if it has none. A value
+/// is shown in the type `F`, which holds it exactly.
+fn with_specials<'a, T, F>(array: &'a PrimitiveArray<T>) -> Option<Box<dyn ValueEncoder + 'a>>
+where
+    T: ArrowPrimitiveType<Native: Into<f64> + Into<F>>,
+    F: ryu::Float + 'a,
+{
+    let is_finite = |value: &T::Native| Into::<f64>::into(*value).is_finite();
+    match array.values().iter().all(is_finite) {
+        true => None,
+        false => Some(Box::new(SpecialFloats {
+            array,
+            shown_as: PhantomData::<F>,
+        })),
+    }
+}
+
+struct SpecialFloats<'a, T: ArrowPrimitiveType, F> {
+    array: &'a PrimitiveArray<T>,
+    shown_as: PhantomData<F>,
+}
+
+impl<T, F> ValueEncoder for SpecialFloats<'_, T, F>
+where
+    T: ArrowPrimitiveType<Native: Into<f64> + Into<F>>,
+    F: ryu::Float,
+{
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        let value = self.array.value(row);
+        let float: f64 = value.into();
+        if float.is_finite() {
+            let shown: F = value.into();
+            out.extend_from_slice(ryu::Buffer::new().format_finite(shown).as_bytes());
+            return;
+        }
+        let name: &[u8] = match float {
+            _ if float.is_nan() => b"\"NaN\"",
+            _ if float > 0.0 => b"\"Infinity\"",
+            _ => b"\"-Infinity\"",
+        };
+        out.extend_from_slice(name);
+    }
+}

@@ -1,0 +1,152 @@
+//! Formats of lines: CSV, JSON and PostgreSQL's text format.
+//!
+//! Invariant: a row is a line, or lines, of its own, so rows can be formatted apart from each other,
+//! on as many threads as there are, and put together in order.
+
+mod compression;
+mod copy_text;
+mod csv;
+mod json;
+mod nested;
+mod numbers;
+mod temporal;
+mod values;
+
+pub use compression::TextCompression;
+pub use copy_text::{CopyTextFormat, CopyTextOptions};
+pub use csv::{CsvFormat, CsvOptions, ForceQuote};
+pub use json::{JsonFormat, JsonOptions};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
+use async_trait::async_trait;
+
+use self::compression::TextParts;
+use super::{EncodedFile, Encoder, PartBuffer, threads_for};
+use crate::error::Result;
+use crate::tasks::map_on_threads;
+
+/// Rows are formatted here before they go to their part, so that one row is one append.
+const SCRATCH_BYTES: usize = 32 << 10;
+
+/// A batch is cut into more slices than threads, because their rows differ in cost.
+const SLICES_PER_THREAD: usize = 4;
+
+/// How rows become lines.
+pub trait LineFormat: std::fmt::Debug + Clone + Send + Sync + 'static {
+    /// Appends what stands before the first row.
+    fn push_header(&self, schema: &Schema, out: &mut Vec<u8>);
+
+    /// Hands the lines of a batch's rows to `out`, some rows at a time.
+    ///
+    /// # Errors
+    /// A value that has no text.
+    fn format_rows(
+        &self,
+        batch: &RecordBatch,
+        out: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()>;
+}
+
+/// The lines of a batch, formatted in slices on as many as `threads` threads, in order.
+pub(crate) async fn format_on_threads<F: LineFormat>(
+    format: &F,
+    batch: &RecordBatch,
+    threads: usize,
+) -> Result<Vec<Vec<u8>>> {
+    let format = format.clone();
+    let slices = cut_rows(batch, threads * SLICES_PER_THREAD);
+    map_on_threads(slices, threads, move |rows| {
+        let mut whole = Vec::new();
+        format.format_rows(&rows, &mut |text| {
+            whole.extend_from_slice(text);
+            Ok(())
+        })?;
+        Ok(whole)
+    })
+    .await
+}
+
+/// The batch in about so many slices.
+fn cut_rows(batch: &RecordBatch, slices: usize) -> Vec<RecordBatch> {
+    let rows = batch.num_rows().div_ceil(slices).max(1);
+    (0..batch.num_rows())
+        .step_by(rows)
+        .map(|start| batch.slice(start, rows.min(batch.num_rows() - start)))
+        .collect()
+}
+
+/// Writes one file of lines.
+struct TextEncoder<F> {
+    format: F,
+    parts: TextParts,
+    rows: u64,
+    threads: usize,
+}
+
+impl<F: LineFormat> TextEncoder<F> {
+    fn start(
+        format: F,
+        schema: &SchemaRef,
+        compression: TextCompression,
+        part_bytes: usize,
+        threads: usize,
+    ) -> Result<Self> {
+        let mut header = Vec::new();
+        format.push_header(schema, &mut header);
+        let mut parts = TextParts::new(PartBuffer::new(part_bytes), compression)?;
+        parts.push(&header)?;
+        Ok(Self {
+            format,
+            parts,
+            rows: 0,
+            threads,
+        })
+    }
+}
+
+#[async_trait]
+impl<F: LineFormat> Encoder for TextEncoder<F> {
+    async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        let threads = threads_for(batch, self.threads);
+        if threads == 1 {
+            let parts = &mut self.parts;
+            self.format
+                .format_rows(batch, &mut |text| parts.push(text))?;
+        } else {
+            for text in format_on_threads(&self.format, batch, threads).await? {
+                self.parts.push(&text)?;
+            }
+        }
+        self.rows += batch.num_rows() as u64;
+        Ok(())
+    }
+
+    fn encoded_bytes(&self) -> u64 {
+        self.parts.buffer().written_bytes()
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.parts.memory_bytes()
+    }
+
+    fn gathered_bytes(&self) -> usize {
+        0
+    }
+
+    async fn flush(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn parts(&mut self) -> &mut PartBuffer {
+        self.parts.buffer_mut()
+    }
+
+    async fn finish(self: Box<Self>) -> Result<EncodedFile> {
+        Ok(EncodedFile {
+            rows: self.rows,
+            parts: self.parts.finish()?,
+            columns: Vec::new(),
+        })
+    }
+}

@@ -1,0 +1,56 @@
+//! What is known of a part that the store has confirmed.
+//!
+//! Invariant: a receipt reads back from its text as it was written; the text of one without a
+//! checksum is its ETag.
+
+use std::fmt;
+
+/// The name that a checksum has in a receipt's text. ETags have no spaces:
+/// <https://www.rfc-editor.org/rfc/rfc9110#name-etag>
+const CHECKSUM: &str = " sha256:";
+
+/// A part's ETag, and its checksum if it was sent with one: what completing an upload needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartReceipt {
+    /// The store's ETag.
+    pub etag: String,
+    /// Base64 of the part's SHA-256 digest.
+    pub checksum: Option<String>,
+}
+
+impl fmt::Display for PartReceipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.etag)?;
+        match &self.checksum {
+            Some(checksum) => write!(f, "{CHECKSUM}{checksum}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl From<&String> for PartReceipt {
+    fn from(text: &String) -> Self {
+        let (etag, checksum) = match text.split_once(CHECKSUM) {
+            Some((etag, checksum)) => (etag, Some(checksum.to_owned())),
+            None => (text.as_str(), None),
+        };
+        Self {
+            etag: etag.to_owned(),
+            checksum,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn receipts_read_back() {
+        for checksum in [None, Some("3q2+7w==".to_owned())] {
+            let etag = "\"d41d8cd98f00b204e9800998ecf8427e\"".to_owned();
+            let receipt = PartReceipt { etag, checksum };
+            assert_eq!(PartReceipt::from(&receipt.to_string()), receipt);
+        }
+    }
+}
