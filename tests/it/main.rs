@@ -13,6 +13,7 @@ mod kills;
 mod lineitem;
 mod memory;
 mod misbehaving;
+mod objects;
 mod plans;
 mod postgres;
 mod program;

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use futures::future::BoxFuture;
+use hyper::HeaderMap;
 use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 use rand::Rng;
@@ -72,8 +73,9 @@ struct Script {
     chosen: Vec<(&'static str, usize, Fault)>,
     /// S3 operations that are refused whenever they come.
     forbidden: Vec<&'static str>,
-    /// The operations seen, in order.
+    /// The operations seen, in order, and the headers they came with.
     seen: Vec<&'static str>,
+    headers: Vec<HeaderMap>,
 }
 
 /// A server that does what its script says.
@@ -154,6 +156,14 @@ impl MisbehavingServer {
         }
     }
 
+    /// The headers of the requests of one operation since the script was last changed.
+    pub(crate) fn headers_of(&self, operation: &str) -> Vec<HeaderMap> {
+        let script = self.script.lock().unwrap();
+        let seen = script.seen.iter().zip(&script.headers);
+        let wanted = seen.filter(|(name, _)| **name == operation);
+        wanted.map(|(_, headers)| headers.clone()).collect()
+    }
+
     /// The operations seen since the script was last changed.
     pub(crate) fn seen(&self) -> Vec<&'static str> {
         self.script.lock().unwrap().seen.clone()
@@ -167,9 +177,11 @@ struct FaultService {
 }
 
 impl FaultService {
-    fn next_fault(&self, operation: &'static str, request: String) -> Option<Fault> {
+    fn next_fault(&self, operation: &'static str, request: &Request<Incoming>) -> Option<Fault> {
         let mut script = self.script.lock().unwrap();
         script.seen.push(operation);
+        script.headers.push(request.headers().clone());
+        let request = format!("{} {}", request.method(), request.uri());
         if let Some((repeated, times, fault)) = &mut script.repeated
             && *repeated == request
             && *times > 0
@@ -208,8 +220,7 @@ impl hyper::service::Service<Request<Incoming>> for FaultService {
     type Future = BoxFuture<'static, Result<Response<Body>, HttpError>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let uri = format!("{} {}", request.method(), request.uri());
-        let fault = self.next_fault(operation(&request), uri);
+        let fault = self.next_fault(operation(&request), &request);
         let inner = self.inner.clone();
         let cut = || Err(HttpError::new("cut".into()));
         Box::pin(async move {

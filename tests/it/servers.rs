@@ -396,6 +396,56 @@ fn start_garage() -> (TestStore, Running) {
     (store, running)
 }
 
+/// A moto, installed on first use and shared by all tests: it keeps what AWS keeps of an object.
+pub(crate) fn moto() -> TestStore {
+    static MOTO: OnceLock<(TestStore, Running)> = OnceLock::new();
+    MOTO.get_or_init(start_moto).0.clone()
+}
+
+fn start_moto() -> (TestStore, Running) {
+    let python = install("moto");
+    let folder = TempDir::new().unwrap();
+    let port = free_port();
+    let mut process = Command::new(servers_script())
+        .arg("run")
+        .arg(&python)
+        .args([
+            "-m",
+            "moto.server",
+            "-H",
+            "127.0.0.1",
+            "-p",
+            &port.to_string(),
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lifeline = process.stdin.take().unwrap();
+    wait_for_port(port);
+    let store = TestStore {
+        endpoint: format!("http://127.0.0.1:{port}"),
+        ..embedded_store(String::new())
+    };
+    // Its buckets are made without a signature.
+    let made = Command::new(&python)
+        .args([
+            "-c",
+            "import sys, urllib.request as u; u.urlopen(u.Request(sys.argv[1], method='PUT'))",
+        ])
+        .arg(format!("{}/{BUCKET}", store.endpoint))
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let running = Running {
+        _process: process,
+        _lifeline: lifeline,
+        _folder: folder,
+    };
+    (store, running)
+}
+
 /// A PostgreSQL 15 with one empty database, installed on first use and shared by all tests.
 pub(crate) struct Postgres {
     programs: PathBuf,
