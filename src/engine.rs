@@ -11,6 +11,7 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use tidegate_extensions::catalog::Catalog;
+use tidegate_extensions::read::with_file_tables;
 use tidegate_extensions::s3::RetryPolicy;
 use tidegate_extensions::sink::{ExportMemory, Unfinished};
 use tidegate_extensions::{Error, ErrorKind, Result, Services, install};
@@ -136,6 +137,11 @@ impl Engine {
         let mut config = SessionConfig::new().with_information_schema(true);
         // Errors of the planner then know their place in the text.
         config.options_mut().sql_parser.collect_spans = true;
+        // A text in a CSV file may have line ends in it.
+        config.options_mut().catalog.newlines_in_values = true;
+        // So that a glob may name folders, too.
+        let execution = &mut config.options_mut().execution;
+        execution.listing_table_ignore_subdirectory = false;
         if let Some(threads) = self.threads {
             config = config.with_target_partitions(threads.get());
         }
@@ -144,7 +150,7 @@ impl Engine {
             .with_config(config)
             .with_runtime_env(Arc::clone(&self.runtime));
         let state = install(builder, self.services.clone()).build();
-        Session::new(SessionContext::new_with_state(state))
+        Session::new(with_file_tables(SessionContext::new_with_state(state)))
     }
 
     /// Exports that have not ended, or of which the store did not confirm that everything is gone.

@@ -28,6 +28,7 @@
 //! |---|---|---|
 //! | [`sql`] | text | statements |
 //! | [`plan`] | statements | logical nodes, and those into operators |
+//! | [`read`] | paths, function calls | tables |
 //! | [`sink`] | batches from operators | objects that appear all at once |
 //! | [`mod@format`] | batches | encoded bytes |
 //! | [`catalog`], [`s3`] | names | settings, requests |
@@ -35,9 +36,11 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod catalog;
+mod connect;
 mod error;
 pub mod format;
 pub mod plan;
+pub mod read;
 pub mod s3;
 mod secret;
 mod services;

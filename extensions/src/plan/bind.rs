@@ -12,14 +12,15 @@ use datafusion::logical_expr::{
 use datafusion::sql::parser::Statement as DataFusionStatement;
 use sqlparser::ast::Statement as SqlStatement;
 
-use super::connect::find_connection;
 use super::constant::{evaluate_secret, evaluate_target};
 use super::copy_out::CopyOutNode;
 use super::layout::{check_names, export_layout};
 use super::logical::{Command, CommandNode, CopyToNode};
 use super::parquet_types::cast_for_parquet;
 use crate::catalog::{Connection, OnConflict, fold};
+use crate::connect::find_connection;
 use crate::error::{Error, ErrorKind, Result};
+use crate::read::rewrite_functions;
 use crate::services::Services;
 use crate::sink::{CopyOptions, FormatOptions, RecoverOptions, StreamOptions, Target};
 use crate::sql::ast::{
@@ -53,12 +54,13 @@ pub async fn bind_statement(
 async fn bind_datafusion(
     state: &SessionState,
     services: &Services,
-    statement: DataFusionStatement,
+    mut statement: DataFusionStatement,
 ) -> Result<LogicalPlan> {
+    rewrite_functions(&mut statement)?;
     let plan = state.statement_to_plan(statement).await?;
     if let LogicalPlan::Ddl(DdlStatement::CreateExternalTable(create)) = &plan {
         let mut create = create.clone();
-        super::connect::resolve_external_table(state, services, &mut create)?;
+        crate::connect::resolve_external_table(state, services, &mut create)?;
         return Ok(LogicalPlan::Ddl(DdlStatement::CreateExternalTable(create)));
     }
     Ok(plan)
@@ -213,7 +215,8 @@ async fn plan_source(
     source: CopySource,
 ) -> Result<LogicalPlan> {
     let query = SqlStatement::Query(source_to_query(source, sql)?);
-    let statement = DataFusionStatement::Statement(Box::new(query));
+    let mut statement = DataFusionStatement::Statement(Box::new(query));
+    rewrite_functions(&mut statement)?;
     Ok(state.statement_to_plan(statement).await?)
 }
 

@@ -17,8 +17,8 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties,
 };
 
-use super::connect::{connect, connect_with_wrong_secret, find_connection, open_store};
 use super::logical::Command;
+use crate::connect::{connect, connect_with_wrong_secret, find_connection, open_store};
 use crate::error::{Error, ErrorKind, Result};
 use crate::s3::S3ErrorKind;
 use crate::services::Services;

@@ -7,7 +7,6 @@
 mod batches;
 mod bind;
 mod command;
-mod connect;
 mod constant;
 mod copy_out;
 mod files;

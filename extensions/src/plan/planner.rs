@@ -28,12 +28,12 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, Phy
 
 use super::batches::session_for_wide_rows;
 use super::command::CommandExec;
-use super::connect::open_store;
 use super::copy_out::{CopyOutExec, CopyOutNode};
 use super::files::ExportedFilesExec;
 use super::layout::export_layout;
 use super::logical::{CommandNode, CopyToNode};
 use super::write::{FileWriteExec, Writers};
+use crate::connect::open_store;
 use crate::error::Result;
 use crate::services::Services;
 use crate::sink::{CopyOptions, Export, ExportSpec, Partition, S3Sink};

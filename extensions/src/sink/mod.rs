@@ -51,6 +51,7 @@ pub use options::{
     CopyOptions, Encryption, FormatOptions, Mode, ObjectOptions, PartitionOptions, RecoverOptions,
     StreamOptions, parse_bytes,
 };
+pub(crate) use partition::NULL_PARTITION;
 pub use partition::{Partition, can_partition_by};
 pub use reaper::{Reaper, Unfinished};
 pub use recover::{Recovered, recover_exports};

@@ -23,7 +23,7 @@ use crate::sink::export::ExportSpec;
 pub(super) const NO_GROUP: usize = usize::MAX;
 
 /// What Hive and Spark write for NULL.
-const NULL_VALUE: &str = "__HIVE_DEFAULT_PARTITION__";
+pub(crate) const NULL_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
 
 /// What they escape (Unicode stays as it is).
 const ESCAPED: &AsciiSet = &CONTROLS
@@ -207,7 +207,7 @@ pub fn can_partition_by(data_type: &DataType) -> bool {
 
 fn folder_value(column: &ArrayRef, row: usize) -> Result<String> {
     if column.is_null(row) {
-        return Ok(NULL_VALUE.to_owned());
+        return Ok(NULL_PARTITION.to_owned());
     }
     let options = FormatOptions::default()
         .with_timestamp_format(Some("%Y-%m-%d %H:%M:%S%.f"))
@@ -215,7 +215,7 @@ fn folder_value(column: &ArrayRef, row: usize) -> Result<String> {
         .with_datetime_format(Some("%Y-%m-%d"));
     let formatter = ArrayFormatter::try_new(column.as_ref(), &options).map_err(broken)?;
     let text = formatter.value(row).try_to_string().map_err(broken)?;
-    if text == NULL_VALUE {
+    if text == NULL_PARTITION {
         // The text itself must not read back as NULL.
         return Ok(text.replacen('_', "%5F", 1));
     }

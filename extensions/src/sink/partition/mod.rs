@@ -11,6 +11,7 @@
 mod columns;
 mod overflow;
 
+pub(crate) use self::columns::NULL_PARTITION;
 pub use self::columns::can_partition_by;
 
 use std::collections::HashMap;

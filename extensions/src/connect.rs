@@ -24,7 +24,7 @@ const CONNECTION_OPTION: &str = "aws.connection";
 ///
 /// # Errors
 /// [`ErrorKind::UndefinedObject`], with the nearest known name.
-pub(super) fn find_connection(services: &Services, name: &str) -> Result<Connection> {
+pub(crate) fn find_connection(services: &Services, name: &str) -> Result<Connection> {
     if let Some(connection) = services.catalog.connection(name)? {
         return Ok(connection);
     }
@@ -41,7 +41,7 @@ pub(super) fn find_connection(services: &Services, name: &str) -> Result<Connect
 }
 
 /// A client for `bucket`, or for the endpoint alone, as `connection` says. Its secrets must exist.
-pub(super) fn connect(
+pub(crate) fn connect(
     services: &Services,
     connection: Connection,
     bucket: Option<&str>,
@@ -54,7 +54,7 @@ pub(super) fn connect(
 
 /// The store of a target: a bucket through its connection, or the local disk. `part_bytes` is the
 /// size of the parts that files will be written in, `object` how a bucket keeps them.
-pub(super) fn open_store(
+pub(crate) fn open_store(
     services: &Services,
     target: &Target,
     connection: Option<&str>,
@@ -76,7 +76,7 @@ pub(super) fn open_store(
 }
 
 /// A client for the endpoint that signs with the right key and a secret that can't be right.
-pub(super) fn connect_with_wrong_secret(
+pub(crate) fn connect_with_wrong_secret(
     services: &Services,
     connection: Connection,
     retry: RetryPolicy,
@@ -107,7 +107,7 @@ fn settings(
 
 /// Lets `CREATE EXTERNAL TABLE … LOCATION 's3://…' OPTIONS ('aws.connection' 'c')` read through a
 /// connection. Other locations stay as they are.
-pub(super) fn resolve_external_table(
+pub(crate) fn resolve_external_table(
     state: &SessionState,
     services: &Services,
     create: &mut CreateExternalTable,
@@ -115,31 +115,39 @@ pub(super) fn resolve_external_table(
     let Some(name) = create.options.remove(CONNECTION_OPTION) else {
         return Ok(());
     };
-    let connection = find_connection(services, &name)?;
     for location in &mut create.locations {
-        let url = Url::parse(location)
-            .ok()
-            .filter(|url| url.scheme() == "s3" && url.host_str().is_some())
-            .ok_or_else(|| {
-                Error::new(
-                    ErrorKind::InvalidParameter,
-                    format!("'{location}' is not an s3://bucket/… location, which {CONNECTION_OPTION} is for"),
-                )
-            })?;
-        let bucket = url.host_str().unwrap_or_default();
-        let internal = format!(
-            "{}://{bucket}{}",
-            internal_scheme(&connection.name),
-            url.path()
-        );
-        let store = read_store(services, &connection, bucket)?;
-        let store_url = Url::parse(&internal).map_err(|error| {
-            Error::new(ErrorKind::Internal, "the location makes no URL").with_source(error)
-        })?;
-        state.runtime_env().register_object_store(&store_url, store);
-        *location = internal;
+        *location = readable_location(state, services, &name, location)?;
     }
     Ok(())
+}
+
+/// The location by which DataFusion reads `location` through a connection.
+///
+/// # Errors
+/// The connection does not exist, or the location is none on S3.
+pub(crate) fn readable_location(
+    state: &SessionState,
+    services: &Services,
+    connection: &str,
+    location: &str,
+) -> Result<String> {
+    let connection = find_connection(services, connection)?;
+    // Not parsed as a URL: a glob's characters would be escaped.
+    let rest = location.strip_prefix("s3://").unwrap_or_default();
+    let (bucket, path) = rest.split_once('/').unwrap_or((rest, ""));
+    if bucket.is_empty() {
+        return Err(Error::new(
+            ErrorKind::InvalidParameter,
+            format!("'{location}' is not an s3://bucket/… location, which a connection is for"),
+        ));
+    }
+    let root = format!("{}://{bucket}/", internal_scheme(&connection.name));
+    let store = read_store(services, &connection, bucket)?;
+    let store_url = Url::parse(&root).map_err(|error| {
+        Error::new(ErrorKind::Internal, "the location makes no URL").with_source(error)
+    })?;
+    state.runtime_env().register_object_store(&store_url, store);
+    Ok(format!("{root}{path}"))
 }
 
 /// A URL scheme that is this connection's own. Names may hold any character, schemes may not.

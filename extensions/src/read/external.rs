@@ -1,0 +1,71 @@
+//! `CREATE EXTERNAL TABLE` over a folder.
+//!
+//! Invariant: whatever DataFusion's own factory can do and this can't is left to it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider, TableProviderFactory};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::SessionState;
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::logical_expr::CreateExternalTable;
+
+use super::files::Folder;
+use super::partitions::read_partitions;
+use crate::error::{Error, ErrorKind};
+
+/// Lets every kind of external table that the session knows read what an export wrote.
+pub(crate) fn with_exported_folders(builder: &mut SessionStateBuilder) {
+    let Some(factories) = builder.table_factories() else {
+        return;
+    };
+    for factory in factories.values_mut() {
+        let inner = Arc::clone(factory);
+        *factory = Arc::new(FolderFactory { inner });
+    }
+}
+
+#[derive(Debug)]
+struct FolderFactory {
+    inner: Arc<dyn TableProviderFactory>,
+}
+
+#[async_trait]
+impl TableProviderFactory for FolderFactory {
+    async fn create(
+        &self,
+        state: &dyn Session,
+        cmd: &CreateExternalTable,
+    ) -> Result<Arc<dyn TableProvider>> {
+        let has_more = cmd.unbounded || !cmd.order_exprs.is_empty();
+        let (Some(session), [location], false) = (
+            state.as_any().downcast_ref::<SessionState>(),
+            cmd.locations.as_slice(),
+            has_more,
+        ) else {
+            return self.inner.create(state, cmd).await;
+        };
+        if !location.ends_with('/') || session.get_file_format_factory(&cmd.file_type).is_none() {
+            return self.inner.create(state, cmd).await;
+        }
+        let folder = Folder {
+            format: &cmd.file_type,
+            options: &cmd.options,
+            location,
+            declared: cmd.schema.inner(),
+            partition_columns: &cmd.table_partition_cols,
+        };
+        let Some(table) = folder.list(session).await? else {
+            let why = format!("there are no files to read at '{location}'");
+            let error = Error::new(ErrorKind::UndefinedObject, why);
+            let error = error.with_hint("declare the columns to make a table without files");
+            return Err(DataFusionError::from(error));
+        };
+        let table = table
+            .with_definition(cmd.definition.clone())
+            .with_constraints(cmd.constraints.clone())
+            .with_column_defaults(cmd.column_defaults.clone());
+        read_partitions(table, cmd.schema.inner())
+    }
+}

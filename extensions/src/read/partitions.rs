@@ -1,0 +1,55 @@
+//! Partition columns as Hive and Spark write them.
+//!
+//! Invariant: a partition column has the type it was declared with, text where none was, and its
+//! NULLs: <https://cwiki.apache.org/confluence/display/Hive/Configuration+Properties>
+//! (`hive.exec.default.partition.name`).
+//!
+//! DataFusion's listing table is given the values as text, and a projection above it turns them into
+//! what they are. Filters on the column pass through it, so folders are still pruned.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Schema};
+use datafusion::catalog::TableProvider;
+use datafusion::common::Column;
+use datafusion::datasource::ViewTable;
+use datafusion::datasource::listing::ListingTable;
+use datafusion::datasource::provider_as_source;
+use datafusion::error::Result;
+use datafusion::functions::core::expr_fn::nullif;
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder, cast, lit};
+
+use crate::sink::NULL_PARTITION;
+
+/// The table with its partition columns as `declared`, and as text where they are not.
+pub(super) fn read_partitions(
+    listing: ListingTable,
+    declared: &Schema,
+) -> Result<Arc<dyn TableProvider>> {
+    let names: Vec<String> = listing
+        .options()
+        .table_partition_cols
+        .iter()
+        .map(|(name, _)| name.clone())
+        .collect();
+    let table: Arc<dyn TableProvider> = Arc::new(listing);
+    if names.is_empty() {
+        return Ok(table);
+    }
+    let schema = table.schema();
+    let columns = schema.fields().iter().map(|field| {
+        let column = Expr::Column(Column::new_unqualified(field.name()));
+        if !names.contains(field.name()) {
+            return column;
+        }
+        let data_type = declared
+            .field_with_name(field.name())
+            .map_or(DataType::Utf8, |field| field.data_type().clone());
+        let text = cast(column, DataType::Utf8);
+        cast(nullif(text, lit(NULL_PARTITION)), data_type).alias(field.name())
+    });
+    let plan = LogicalPlanBuilder::scan("files", provider_as_source(Arc::clone(&table)), None)?
+        .project(columns.collect::<Vec<_>>())?
+        .build()?;
+    Ok(Arc::new(ViewTable::new(plan, None)))
+}
