@@ -107,7 +107,8 @@ impl EngineBuilder {
             Some(bytes) => Some(bytes),
             None => machine_memory().map(|bytes| (bytes / 4 * 3).max(LEAST_BYTES)),
         };
-        let mut runtime = RuntimeEnvBuilder::new();
+        // A folder is listed whenever it is read: exports, of other programs too, add to it.
+        let mut runtime = RuntimeEnvBuilder::new().with_object_list_cache_limit(0);
         if let Some(bytes) = limit {
             let shared = bytes - PROGRAM_BYTES;
             let mut export = ExportMemory::new(shared / EXPORT_SHARE);

@@ -466,6 +466,14 @@ pub(crate) fn postgres() -> &'static Postgres {
             .unwrap();
         let lifeline = process.stdin.take().unwrap();
         wait_for_port(port);
+        let is_ready = || {
+            let mut asked = Command::new(programs.join("pg_isready"));
+            asked.args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]);
+            asked.status().unwrap().success()
+        };
+        while !is_ready() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
         Postgres {
             programs,
             port,

@@ -51,6 +51,7 @@ impl TableProviderFactory for FolderFactory {
         }
         let folder = Folder {
             format: &cmd.file_type,
+            table: Some(&cmd.name),
             options: &cmd.options,
             location,
             declared: cmd.schema.inner(),

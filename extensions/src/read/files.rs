@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{DynamicFileCatalog, TableProvider, UrlTableFactory};
+use datafusion::common::TableReference;
 use datafusion::datasource::dynamic_file::DynamicListTableFactory;
 use datafusion::datasource::listing::{
     ListingOptions, ListingTable, ListingTableConfig, ListingTableConfigExt, ListingTableUrl,
@@ -138,6 +139,7 @@ async fn called_table(state: &SessionState, call: &FunctionCall) -> Result<Arc<d
     let options: HashMap<String, String> = call.options.iter().cloned().collect();
     let folder = Folder {
         format: call.format,
+        table: None,
         options: &options,
         location: &location,
         declared: &Schema::empty(),
@@ -156,6 +158,8 @@ async fn called_table(state: &SessionState, call: &FunctionCall) -> Result<Arc<d
 /// Files of one format at a path, glob or URL.
 pub(super) struct Folder<'a> {
     pub(super) format: &'a str,
+    /// The table's name, if it has one: dropping it lets what is cached under it go.
+    pub(super) table: Option<&'a TableReference>,
     /// DataFusion's options of the format.
     pub(super) options: &'a HashMap<String, String>,
     pub(super) location: &'a str,
@@ -176,6 +180,9 @@ impl Folder<'_> {
         let format = factory.create(state, self.options)?;
         let is_declared = !self.declared.fields().is_empty();
         let mut url = parse_location(self.location)?;
+        if let Some(table) = self.table {
+            url = url.with_table_ref(table.clone());
+        }
         if url.is_collection() && url.get_glob().is_none() {
             let extension = match format.compression_type() {
                 Some(compression) => format.get_ext_with_compression(&compression),

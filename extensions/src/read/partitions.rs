@@ -7,17 +7,20 @@
 //! DataFusion's listing table is given the values as text, and a projection above it turns them into
 //! what they are. Filters on the column pass through it, so folders are still pruned.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Schema};
-use datafusion::catalog::TableProvider;
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Column;
 use datafusion::datasource::ViewTable;
 use datafusion::datasource::listing::ListingTable;
 use datafusion::datasource::provider_as_source;
 use datafusion::error::Result;
 use datafusion::functions::core::expr_fn::nullif;
-use datafusion::logical_expr::{Expr, LogicalPlanBuilder, cast, lit};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableType, cast, lit};
+use datafusion::physical_plan::ExecutionPlan;
 
 use crate::sink::NULL_PARTITION;
 
@@ -32,6 +35,7 @@ pub(super) fn read_partitions(
         .iter()
         .map(|(name, _)| name.clone())
         .collect();
+    let definition = listing.get_table_definition().map(str::to_owned);
     let table: Arc<dyn TableProvider> = Arc::new(listing);
     if names.is_empty() {
         return Ok(table);
@@ -51,5 +55,45 @@ pub(super) fn read_partitions(
     let plan = LogicalPlanBuilder::scan("files", provider_as_source(Arc::clone(&table)), None)?
         .project(columns.collect::<Vec<_>>())?
         .build()?;
-    Ok(Arc::new(ViewTable::new(plan, None)))
+    Ok(Arc::new(PartitionedTable {
+        rows: ViewTable::new(plan, None),
+        definition,
+    }))
+}
+
+/// A projection over files that is a table to everybody else: what `DROP TABLE` drops.
+#[derive(Debug)]
+struct PartitionedTable {
+    rows: ViewTable,
+    definition: Option<String>,
+}
+
+#[async_trait]
+impl TableProvider for PartitionedTable {
+    fn schema(&self) -> SchemaRef {
+        self.rows.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn get_table_definition(&self) -> Option<&str> {
+        self.definition.as_deref()
+    }
+
+    /// Planned in the place of the table, so that filters and projections reach the files.
+    fn get_logical_plan(&self) -> Option<Cow<'_, LogicalPlan>> {
+        self.rows.get_logical_plan()
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.rows.scan(state, projection, filters, limit).await
+    }
 }

@@ -84,6 +84,12 @@ impl ParquetEncoder {
         self
     }
 
+    #[cfg(test)]
+    pub(super) fn logical_type(&self, leaf: usize) -> Option<parquet::basic::LogicalType> {
+        let column = self.file.schema_descr().column(leaf);
+        column.logical_type_ref().cloned()
+    }
+
     pub(super) fn start_row_group(&self) -> Result<RowGroup> {
         let number = self.file.flushed_row_groups().len();
         let writers = self

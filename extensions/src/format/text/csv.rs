@@ -252,12 +252,15 @@ mod tests {
     }
 
     async fn encode_on_threads(columns: Vec<ArrayRef>, threads: usize) -> String {
+        encode_as(CsvFormat::new(CsvOptions::default()), columns, threads).await
+    }
+
+    async fn encode_as(format: CsvFormat, columns: Vec<ArrayRef>, threads: usize) -> String {
         let named = columns
             .into_iter()
             .enumerate()
             .map(|(i, array)| (format!("c{i}"), array, true));
         let batch = RecordBatch::try_from_iter_with_nullable(named).unwrap();
-        let format = CsvFormat::new(CsvOptions::default());
         format.check_schema(&batch.schema()).unwrap();
         let mut encoder = format
             .start_file(&batch.schema(), 1 << 20, threads)
@@ -372,38 +375,45 @@ mod tests {
         }
     }
 
-    proptest! {
-        /// DataFusion's and everybody's CSV reader gets the texts back.
-        #[test]
-        fn texts_survive(rows in proptest::collection::vec(("\\PC*|[,\"\n\r\\\\.]*", "[a,\"\n]*"), 1..8)) {
-            let left: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|r| &r.0)));
-            let right: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|r| &r.1)));
-            let text = encode(vec![left, right]);
-            prop_assert_eq!(parse(&text), rows);
-        }
+    /// Options that other readers have, too: an escape of its own, any delimiter and quote.
+    fn csv_options() -> impl Strategy<Value = CsvOptions> {
+        let bytes = (
+            prop_oneof![Just(b','), Just(b';'), Just(b'\t'), Just(b'1'), Just(b' ')],
+            prop_oneof![Just(b'"'), Just(b'\''), Just(b'|')],
+            any::<bool>(),
+            any::<bool>(),
+        );
+        bytes.prop_map(|(delimiter, quote, header, all)| CsvOptions {
+            delimiter,
+            quote,
+            escape: quote,
+            header,
+            force_quote: match all {
+                true => ForceQuote::All,
+                false => ForceQuote::None,
+            },
+            ..CsvOptions::default()
+        })
     }
 
-    /// A reader of RFC 4180, for two columns.
-    fn parse(text: &str) -> Vec<(String, String)> {
-        let mut fields = vec![String::new()];
-        let mut chars = text.chars().peekable();
-        let mut quoted = false;
-        while let Some(c) = chars.next() {
-            let last = fields.last_mut().unwrap();
-            match (quoted, c) {
-                (true, '"') if chars.peek() == Some(&'"') => {
-                    chars.next();
-                    last.push('"');
-                }
-                (_, '"') => quoted = !quoted,
-                (false, ',' | '\n') => fields.push(String::new()),
-                _ => last.push(c),
-            }
+    proptest! {
+        /// The csv crate gets the texts back, whatever the options.
+        #[test]
+        fn texts_survive(
+            rows in proptest::collection::vec(("\\PC*|[,;1|'\"\n\r\\\\.]*", "[a,\"\n]*"), 1..8),
+            options in csv_options(),
+        ) {
+            let left: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|r| &r.0)));
+            let right: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|r| &r.1)));
+            let format = CsvFormat::new(options.clone());
+            let text = futures::executor::block_on(encode_as(format, vec![left, right], 1));
+            let mut reader = csv::ReaderBuilder::new()
+                .has_headers(options.header)
+                .delimiter(options.delimiter)
+                .quote(options.quote)
+                .from_reader(text.as_bytes());
+            let read: Vec<(String, String)> = reader.deserialize().map(|row| row.unwrap()).collect();
+            prop_assert_eq!(read, rows);
         }
-        fields.pop();
-        fields
-            .chunks(2)
-            .map(|pair| (pair[0].clone(), pair[1].clone()))
-            .collect()
     }
 }
