@@ -32,7 +32,7 @@ fn columns() -> Vec<(&'static str, ArrayRef)> {
     let cents = rows().map(|row| Some(i128::from(scattered(row) % 10_000_000)));
     let decimals: Decimal128Array = cents.collect();
     let few = |row: i64| modes[scattered(row).unsigned_abs() as usize % modes.len()];
-    let lists = rows().map(|row| Some((0..row % 4).map(|n| Some(scattered(row) + n))));
+    let lists = rows().map(|row| Some((0..row % 4).map(move |n| Some(scattered(row) + n))));
     vec![
         (
             "boolean",

@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 
 use super::values::{ColumnText, plain_arrays, refuse_textless, texts};
-use super::{LineFormat, SCRATCH_BYTES};
+use super::{LineFormat, format_each};
 use crate::error::Result;
 
 /// How text is written.
@@ -115,15 +115,9 @@ impl LineFormat for CopyTextFormat {
     ) -> Result<()> {
         let arrays = plain_arrays(batch)?;
         let columns = texts(&batch.schema(), &arrays)?;
-        let mut text = Vec::with_capacity(SCRATCH_BYTES + 1024);
         let mut value = Vec::new();
-        for row in 0..batch.num_rows() {
-            self.push_row(&mut text, &columns, row, &mut value);
-            if text.len() >= SCRATCH_BYTES {
-                out(&text)?;
-                text.clear();
-            }
-        }
-        out(&text)
+        format_each(batch.num_rows(), out, |row, text| {
+            self.push_row(text, &columns, row, &mut value);
+        })
     }
 }

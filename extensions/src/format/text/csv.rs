@@ -9,7 +9,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 
 use super::compression::TextCompression;
 use super::values::{ColumnText, PLAIN_PUNCTUATION, plain_arrays, refuse_textless, texts};
-use super::{LineFormat, SCRATCH_BYTES, TextEncoder};
+use super::{LineFormat, TextEncoder, format_each};
 use crate::error::Result;
 use crate::format::{Encoder, FileFormat};
 
@@ -184,16 +184,10 @@ impl LineFormat for CsvFormat {
                 }
             })
             .collect();
-        let mut text = Vec::with_capacity(SCRATCH_BYTES + 1024);
         let mut value = Vec::new();
-        for row in 0..batch.num_rows() {
-            self.push_row(&mut text, &columns, row, &mut value);
-            if text.len() >= SCRATCH_BYTES {
-                out(&text)?;
-                text.clear();
-            }
-        }
-        out(&text)
+        format_each(batch.num_rows(), out, |row, text| {
+            self.push_row(text, &columns, row, &mut value);
+        })
     }
 }
 

@@ -20,7 +20,7 @@ use arrow::json::writer::{
 
 use super::compression::TextCompression;
 use super::values::{ColumnText, column_text, is_uuid, iso_timestamp_text};
-use super::{LineFormat, SCRATCH_BYTES, TextEncoder};
+use super::{LineFormat, TextEncoder, format_each};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Encoder, FileFormat, refuse_columns};
 
@@ -64,16 +64,10 @@ impl LineFormat for JsonFormat {
         let rows = StructArray::from(batch.clone());
         let field = Arc::new(Field::new("", rows.data_type().clone(), false));
         let mut row_encoder = make_encoder(&field, &rows, &self.encoder).map_err(encode_error)?;
-        let mut text = Vec::with_capacity(SCRATCH_BYTES + 1024);
-        for row in 0..batch.num_rows() {
-            row_encoder.encode(row, &mut text);
+        format_each(batch.num_rows(), out, |row, text| {
+            row_encoder.encode(row, text);
             text.push(b'\n');
-            if text.len() >= SCRATCH_BYTES {
-                out(&text)?;
-                text.clear();
-            }
-        }
-        out(&text)
+        })
     }
 }
 

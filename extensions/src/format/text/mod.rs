@@ -48,6 +48,23 @@ pub trait LineFormat: std::fmt::Debug + Clone + Send + Sync + 'static {
     ) -> Result<()>;
 }
 
+/// Hands the lines that `push_row` appends for each row to `out`, some rows at a time.
+fn format_each(
+    rows: usize,
+    out: &mut dyn FnMut(&[u8]) -> Result<()>,
+    mut push_row: impl FnMut(usize, &mut Vec<u8>),
+) -> Result<()> {
+    let mut text = Vec::with_capacity(SCRATCH_BYTES + 1024);
+    for row in 0..rows {
+        push_row(row, &mut text);
+        if text.len() >= SCRATCH_BYTES {
+            out(&text)?;
+            text.clear();
+        }
+    }
+    out(&text)
+}
+
 /// The lines of a batch, formatted in slices on as many as `threads` threads, in order.
 pub(crate) async fn format_on_threads<F: LineFormat>(
     format: &F,
