@@ -1,6 +1,6 @@
 //! How fast the encoders are: bytes of Arrow data per second on one core, by type and format.
 //!
-//! `cargo bench -p tidegate-extensions`
+//! `cargo bench --workspace --bench encoders [-- FILTER]`
 
 use std::hint::black_box;
 use std::sync::Arc;
