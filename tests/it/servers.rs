@@ -317,7 +317,22 @@ pub(crate) fn install(what: &str) -> PathBuf {
 struct Running {
     _process: Child,
     _lifeline: ChildStdin,
-    _folder: TempDir,
+    _folder: Option<TempDir>,
+}
+
+impl Running {
+    /// Starts a server, which may keep its files in `folder`, and waits until it answers at `port`.
+    fn start(server: &mut Command, port: u16, folder: Option<TempDir>) -> Self {
+        let server = server.stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut process = server.spawn().unwrap();
+        let lifeline = process.stdin.take().unwrap();
+        wait_for_port(port);
+        Self {
+            _process: process,
+            _lifeline: lifeline,
+            _folder: folder,
+        }
+    }
 }
 
 /// A real Garage, installed on first use and shared by all tests.
@@ -354,7 +369,8 @@ fn start_garage() -> (TestStore, Running) {
     );
     let config_path = folder.path().join("garage.toml");
     std::fs::write(&config_path, config).unwrap();
-    let mut process = Command::new(servers_script())
+    let mut server = Command::new(servers_script());
+    server
         .args(["run"])
         .arg(&binary)
         .arg("-c")
@@ -364,13 +380,8 @@ fn start_garage() -> (TestStore, Running) {
         .env("GARAGE_DEFAULT_SECRET_KEY", &store.secret)
         .env("GARAGE_DEFAULT_BUCKET", &store.bucket)
         .env("RUST_LOG", "error")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let lifeline = process.stdin.take().unwrap();
-    wait_for_port(api);
+        .stderr(Stdio::null());
+    let running = Running::start(&mut server, api, Some(folder));
 
     let (ro_key, ro_secret) = store.read_only.clone().unwrap();
     let admin = |args: &[&str]| {
@@ -388,11 +399,6 @@ fn start_garage() -> (TestStore, Running) {
     };
     admin(&["key", "import", "--yes", "-n", "ro", &ro_key, &ro_secret]);
     admin(&["bucket", "allow", "--read", &store.bucket, "--key", &ro_key]);
-    let running = Running {
-        _process: process,
-        _lifeline: lifeline,
-        _folder: folder,
-    };
     (store, running)
 }
 
@@ -406,7 +412,8 @@ fn start_moto() -> (TestStore, Running) {
     let python = install("moto");
     let folder = TempDir::new().unwrap();
     let port = free_port();
-    let mut process = Command::new(servers_script())
+    let mut server = Command::new(servers_script());
+    server
         .arg("run")
         .arg(&python)
         .args([
@@ -417,13 +424,8 @@ fn start_moto() -> (TestStore, Running) {
             "-p",
             &port.to_string(),
         ])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let lifeline = process.stdin.take().unwrap();
-    wait_for_port(port);
+        .stderr(Stdio::null());
+    let running = Running::start(&mut server, port, Some(folder));
     let store = TestStore {
         endpoint: format!("http://127.0.0.1:{port}"),
         ..embedded_store(String::new())
@@ -438,11 +440,6 @@ fn start_moto() -> (TestStore, Running) {
         .status()
         .unwrap();
     assert!(made.success());
-    let running = Running {
-        _process: process,
-        _lifeline: lifeline,
-        _folder: folder,
-    };
     (store, running)
 }
 
@@ -450,22 +447,16 @@ fn start_moto() -> (TestStore, Running) {
 pub(crate) struct Postgres {
     programs: PathBuf,
     port: u16,
-    _process: Child,
-    _lifeline: ChildStdin,
+    _running: Running,
 }
 
 pub(crate) fn postgres() -> &'static Postgres {
     static POSTGRES: LazyLock<Postgres> = LazyLock::new(|| {
         let programs = install("postgres");
         let port = free_port();
-        let mut process = Command::new(servers_script())
-            .args(["postgres", &port.to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let lifeline = process.stdin.take().unwrap();
-        wait_for_port(port);
+        let mut server = Command::new(servers_script());
+        server.args(["postgres", &port.to_string()]);
+        let running = Running::start(&mut server, port, None);
         let is_ready = || {
             let mut asked = Command::new(programs.join("pg_isready"));
             asked.args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]);
@@ -477,8 +468,7 @@ pub(crate) fn postgres() -> &'static Postgres {
         Postgres {
             programs,
             port,
-            _process: process,
-            _lifeline: lifeline,
+            _running: running,
         }
     });
     &POSTGRES

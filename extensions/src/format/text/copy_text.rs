@@ -6,6 +6,7 @@
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 
+use super::compression::TextCompression;
 use super::values::{ColumnText, plain_arrays, refuse_textless, texts};
 use super::{LineFormat, format_each};
 use crate::error::Result;
@@ -41,14 +42,6 @@ impl CopyTextFormat {
     /// Text as `options` say.
     pub fn new(options: CopyTextOptions) -> Self {
         Self { options }
-    }
-
-    /// Refuses, all at once, the columns that have no text.
-    ///
-    /// # Errors
-    /// [`ErrorKind::DatatypeMismatch`](crate::ErrorKind::DatatypeMismatch) naming every such column.
-    pub fn check_schema(&self, schema: &Schema) -> Result<()> {
-        refuse_textless("text", schema)
     }
 
     fn push_escaped(&self, out: &mut Vec<u8>, value: &[u8]) {
@@ -95,6 +88,17 @@ impl CopyTextFormat {
 }
 
 impl LineFormat for CopyTextFormat {
+    const NAME: &'static str = "text";
+    const CONTENT_TYPE: &'static str = "text/plain";
+
+    fn compression(&self) -> TextCompression {
+        TextCompression::None
+    }
+
+    fn check_columns(&self, schema: &Schema) -> Result<()> {
+        refuse_textless(Self::NAME, schema)
+    }
+
     fn push_header(&self, schema: &Schema, out: &mut Vec<u8>) {
         if !self.options.header {
             return;

@@ -5,13 +5,12 @@
 //! `""`. The rules: <https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-FORMAT-CSV>
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::Schema;
 
 use super::compression::TextCompression;
 use super::values::{ColumnText, PLAIN_PUNCTUATION, plain_arrays, refuse_textless, texts};
-use super::{LineFormat, TextEncoder, format_each};
+use super::{LineFormat, format_each};
 use crate::error::Result;
-use crate::format::{Encoder, FileFormat};
 
 /// How CSV is written.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -151,6 +150,17 @@ impl CsvFormat {
 }
 
 impl LineFormat for CsvFormat {
+    const NAME: &'static str = "csv";
+    const CONTENT_TYPE: &'static str = "text/csv";
+
+    fn compression(&self) -> TextCompression {
+        self.options.compression
+    }
+
+    fn check_columns(&self, schema: &Schema) -> Result<()> {
+        refuse_textless(Self::NAME, schema)
+    }
+
     fn push_header(&self, schema: &Schema, out: &mut Vec<u8>) {
         if !self.options.header {
             return;
@@ -191,43 +201,6 @@ impl LineFormat for CsvFormat {
     }
 }
 
-impl FileFormat for CsvFormat {
-    fn name(&self) -> &'static str {
-        "csv"
-    }
-
-    fn extension(&self) -> String {
-        format!(".csv{}", self.options.compression.extension())
-    }
-
-    fn content_type(&self) -> &'static str {
-        "text/csv"
-    }
-
-    fn content_encoding(&self) -> Option<&'static str> {
-        self.options.compression.content_encoding()
-    }
-
-    fn file_memory_bytes(&self) -> usize {
-        self.options.compression.memory_bytes()
-    }
-
-    fn check_schema(&self, schema: &Schema) -> Result<()> {
-        refuse_textless(self.name(), schema)
-    }
-
-    fn start_file(
-        &self,
-        schema: &SchemaRef,
-        part_bytes: usize,
-        threads: usize,
-    ) -> Result<Box<dyn Encoder>> {
-        let compression = self.options.compression;
-        let encoder = TextEncoder::start(self.clone(), schema, compression, part_bytes, threads)?;
-        Ok(Box::new(encoder))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -240,6 +213,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::format::FileFormat;
 
     fn encode(columns: Vec<ArrayRef>) -> String {
         futures::executor::block_on(encode_on_threads(columns, 1))

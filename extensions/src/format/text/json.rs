@@ -11,7 +11,6 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray, PrimitiveArray, RecordBatch, StructArray};
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Field, FieldRef, Float16Type, Float32Type, Float64Type, Schema,
-    SchemaRef,
 };
 use arrow::error::ArrowError;
 use arrow::json::writer::{
@@ -20,9 +19,9 @@ use arrow::json::writer::{
 
 use super::compression::TextCompression;
 use super::values::{ColumnText, column_text, is_uuid, iso_timestamp_text};
-use super::{LineFormat, TextEncoder, format_each};
+use super::{LineFormat, format_each};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Encoder, FileFormat, refuse_columns};
+use crate::format::refuse_columns;
 
 /// How JSON is written.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -54,6 +53,23 @@ impl JsonFormat {
 }
 
 impl LineFormat for JsonFormat {
+    const NAME: &'static str = "json";
+    const CONTENT_TYPE: &'static str = "application/x-ndjson";
+
+    fn compression(&self) -> TextCompression {
+        self.options.compression
+    }
+
+    fn check_columns(&self, schema: &Schema) -> Result<()> {
+        let refused: Vec<&Field> = schema
+            .fields()
+            .iter()
+            .filter(|field| !self.can_encode(field))
+            .map(AsRef::as_ref)
+            .collect();
+        refuse_columns(Self::NAME, &refused)
+    }
+
     fn push_header(&self, _schema: &Schema, _out: &mut Vec<u8>) {}
 
     fn format_rows(
@@ -68,49 +84,6 @@ impl LineFormat for JsonFormat {
             row_encoder.encode(row, text);
             text.push(b'\n');
         })
-    }
-}
-
-impl FileFormat for JsonFormat {
-    fn name(&self) -> &'static str {
-        "json"
-    }
-
-    fn extension(&self) -> String {
-        format!(".json{}", self.options.compression.extension())
-    }
-
-    fn content_type(&self) -> &'static str {
-        "application/x-ndjson"
-    }
-
-    fn content_encoding(&self) -> Option<&'static str> {
-        self.options.compression.content_encoding()
-    }
-
-    fn file_memory_bytes(&self) -> usize {
-        self.options.compression.memory_bytes()
-    }
-
-    fn check_schema(&self, schema: &Schema) -> Result<()> {
-        let refused: Vec<&Field> = schema
-            .fields()
-            .iter()
-            .filter(|field| !self.can_encode(field))
-            .map(AsRef::as_ref)
-            .collect();
-        refuse_columns(self.name(), &refused)
-    }
-
-    fn start_file(
-        &self,
-        schema: &SchemaRef,
-        part_bytes: usize,
-        threads: usize,
-    ) -> Result<Box<dyn Encoder>> {
-        let compression = self.options.compression;
-        let encoder = TextEncoder::start(self.clone(), schema, compression, part_bytes, threads)?;
-        Ok(Box::new(encoder))
     }
 }
 

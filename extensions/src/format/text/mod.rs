@@ -22,7 +22,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 
 use self::compression::TextParts;
-use super::{EncodedFile, Encoder, PartBuffer, threads_for};
+use super::{EncodedFile, Encoder, FileFormat, PartBuffer, threads_for};
 use crate::error::Result;
 use crate::tasks::map_on_threads;
 
@@ -34,6 +34,21 @@ const SLICES_PER_THREAD: usize = 4;
 
 /// How rows become lines.
 pub trait LineFormat: std::fmt::Debug + Clone + Send + Sync + 'static {
+    /// The format's name as `FORMAT` takes it.
+    const NAME: &'static str;
+
+    /// The media type of its files, before they are compressed.
+    const CONTENT_TYPE: &'static str;
+
+    /// How its files are compressed.
+    fn compression(&self) -> TextCompression;
+
+    /// Refuses, all at once, the columns that have no text.
+    ///
+    /// # Errors
+    /// [`ErrorKind::DatatypeMismatch`](crate::ErrorKind::DatatypeMismatch) naming every such column.
+    fn check_columns(&self, schema: &Schema) -> Result<()>;
+
     /// Appends what stands before the first row.
     fn push_header(&self, schema: &Schema, out: &mut Vec<u8>);
 
@@ -46,6 +61,42 @@ pub trait LineFormat: std::fmt::Debug + Clone + Send + Sync + 'static {
         batch: &RecordBatch,
         out: &mut dyn FnMut(&[u8]) -> Result<()>,
     ) -> Result<()>;
+}
+
+impl<F: LineFormat> FileFormat for F {
+    fn name(&self) -> &'static str {
+        F::NAME
+    }
+
+    fn extension(&self) -> String {
+        format!(".{}{}", F::NAME, self.compression().extension())
+    }
+
+    fn content_type(&self) -> &'static str {
+        F::CONTENT_TYPE
+    }
+
+    fn content_encoding(&self) -> Option<&'static str> {
+        self.compression().content_encoding()
+    }
+
+    fn file_memory_bytes(&self) -> usize {
+        self.compression().memory_bytes()
+    }
+
+    fn check_schema(&self, schema: &Schema) -> Result<()> {
+        self.check_columns(schema)
+    }
+
+    fn start_file(
+        &self,
+        schema: &SchemaRef,
+        part_bytes: usize,
+        threads: usize,
+    ) -> Result<Box<dyn Encoder>> {
+        let encoder = TextEncoder::start(self.clone(), schema, part_bytes, threads)?;
+        Ok(Box::new(encoder))
+    }
 }
 
 /// Hands the lines that `push_row` appends for each row to `out`, some rows at a time.
@@ -102,16 +153,10 @@ struct TextEncoder<F> {
 }
 
 impl<F: LineFormat> TextEncoder<F> {
-    fn start(
-        format: F,
-        schema: &SchemaRef,
-        compression: TextCompression,
-        part_bytes: usize,
-        threads: usize,
-    ) -> Result<Self> {
+    fn start(format: F, schema: &SchemaRef, part_bytes: usize, threads: usize) -> Result<Self> {
         let mut header = Vec::new();
         format.push_header(schema, &mut header);
-        let mut parts = TextParts::new(PartBuffer::new(part_bytes), compression)?;
+        let mut parts = TextParts::new(PartBuffer::new(part_bytes), format.compression())?;
         parts.push(&header)?;
         Ok(Self {
             format,
