@@ -14,7 +14,7 @@ use datafusion::prelude::SessionContext;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{TidegateQueryPlanner, bind_statement};
-use crate::read::with_exported_folders;
+use crate::read::{with_csv, with_exported_folders};
 use crate::services::Services;
 use crate::sql::{SqlDialect, parse_statement, split_script};
 
@@ -25,6 +25,7 @@ use crate::sql::{SqlDialect, parse_statement, split_script};
 /// [`Services`] to its configuration as an extension.
 pub fn install(mut builder: SessionStateBuilder, services: Services) -> SessionStateBuilder {
     let config = builder.config().take().unwrap_or_default();
+    with_csv(&mut builder);
     with_exported_folders(&mut builder);
     builder
         .with_config(config.with_extension(Arc::new(services)))

@@ -94,9 +94,20 @@ async fn path_table(
         }
     };
     let config = config.infer_partitions_from_path(state).await?;
-    let config = config.infer_schema(state).await?;
+    let mut config = config.infer_schema(state).await?;
+    if let (Some(options), Some(schema)) = (&mut config.options, &config.file_schema) {
+        let in_names = &mut options.table_partition_cols;
+        if in_names.iter().all(|(name, _)| has_column(schema, name)) {
+            in_names.clear();
+        }
+    }
     let table = ListingTable::try_new(config)?;
     read_partitions(table, &Schema::empty()).map(Some)
+}
+
+/// What files have in them, too, is read from them: there it has its type.
+fn has_column(files: &Schema, name: &str) -> bool {
+    files.column_with_name(name).is_some()
 }
 
 /// DataFusion looks for globs in paths, not in URLs.
@@ -203,7 +214,8 @@ impl Folder<'_> {
             }
         }
         let mut listing = ListingOptions::new(format).with_file_extension("");
-        let partition_columns = match is_declared || !self.partition_columns.is_empty() {
+        let is_told = is_declared || !self.partition_columns.is_empty();
+        let mut partition_columns = match is_told {
             true => self.partition_columns.to_vec(),
             false => listing.infer_partitions(state, &url).await?,
         };
@@ -215,6 +227,10 @@ impl Folder<'_> {
         } else {
             listing.infer_schema(state, &url).await?
         };
+        let mut names = partition_columns.iter();
+        if !is_told && names.all(|name| has_column(&schema, name)) {
+            partition_columns.clear();
+        }
         let as_text = |name| (name, DataType::Utf8);
         listing =
             listing.with_table_partition_cols(partition_columns.into_iter().map(as_text).collect());

@@ -25,13 +25,14 @@ const FUNCTIONS: [(&str, &str); 3] = [
 const CONNECTION: &str = "aws_connection";
 
 /// Options by the names that DuckDB has for them, with DataFusion's, and the formats that have them.
-const OPTIONS: [(&str, &str, &[&str]); 7] = [
+const OPTIONS: [(&str, &str, &[&str]); 8] = [
     ("header", "format.has_header", &["csv"]),
     ("delimiter", "format.delimiter", &["csv"]),
     ("delim", "format.delimiter", &["csv"]),
     ("sep", "format.delimiter", &["csv"]),
     ("quote", "format.quote", &["csv"]),
     ("escape", "format.escape", &["csv"]),
+    ("nullstr", "format.null_value", &["csv"]),
     ("compression", "format.compression", &["csv", "json"]),
 ];
 

@@ -1,0 +1,219 @@
+//! Records into batches.
+//!
+//! Invariant: a value that is wrong is an error that names the file, the line and the column.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
+use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::{FieldRef, SchemaRef};
+
+use super::records::Record;
+use super::values::{BadValue, values_of};
+use crate::error::{Error, ErrorKind, Result};
+
+/// A batch ends after so many bytes of text, whatever its rows, so that it fits its memory.
+const BATCH_BYTES: usize = 8 << 20;
+
+/// What records of a file become.
+#[derive(Debug, Clone)]
+pub(super) struct Layout {
+    /// Of the file's columns, those that are wanted, by their place in the file.
+    pub(super) projection: Vec<usize>,
+    /// The wanted columns.
+    pub(super) schema: SchemaRef,
+    /// How many columns the file has.
+    pub(super) file_columns: usize,
+    /// What is NULL, unless it stands in quotes.
+    pub(super) null: String,
+    /// Whether columns may be missing at the end of a record; they are NULL.
+    pub(super) may_be_short: bool,
+}
+
+/// Collects records until they are a batch.
+#[derive(Debug)]
+pub(super) struct BatchBuilder {
+    layout: Layout,
+    /// For errors.
+    file: String,
+    /// Where the texts of each of the file's columns go.
+    slots: Vec<Option<usize>>,
+    columns: Vec<Texts>,
+    /// The line of each record.
+    lines: Vec<u64>,
+    bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Texts {
+    bytes: Vec<u8>,
+    ends: Vec<i32>,
+    is_valid: Vec<bool>,
+}
+
+impl BatchBuilder {
+    pub(super) fn new(layout: Layout, file: String) -> Self {
+        let mut slots = vec![None; layout.file_columns];
+        for (slot, column) in layout.projection.iter().enumerate() {
+            slots[*column] = Some(slot);
+        }
+        let columns = layout.projection.iter().map(|_| Texts::default()).collect();
+        Self {
+            layout,
+            file,
+            slots,
+            columns,
+            lines: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    pub(super) fn is_full(&self, rows: usize) -> bool {
+        self.lines.len() >= rows || self.bytes >= BATCH_BYTES
+    }
+
+    /// An empty line is the NULL of a single column, and nothing where there are more.
+    pub(super) fn skips(&self, record: &Record) -> bool {
+        record.is_empty_line() && self.slots.len() != 1
+    }
+
+    /// # Errors
+    /// [`ErrorKind::Query`] if it has more or fewer values than the file has columns.
+    pub(super) fn check_width(&self, record: &Record) -> Result<()> {
+        let (expected, found) = (self.slots.len(), record.len());
+        if found > expected || (found < expected && !self.layout.may_be_short) {
+            let why = format!("{expected} values expected, but {found} found");
+            return Err(self.error_at(record.line, &why));
+        }
+        Ok(())
+    }
+
+    /// Adds a record.
+    ///
+    /// # Errors
+    /// As [`Self::check_width`], and for a value of 2 GiB.
+    pub(super) fn push(&mut self, record: &Record) -> Result<()> {
+        self.check_width(record)?;
+        let null = self.layout.null.as_bytes();
+        for ((value, quoted), slot) in record.values().zip(&self.slots) {
+            let Some(slot) = *slot else { continue };
+            let column = &mut self.columns[slot];
+            let is_valid = quoted || value != null;
+            if is_valid {
+                column.bytes.extend_from_slice(value);
+                self.bytes += value.len();
+            }
+            column.is_valid.push(is_valid);
+        }
+        let rows = self.lines.len() + 1;
+        for column in &mut self.columns {
+            // What is missing at the end of the record.
+            column.is_valid.resize(rows, false);
+            let end = i32::try_from(column.bytes.len());
+            let Ok(end) = end else {
+                return Err(self.error_at(record.line, "a value of more than 2 GiB"));
+            };
+            column.ends.push(end);
+        }
+        self.lines.push(record.line);
+        Ok(())
+    }
+
+    /// The records since the last batch.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Query`] for a value that its column's type does not have.
+    pub(super) fn finish(&mut self) -> Result<RecordBatch> {
+        let lines = std::mem::take(&mut self.lines);
+        let schema = Arc::clone(&self.layout.schema);
+        let columns = std::mem::take(&mut self.columns);
+        self.columns = columns.iter().map(Texts::of_the_size_of).collect();
+        self.bytes = 0;
+        let fields = schema.fields().iter();
+        let arrays = fields.zip(columns).map(|(field, texts)| {
+            let texts = texts.finish().map_err(|row| {
+                let why = format!("column {} is not UTF-8", field.name());
+                self.error_at(lines[row], &why)
+            })?;
+            self.read_column(field, &texts, &lines)
+        });
+        let arrays = arrays.collect::<Result<Vec<_>>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(lines.len()));
+        RecordBatch::try_new_with_options(schema, arrays, &options).map_err(|error| {
+            let why = format!("{} does not fit its table", self.file);
+            Error::new(ErrorKind::Query, why).with_source(error)
+        })
+    }
+
+    fn read_column(
+        &self,
+        field: &FieldRef,
+        texts: &StringArray,
+        lines: &[u64],
+    ) -> Result<ArrayRef> {
+        values_of(texts, field.data_type()).map_err(|bad| match bad {
+            BadValue::Row(row) => {
+                let (text, data_type) = (shorten(texts.value(row)), field.data_type());
+                let why = format!("column {}: '{text}' is no {data_type}", field.name());
+                let hint = "declare the column as text, and cast it in the query";
+                self.error_at(lines[row], &why).with_hint(hint)
+            }
+            BadValue::Arrow(error) => {
+                let why = format!("column {} of {} can't be read", field.name(), self.file);
+                Error::new(ErrorKind::Query, why).with_source(error)
+            }
+        })
+    }
+
+    fn error_at(&self, line: u64, why: &str) -> Error {
+        Error::new(
+            ErrorKind::Query,
+            format!("{}, line {line}: {why}", self.file),
+        )
+    }
+}
+
+impl Texts {
+    /// Empty, with room for as much as `other` held.
+    fn of_the_size_of(other: &Self) -> Self {
+        Self {
+            bytes: Vec::with_capacity(other.bytes.len()),
+            ends: Vec::with_capacity(other.ends.len()),
+            is_valid: Vec::with_capacity(other.is_valid.len()),
+        }
+    }
+
+    /// The error is the row whose text is not UTF-8.
+    fn finish(self) -> std::result::Result<StringArray, usize> {
+        let bytes = match String::from_utf8(self.bytes) {
+            Ok(text) => text.into_bytes(),
+            Err(error) => {
+                let at = error.utf8_error().valid_up_to();
+                let row = |end: &i32| usize::try_from(*end).is_ok_and(|end| end <= at);
+                return Err(self.ends.partition_point(row).min(self.ends.len() - 1));
+            }
+        };
+        let rows = self.ends.len();
+        let mut offsets = Vec::with_capacity(rows + 1);
+        offsets.push(0);
+        offsets.extend(self.ends);
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
+        let nulls = NullBuffer::from(self.is_valid);
+        let nulls = Some(nulls).filter(|nulls| nulls.null_count() > 0);
+        // The whole is UTF-8, but a value might begin in the middle of a character.
+        StringArray::try_new(offsets, bytes.into(), nulls).map_err(|_| rows - 1)
+    }
+}
+
+/// Long values say nothing more in an error.
+fn shorten(text: &str) -> String {
+    const CHARS: usize = 60;
+    match text.char_indices().nth(CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}

@@ -1,0 +1,161 @@
+//! The columns of files that nobody declared.
+//!
+//! Invariant: a column's type has every value that was looked at, and text has any.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch, StringArray};
+use arrow::csv::reader::Format;
+use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
+use object_store::{ObjectMeta, ObjectStore};
+
+use super::CsvSettings;
+use super::columns::{BatchBuilder, Layout};
+use super::records::Record;
+use super::stream::{BatchReader, RecordStream, read_chunks};
+use super::values::values_of;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The columns that the first records of the files have.
+///
+/// # Errors
+/// The store's; [`ErrorKind::Query`] for files whose columns differ, or whose records do.
+pub(super) async fn infer_schema(
+    settings: &CsvSettings,
+    compression: FileCompressionType,
+    store: &Arc<dyn ObjectStore>,
+    objects: &[ObjectMeta],
+) -> Result<Schema> {
+    let mut first: Option<(Vec<String>, &ObjectMeta)> = None;
+    let mut samples: Vec<RecordBatch> = Vec::new();
+    let mut wanted = settings.inferred_records;
+    for object in objects {
+        let file = object.location.to_string();
+        let chunks = read_chunks(store.as_ref(), &object.location, compression).await?;
+        let mut records = RecordStream::new(settings.dialect.clone(), file.clone(), chunks);
+        let Some((names, values)) = read_names(settings, &mut records).await? else {
+            continue;
+        };
+        let names = match &first {
+            None => &first.insert((names, object)).0,
+            Some((expected, _)) if *expected == names => expected,
+            Some((expected, other)) => {
+                let (names, expected) = (names.join(", "), expected.join(", "));
+                let other = &other.location;
+                let why = format!("{file} has the columns {names}, but {other} has {expected}");
+                let hint = "read them one by one, or declare the columns in CREATE EXTERNAL TABLE";
+                return Err(Error::new(ErrorKind::Query, why).with_hint(hint));
+            }
+        };
+        let mut builder = BatchBuilder::new(text_layout(settings, names), file);
+        if let Some(record) = values.filter(|_| wanted > 0) {
+            builder.push(&record)?;
+        }
+        let mut reader = BatchReader {
+            records,
+            builder,
+            skip_header: false,
+            batch_rows: wanted,
+        };
+        if wanted > 0
+            && let Some(batch) = reader.next().await?
+        {
+            wanted -= batch.num_rows().min(wanted);
+            samples.push(batch);
+        }
+        if wanted == 0 {
+            break;
+        }
+    }
+    let names = first.map(|(names, _)| names).unwrap_or_default();
+    let types = guess_types(&names, &samples)?;
+    let fields = names.iter().enumerate().zip(types);
+    let fields = fields.map(|((column, name), guess)| {
+        let data_type = match samples.iter().all(|batch| fits(batch, column, &guess)) {
+            true => guess,
+            false => DataType::Utf8,
+        };
+        Field::new(name, data_type, true)
+    });
+    Ok(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// The columns' names, and the first record where it is not the header. `None` for an empty file.
+async fn read_names(
+    settings: &CsvSettings,
+    records: &mut RecordStream,
+) -> Result<Option<(Vec<String>, Option<Record>)>> {
+    while let Some(record) = records.next().await? {
+        if record.is_empty_line() {
+            continue;
+        }
+        if settings.has_header {
+            let names = record.values();
+            let names = names.map(|(name, _)| String::from_utf8_lossy(name).into_owned());
+            return Ok(Some((names.collect(), None)));
+        }
+        // As DataFusion names them.
+        let names = (1..=record.len()).map(|number| format!("column_{number}"));
+        return Ok(Some((names.collect(), Some(record.clone()))));
+    }
+    Ok(None)
+}
+
+fn text_layout(settings: &CsvSettings, names: &[String]) -> Layout {
+    let fields = names
+        .iter()
+        .map(|name| Field::new(name, DataType::Utf8, true));
+    Layout {
+        projection: (0..names.len()).collect(),
+        schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
+        file_columns: names.len(),
+        null: settings.null.clone(),
+        may_be_short: settings.may_be_short,
+    }
+}
+
+/// What Arrow takes the columns for, from a plain copy of the values.
+fn guess_types(names: &[String], samples: &[RecordBatch]) -> Result<Vec<DataType>> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut writer = ::csv::Writer::from_writer(Vec::new());
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| {
+        Error::new(ErrorKind::Internal, "cannot copy the first records").with_source(source)
+    };
+    for batch in samples {
+        let columns: Vec<&StringArray> = batch
+            .columns()
+            .iter()
+            .map(|column| column.as_string())
+            .collect();
+        for row in 0..batch.num_rows() {
+            let value = |column: &&StringArray| match column.is_null(row) {
+                true => String::new(),
+                false => column.value(row).to_owned(),
+            };
+            writer
+                .write_record(columns.iter().map(value))
+                .map_err(|error| failed(error.into()))?;
+        }
+    }
+    let copy = writer
+        .into_inner()
+        .map_err(|error| failed(error.to_string().into()))?;
+    let inferred = Format::default().infer_schema(copy.as_slice(), None);
+    let (schema, _) = inferred.map_err(|error| failed(error.into()))?;
+    let mut types: Vec<DataType> = schema
+        .fields()
+        .iter()
+        .map(|field| field.data_type().clone())
+        .collect();
+    types.resize(names.len(), DataType::Null);
+    Ok(types)
+}
+
+/// Whether the column's values are of the type. What has none yet may be anything.
+fn fits(batch: &RecordBatch, column: usize, data_type: &DataType) -> bool {
+    let texts = batch.column(column).as_string();
+    *data_type != DataType::Null && values_of(texts, data_type).is_ok()
+}

@@ -1,0 +1,338 @@
+//! CSV files as tables.
+//!
+//! Invariant: what stands in quotes is text, however empty; what does not is NULL where it is the
+//! NULL string. `COPY x TO t` and `SELECT … FROM t` are the same rows.
+//!
+//! DataFusion's reader makes NULL of every empty text, and breaks records at line ends in texts when
+//! it looks for their types. Writing is left to DataFusion's own format: `INSERT INTO` a table of
+//! CSV files.
+
+mod columns;
+mod infer;
+mod nested;
+mod records;
+mod source;
+mod stream;
+mod values;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::Session;
+use datafusion::common::config::CsvOptions;
+use datafusion::common::{GetExt, Statistics};
+use datafusion::datasource::file_format::csv::{CsvFormat, CsvFormatFactory};
+use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
+use datafusion::datasource::file_format::{FileFormat, FileFormatFactory};
+use datafusion::datasource::physical_plan::{
+    FileScanConfig, FileScanConfigBuilder, FileSinkConfig, FileSource,
+};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::physical_expr::LexRequirement;
+use datafusion::physical_plan::ExecutionPlan;
+use object_store::{ObjectMeta, ObjectStore};
+
+use crate::error::{Error, ErrorKind};
+use records::Dialect;
+use source::CsvScan;
+
+/// Lets the session read CSV files as this module does.
+pub(crate) fn with_csv(builder: &mut SessionStateBuilder) {
+    for format in builder.file_formats().iter_mut().flatten() {
+        if format.is::<CsvFormatFactory>() {
+            *format = Arc::new(CsvFactory {
+                options: CsvFormatFactory::new(),
+            });
+        }
+    }
+}
+
+/// Makes [`CsvFiles`] of DataFusion's options for CSV.
+#[derive(Debug)]
+struct CsvFactory {
+    options: CsvFormatFactory,
+}
+
+impl FileFormatFactory for CsvFactory {
+    fn create(
+        &self,
+        state: &dyn Session,
+        options: &HashMap<String, String>,
+    ) -> Result<Arc<dyn FileFormat>> {
+        let format = self.options.create(state, options)?;
+        let format: Option<&CsvFormat> = format.downcast_ref();
+        let mut options = format.map(|format| format.options().clone());
+        if let Some(options) = &mut options {
+            let has_header = state.config_options().catalog.has_header;
+            options.has_header.get_or_insert(has_header);
+        }
+        Ok(Arc::new(CsvFiles::new(options.unwrap_or_default())?))
+    }
+
+    fn default(&self) -> Arc<dyn FileFormat> {
+        Arc::new(CsvFiles {
+            settings: CsvSettings::default(),
+            writer: CsvFormat::default(),
+        })
+    }
+}
+
+impl GetExt for CsvFactory {
+    fn get_ext(&self) -> String {
+        self.options.get_ext()
+    }
+}
+
+/// How CSV files are written, as far as it matters for reading.
+#[derive(Debug, Clone)]
+struct CsvSettings {
+    dialect: Dialect,
+    has_header: bool,
+    /// What is NULL, unless it stands in quotes.
+    null: String,
+    /// Whether columns may be missing at the end of a record; they are NULL.
+    may_be_short: bool,
+    /// How many records of all files are looked at to find the types.
+    inferred_records: usize,
+}
+
+impl Default for CsvSettings {
+    fn default() -> Self {
+        Self::from(&CsvOptions::default())
+    }
+}
+
+impl From<&CsvOptions> for CsvSettings {
+    fn from(options: &CsvOptions) -> Self {
+        const INFERRED_RECORDS: usize = 1000;
+        Self {
+            dialect: Dialect {
+                delimiter: options.delimiter,
+                quote: options.quote,
+                escape: options.escape.unwrap_or(options.quote),
+                comment: options.comment,
+                terminator: options.terminator,
+            },
+            has_header: options.has_header.unwrap_or(true),
+            null: options.null_value.clone().unwrap_or_default(),
+            may_be_short: options.truncated_rows.unwrap_or(false),
+            inferred_records: options.schema_infer_max_rec.unwrap_or(INFERRED_RECORDS),
+        }
+    }
+}
+
+/// CSV files that are alike.
+#[derive(Debug)]
+struct CsvFiles {
+    settings: CsvSettings,
+    writer: CsvFormat,
+}
+
+impl CsvFiles {
+    fn new(options: CsvOptions) -> Result<Self> {
+        if options.null_regex.is_some() {
+            let error = Error::new(
+                ErrorKind::InvalidParameter,
+                "CSV files are not read with a null_regex",
+            );
+            return Err(error
+                .with_hint("format.null_value is the text that is NULL unless it stands in quotes")
+                .into());
+        }
+        Ok(Self {
+            settings: CsvSettings::from(&options),
+            writer: CsvFormat::default().with_options(options),
+        })
+    }
+
+    fn compression(&self) -> FileCompressionType {
+        self.writer.options().compression.into()
+    }
+}
+
+#[async_trait]
+impl FileFormat for CsvFiles {
+    fn get_ext(&self) -> String {
+        self.writer.get_ext()
+    }
+
+    fn get_ext_with_compression(&self, compression: &FileCompressionType) -> Result<String> {
+        self.writer.get_ext_with_compression(compression)
+    }
+
+    fn compression_type(&self) -> Option<FileCompressionType> {
+        Some(self.compression())
+    }
+
+    async fn infer_schema(
+        &self,
+        _state: &dyn Session,
+        store: &Arc<dyn ObjectStore>,
+        objects: &[ObjectMeta],
+    ) -> Result<SchemaRef> {
+        let schema = infer::infer_schema(&self.settings, self.compression(), store, objects);
+        schema.await.map(Arc::new).map_err(DataFusionError::from)
+    }
+
+    async fn infer_stats(
+        &self,
+        _state: &dyn Session,
+        _store: &Arc<dyn ObjectStore>,
+        table_schema: SchemaRef,
+        _object: &ObjectMeta,
+    ) -> Result<Statistics> {
+        Ok(Statistics::new_unknown(&table_schema))
+    }
+
+    async fn create_physical_plan(
+        &self,
+        _state: &dyn Session,
+        scan: FileScanConfig,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let scan = FileScanConfigBuilder::from(scan)
+            .with_file_compression_type(self.compression())
+            .build();
+        Ok(DataSourceExec::from_data_source(scan))
+    }
+
+    async fn create_writer_physical_plan(
+        &self,
+        input: Arc<dyn ExecutionPlan>,
+        state: &dyn Session,
+        sink: FileSinkConfig,
+        order: Option<LexRequirement>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.writer
+            .create_writer_physical_plan(input, state, sink, order)
+            .await
+    }
+
+    fn file_source(&self, table_schema: TableSchema) -> Arc<dyn FileSource> {
+        Arc::new(CsvScan::new(self.settings.clone(), table_schema))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{
+        ArrayRef, Int64Array, ListBuilder, RecordBatch, StringArray, StringBuilder,
+    };
+    use bytes::Bytes;
+    use futures::StreamExt;
+    use proptest::prelude::*;
+
+    use super::columns::{BatchBuilder, Layout};
+    use super::stream::{BatchReader, RecordStream};
+    use super::*;
+    use crate::format;
+
+    fn text() -> impl Strategy<Value = Option<String>> {
+        proptest::option::of("\\PC*|[,;1|'\"\n\r\\\\.{}()]*|NULL|n/a")
+    }
+
+    type Row = (Option<String>, Option<i64>, Option<Vec<Option<String>>>);
+
+    fn row() -> impl Strategy<Value = Row> {
+        let list = proptest::option::of(proptest::collection::vec(text(), 0..3));
+        (text(), proptest::option::of(any::<i64>()), list)
+    }
+
+    fn options() -> impl Strategy<Value = format::CsvOptions> {
+        let parts = (
+            prop_oneof![Just(b','), Just(b';'), Just(b'\t')],
+            prop_oneof![Just(b'"'), Just(b'\'')],
+            any::<bool>(),
+            any::<bool>(),
+            prop_oneof![Just(""), Just("NULL"), Just("n/a"), Just("\\N")],
+        );
+        parts.prop_map(
+            |(delimiter, quote, header, has_escape, null)| format::CsvOptions {
+                delimiter,
+                quote,
+                escape: if has_escape { b'\\' } else { quote },
+                header,
+                null: null.to_owned(),
+                ..format::CsvOptions::default()
+            },
+        )
+    }
+
+    fn batch_of(rows: &[Row], columns: usize) -> RecordBatch {
+        let texts: StringArray = rows.iter().map(|row| row.0.as_deref()).collect();
+        let numbers: Int64Array = rows.iter().map(|row| row.1).collect();
+        let mut lists = ListBuilder::new(StringBuilder::new());
+        for (_, _, list) in rows {
+            lists.append_option(list.clone());
+        }
+        let all: [ArrayRef; 3] = [Arc::new(texts), Arc::new(numbers), Arc::new(lists.finish())];
+        let named = all.into_iter().take(columns).enumerate();
+        let named = named.map(|(i, column)| (format!("c{i}"), column, true));
+        RecordBatch::try_from_iter_with_nullable(named).unwrap()
+    }
+
+    async fn write(options: &format::CsvOptions, batch: &RecordBatch) -> Vec<u8> {
+        let format = format::CsvFormat::new(options.clone());
+        let schema = batch.schema();
+        let mut encoder = format::FileFormat::start_file(&format, &schema, 1 << 20, 1).unwrap();
+        encoder.write(batch).await.unwrap();
+        let mut file = encoder.finish().await.unwrap();
+        file.parts.take_any().unwrap_or_default().to_vec()
+    }
+
+    async fn read(
+        options: &format::CsvOptions,
+        batch: &RecordBatch,
+        bytes: Vec<u8>,
+        chunk: usize,
+    ) -> Option<RecordBatch> {
+        let dialect = Dialect {
+            delimiter: options.delimiter,
+            quote: options.quote,
+            escape: options.escape,
+            comment: None,
+            terminator: None,
+        };
+        let chunks: Vec<_> = bytes
+            .chunks(chunk)
+            .map(|chunk| Ok(Bytes::copy_from_slice(chunk)))
+            .collect();
+        let chunks = futures::stream::iter(chunks).boxed();
+        let layout = Layout {
+            projection: (0..batch.num_columns()).collect(),
+            schema: batch.schema(),
+            file_columns: batch.num_columns(),
+            null: options.null.clone(),
+            may_be_short: false,
+        };
+        let mut reader = BatchReader {
+            records: RecordStream::new(dialect, "f.csv".to_owned(), chunks),
+            skip_header: options.header,
+            builder: BatchBuilder::new(layout, "f.csv".to_owned()),
+            batch_rows: usize::MAX,
+        };
+        reader.next().await.unwrap()
+    }
+
+    proptest! {
+        /// What was exported is what is read, NULLs and all, whatever the options and chunks.
+        #[test]
+        fn what_was_written_is_read(
+            rows in proptest::collection::vec(row(), 1..8),
+            columns in 1_usize..=3,
+            options in options(),
+            chunk in 1_usize..40,
+        ) {
+            let batch = batch_of(&rows, columns);
+            let found = futures::executor::block_on(async {
+                let bytes = write(&options, &batch).await;
+                read(&options, &batch, bytes, chunk).await
+            });
+            prop_assert_eq!(found, Some(batch));
+        }
+    }
+}

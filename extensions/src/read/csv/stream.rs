@@ -1,0 +1,146 @@
+//! A file's bytes, as they come, into records and batches.
+//!
+//! Invariant: what is held is a chunk of the file and one batch.
+
+use std::io::{ErrorKind as IoErrorKind, Read};
+
+use arrow::array::RecordBatch;
+use bytes::Bytes;
+use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
+use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt};
+
+use super::columns::BatchBuilder;
+use super::records::{Dialect, Record, RecordReader};
+use crate::error::{Error, ErrorKind, Result};
+
+/// What is read at once from a local file.
+const CHUNK_BYTES: usize = 256 << 10;
+
+pub(super) type Chunks = BoxStream<'static, DataFusionResult<Bytes>>;
+
+/// The bytes of a file, decompressed.
+///
+/// # Errors
+/// The store's, and a compression that this build does not read.
+pub(super) async fn read_chunks(
+    store: &dyn ObjectStore,
+    location: &Path,
+    compression: FileCompressionType,
+) -> DataFusionResult<Chunks> {
+    match store.get(location).await?.payload {
+        GetResultPayload::File(file, _) => {
+            let mut file = compression.convert_read(file)?;
+            let chunks = std::iter::from_fn(move || read_chunk(&mut file).transpose());
+            Ok(futures::stream::iter(chunks).boxed())
+        }
+        GetResultPayload::Stream(bytes) => {
+            compression.convert_stream(bytes.map_err(DataFusionError::from).boxed())
+        }
+    }
+}
+
+fn read_chunk(file: &mut dyn Read) -> DataFusionResult<Option<Bytes>> {
+    let mut chunk = vec![0; CHUNK_BYTES];
+    loop {
+        match file.read(&mut chunk) {
+            Ok(0) => return Ok(None),
+            Ok(length) => {
+                chunk.truncate(length);
+                return Ok(Some(chunk.into()));
+            }
+            Err(error) if error.kind() == IoErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The records of a file, one after the other.
+pub(super) struct RecordStream {
+    reader: RecordReader,
+    /// For errors.
+    file: String,
+    chunks: Chunks,
+    chunk: Bytes,
+    has_ended: bool,
+}
+
+impl RecordStream {
+    pub(super) fn new(dialect: Dialect, file: String, chunks: Chunks) -> Self {
+        Self {
+            reader: RecordReader::new(dialect),
+            file,
+            chunks,
+            chunk: Bytes::new(),
+            has_ended: false,
+        }
+    }
+
+    /// The next record, empty lines included.
+    ///
+    /// # Errors
+    /// The store's; [`ErrorKind::Query`] if the file ends within quotes.
+    pub(super) async fn next(&mut self) -> Result<Option<&Record>> {
+        let is_whole = loop {
+            if !self.chunk.is_empty() {
+                let (read, is_whole) = self.reader.read(&self.chunk);
+                let _ = self.chunk.split_to(read);
+                if is_whole {
+                    break true;
+                }
+            } else if self.has_ended {
+                return Ok(None);
+            } else if let Some(chunk) = self.chunks.next().await {
+                self.chunk = chunk?;
+            } else {
+                self.has_ended = true;
+                break self.reader.finish().map_err(|line| {
+                    let why = format!(
+                        "{}, line {line}: the file ends within a value in quotes",
+                        self.file
+                    );
+                    Error::new(ErrorKind::Query, why)
+                })?;
+            }
+        };
+        Ok(is_whole.then(|| self.reader.record()))
+    }
+}
+
+/// The batches of a file.
+pub(super) struct BatchReader {
+    pub(super) records: RecordStream,
+    pub(super) builder: BatchBuilder,
+    /// Whether the next record is the header.
+    pub(super) skip_header: bool,
+    pub(super) batch_rows: usize,
+}
+
+impl BatchReader {
+    /// The next batch; `None` after the last.
+    ///
+    /// # Errors
+    /// The store's; [`ErrorKind::Query`] for what does not fit the columns.
+    pub(super) async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        while let Some(record) = self.records.next().await? {
+            if self.builder.skips(record) {
+                continue;
+            }
+            if std::mem::take(&mut self.skip_header) {
+                self.builder.check_width(record)?;
+                continue;
+            }
+            self.builder.push(record)?;
+            if self.builder.is_full(self.batch_rows) {
+                return self.builder.finish().map(Some);
+            }
+        }
+        match self.builder.is_empty() {
+            true => Ok(None),
+            false => self.builder.finish().map(Some),
+        }
+    }
+}
