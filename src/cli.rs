@@ -6,13 +6,19 @@
 use std::io::{IsTerminal, Read};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tidegate::dev_s3::{AccessKey, DevServer};
-use tidegate::{Engine, Error, ErrorKind, Result, Unfinished};
+use tidegate::{
+    Engine, EngineBuilder, Error, ErrorKind, FileCatalog, KeyFile, Prompt, Result, SecretValue,
+    Unfinished,
+};
+
+use tracing_subscriber::EnvFilter;
 
 use crate::demo;
 use crate::print;
@@ -41,6 +47,14 @@ struct Cli {
 
     #[command(flatten)]
     limits: Limits,
+
+    /// Where secrets and connections are kept; ":memory:" forgets them [default: in the user's data directory]
+    #[arg(long, env = "TIDEGATE_CATALOG", value_name = "PATH")]
+    catalog: Option<PathBuf>,
+
+    /// The key that secrets are encrypted with; made on first use [default: in the user's configuration directory]
+    #[arg(long, env = "TIDEGATE_KEY_FILE", value_name = "PATH")]
+    key_file: Option<PathBuf>,
 
     /// Print results only, no command tags
     #[arg(short, long)]
@@ -124,17 +138,34 @@ pub(crate) fn run() -> ExitCode {
     runtime.block_on(dispatch(cli, &matches))
 }
 
+/// What they log in detail is signed requests and the credentials in answers.
+const LOUD_LIBRARIES: [&str; 7] = [
+    "aws_config",
+    "aws_credential_types",
+    "aws_runtime",
+    "aws_sdk_sso",
+    "aws_sdk_sts",
+    "aws_sigv4",
+    "aws_smithy_runtime",
+];
+
 /// Logs go to standard error, where `RUST_LOG` asks for them.
 fn init_logging() {
+    let mut filter = EnvFilter::from_default_env();
+    for library in LOUD_LIBRARIES {
+        if let Ok(directive) = format!("{library}=info").parse() {
+            filter = filter.add_directive(directive);
+        }
+    }
     tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
 }
 
 async fn dispatch(cli: Cli, matches: &ArgMatches) -> ExitCode {
     let done = match cli.action {
-        Some(Action::Demo { scale, limits }) => match build_engine(&limits) {
+        Some(Action::Demo { scale, limits }) => match engine_builder(&limits).build() {
             Ok(engine) => finish(&engine, demo::run(&engine, scale)).await,
             Err(error) => Err(Failure::Statement(error)),
         },
@@ -186,7 +217,7 @@ enum Failure {
     },
 }
 
-fn build_engine(limits: &Limits) -> Result<Engine> {
+fn engine_builder(limits: &Limits) -> EngineBuilder {
     let mut builder = Engine::builder();
     if let Some(bytes) = limits.memory_limit {
         builder = builder.memory_limit(bytes);
@@ -194,7 +225,33 @@ fn build_engine(limits: &Limits) -> Result<Engine> {
     if let Some(threads) = limits.threads {
         builder = builder.threads(threads);
     }
-    builder.build()
+    builder
+}
+
+/// An engine with the user's catalog.
+fn build_engine(cli: &Cli) -> std::result::Result<Engine, Failure> {
+    let mut builder = engine_builder(&cli.limits).prompt(Prompt::new(ask));
+    if cli.catalog.as_deref() != Some(Path::new(":memory:")) {
+        let path = cli.catalog.clone();
+        let path = path.or_else(|| in_directory(dirs::data_dir(), "catalog.db"));
+        let key = cli.key_file.clone();
+        let key = key.or_else(|| in_directory(dirs::config_dir(), "key"));
+        let (Some(path), Some(key)) = (path, key) else {
+            let why = "no home directory to keep secrets and connections in: give --catalog and --key-file, or --catalog :memory:";
+            return Err(Failure::CommandLine(why.to_owned()));
+        };
+        builder = builder.catalog(Arc::new(FileCatalog::new(path, KeyFile::new(key))));
+    }
+    builder.build().map_err(Failure::Statement)
+}
+
+fn in_directory(directory: Option<PathBuf>, name: &str) -> Option<PathBuf> {
+    Some(directory?.join("tidegate").join(name))
+}
+
+/// Asks for a secret on the terminal, without an echo.
+fn ask(prompt: &str) -> std::io::Result<SecretValue> {
+    rpassword::prompt_password(prompt).map(SecretValue::new)
 }
 
 /// Runs `work` until it ends or the program is told to stop, then lets clean-up end.
@@ -234,7 +291,7 @@ async fn told_to_stop() {
 
 async fn run_scripts(cli: &Cli, matches: &ArgMatches) -> std::result::Result<(), Failure> {
     let sources = sources(cli, matches)?;
-    let engine = build_engine(&cli.limits).map_err(Failure::Statement)?;
+    let engine = build_engine(cli)?;
     let session = engine.session();
     let mut failed = false;
     let work = async {

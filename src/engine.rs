@@ -10,11 +10,11 @@ use std::time::Duration;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
-use tidegate_extensions::catalog::Catalog;
+use tidegate_extensions::catalog::{Catalog, with_catalog_tables};
 use tidegate_extensions::read::with_file_tables;
 use tidegate_extensions::s3::RetryPolicy;
 use tidegate_extensions::sink::{ExportMemory, Unfinished};
-use tidegate_extensions::{Error, ErrorKind, Result, Services, install};
+use tidegate_extensions::{Error, ErrorKind, Prompt, Result, Services, install};
 
 use crate::session::Session;
 
@@ -96,6 +96,21 @@ impl EngineBuilder {
         self
     }
 
+    /// How long before their end credentials are renewed: those of roles, profiles and the
+    /// credential chain. Five minutes where not set.
+    #[must_use]
+    pub fn credential_margin(mut self, margin: Duration) -> Self {
+        self.services.credential_margin = margin;
+        self
+    }
+
+    /// Asks the user for a secret, for `CREATE SECRET … FROM PROMPT`.
+    #[must_use]
+    pub fn prompt(mut self, prompt: Prompt) -> Self {
+        self.services.prompt = Some(prompt);
+        self
+    }
+
     /// Builds the engine.
     ///
     /// # Errors
@@ -151,7 +166,16 @@ impl Engine {
             .with_config(config)
             .with_runtime_env(Arc::clone(&self.runtime));
         let state = install(builder, self.services.clone()).build();
-        Session::new(with_file_tables(SessionContext::new_with_state(state)))
+        let context = with_file_tables(SessionContext::new_with_state(state));
+        // It fails only for sessions that were not installed to.
+        let context = match with_catalog_tables(context.clone()) {
+            Ok(context) => context,
+            Err(error) => {
+                tracing::error!(%error, "the catalog's tables are missing");
+                context
+            }
+        };
+        Session::new(context)
     }
 
     /// Exports that have not ended, or of which the store did not confirm that everything is gone.

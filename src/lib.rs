@@ -30,5 +30,6 @@ pub mod tpch;
 
 pub use engine::{Engine, EngineBuilder};
 pub use session::{Outcome, Session};
+pub use tidegate_extensions::catalog::{Catalog, FileCatalog, KeyFile};
 pub use tidegate_extensions::sink::Unfinished;
-pub use tidegate_extensions::{Error, ErrorKind, Location, Result};
+pub use tidegate_extensions::{Error, ErrorKind, Location, Prompt, Result, SecretValue};

@@ -100,7 +100,7 @@ def tidegate(program, source, target, kind, endpoint, threads, limits):
     )
     started = time.perf_counter()
     process = subprocess.Popen(
-        [program, "--threads", str(threads), *limits, "-q", "-c", script],
+        [program, "--catalog", ":memory:", "--threads", str(threads), *limits, "-q", "-c", script],
         stdout=subprocess.DEVNULL,
     )
     _, status, usage = os.wait4(process.pid, 0)

@@ -11,9 +11,10 @@ use object_store::aws::{AmazonS3Builder, AwsCredential, AwsCredentialProvider};
 use object_store::{ClientOptions, StaticCredentialProvider};
 use url::Url;
 
-use crate::catalog::{CatalogCredentials, Connection};
+use crate::catalog::Connection;
+use crate::credentials::ConnectionCredentials;
 use crate::error::{Error, ErrorKind, Result};
-use crate::s3::{RetryPolicy, S3Client, S3Settings, UrlStyle};
+use crate::s3::{RetryPolicy, S3Client, S3Settings, UrlStyle, is_express_bucket};
 use crate::services::Services;
 use crate::sink::{LocalUploadStore, ObjectOptions, Place, S3UploadStore, Target, UploadStore};
 
@@ -25,31 +26,27 @@ const CONNECTION_OPTION: &str = "aws.connection";
 /// # Errors
 /// [`ErrorKind::UndefinedObject`], with the nearest known name.
 pub(crate) fn find_connection(services: &Services, name: &str) -> Result<Connection> {
-    if let Some(connection) = services.catalog.connection(name)? {
-        return Ok(connection);
-    }
-    let error = Error::new(
-        ErrorKind::UndefinedObject,
-        format!("connection \"{name}\" does not exist"),
-    );
-    let known = services.catalog.connection_names()?;
-    let known: Vec<&str> = known.iter().map(String::as_str).collect();
-    Err(match crate::sql::nearest(name, &known) {
-        Some(near) => error.with_hint(format!("did you mean \"{near}\"?")),
-        None => error.with_hint("create it first: CREATE CONNECTION name TO AWS (…)"),
-    })
+    services.catalog.objects()?.connection(name).cloned()
+}
+
+fn credentials(services: &Services, connection: &Connection) -> Arc<ConnectionCredentials> {
+    Arc::new(ConnectionCredentials::new(
+        Arc::clone(&services.catalog),
+        connection.clone(),
+        services.credential_margin,
+    ))
 }
 
 /// A client for `bucket`, or for the endpoint alone, as `connection` says. Its secrets must exist.
 pub(crate) fn connect(
     services: &Services,
-    connection: Connection,
+    connection: &Connection,
     bucket: Option<&str>,
     retry: RetryPolicy,
 ) -> Result<S3Client> {
-    let credentials = CatalogCredentials::new(Arc::clone(&services.catalog), connection.clone());
-    credentials.resolve()?;
-    S3Client::new(settings(connection, Arc::new(credentials), retry), bucket)
+    let credentials = credentials(services, connection);
+    credentials.check()?;
+    S3Client::new(settings(connection, credentials, retry), bucket)
 }
 
 /// The store of a target: a bucket through its connection, or the local disk. `part_bytes` is the
@@ -67,7 +64,8 @@ pub(crate) fn open_store(
     };
     let name = connection.unwrap_or_default();
     let connection = find_connection(services, name)?;
-    let client = connect(services, connection, Some(bucket), services.retry.clone())?;
+    check_bucket(&connection, bucket, object)?;
+    let client = connect(services, &connection, Some(bucket), services.retry.clone())?;
     Ok(Arc::new(S3UploadStore::new(
         client,
         name.to_owned(),
@@ -75,30 +73,50 @@ pub(crate) fn open_store(
     )))
 }
 
+/// Refuses what is known not to work before anything is sent.
+fn check_bucket(connection: &Connection, bucket: &str, object: &ObjectOptions) -> Result<()> {
+    if is_express_bucket(bucket) {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("bucket {bucket} is one of S3 Express, which Tidegate does not write to"),
+        )
+        .with_hint("use a general purpose bucket"));
+    }
+    let provider = connection.provider();
+    if object.sha256 && !provider.checksums {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("{} verifies no CHECKSUM", provider.name),
+        )
+        .with_hint("leave CHECKSUM out; parts are verified by their ETags"));
+    }
+    Ok(())
+}
+
 /// A client for the endpoint that signs with the right key and a secret that can't be right.
-pub(crate) fn connect_with_wrong_secret(
+pub(crate) async fn connect_with_wrong_secret(
     services: &Services,
-    connection: Connection,
+    connection: &Connection,
     retry: RetryPolicy,
 ) -> Result<S3Client> {
-    let credentials = CatalogCredentials::new(Arc::clone(&services.catalog), connection.clone());
-    let right = credentials.resolve()?;
+    let right = credentials(services, connection).get().await?;
     let wrong = StaticCredentialProvider::new(AwsCredential {
         secret_key: "0".repeat(right.secret_key.len()),
-        key_id: right.key_id,
-        token: right.token,
+        key_id: right.key_id.clone(),
+        token: right.token.clone(),
     });
     S3Client::new(settings(connection, Arc::new(wrong), retry), None)
 }
 
 fn settings(
-    connection: Connection,
+    connection: &Connection,
     credentials: AwsCredentialProvider,
     retry: RetryPolicy,
 ) -> S3Settings {
     S3Settings {
-        region: connection.signing_region().to_owned(),
-        endpoint: connection.endpoint,
+        region: connection.signing_region(),
+        region_is_given: connection.region.is_some(),
+        endpoint: connection.endpoint.clone(),
         url_style: connection.url_style,
         credentials,
         retry,
@@ -107,7 +125,7 @@ fn settings(
 
 /// Lets `CREATE EXTERNAL TABLE … LOCATION 's3://…' OPTIONS ('aws.connection' 'c')` read through a
 /// connection. Other locations stay as they are.
-pub(crate) fn resolve_external_table(
+pub(crate) async fn resolve_external_table(
     state: &SessionState,
     services: &Services,
     create: &mut CreateExternalTable,
@@ -116,7 +134,7 @@ pub(crate) fn resolve_external_table(
         return Ok(());
     };
     for location in &mut create.locations {
-        *location = readable_location(state, services, &name, location)?;
+        *location = readable_location(state, services, &name, location).await?;
     }
     Ok(())
 }
@@ -125,7 +143,7 @@ pub(crate) fn resolve_external_table(
 ///
 /// # Errors
 /// The connection does not exist, or the location is none on S3.
-pub(crate) fn readable_location(
+pub(crate) async fn readable_location(
     state: &SessionState,
     services: &Services,
     connection: &str,
@@ -142,7 +160,7 @@ pub(crate) fn readable_location(
         ));
     }
     let root = format!("{}://{bucket}/", internal_scheme(&connection.name));
-    let store = read_store(services, &connection, bucket)?;
+    let store = read_store(services, &connection, bucket).await?;
     let store_url = Url::parse(&root).map_err(|error| {
         Error::new(ErrorKind::Internal, "the location makes no URL").with_source(error)
     })?;
@@ -162,24 +180,38 @@ fn internal_scheme(connection: &str) -> String {
     scheme
 }
 
+/// The region of a bucket; it is asked where nobody said and the host's name doesn't.
+async fn region_of(services: &Services, connection: &Connection, bucket: &str) -> Result<String> {
+    if connection.region.is_some() || connection.provider().has_fixed_region() {
+        return Ok(connection.signing_region());
+    }
+    let client = connect(
+        services,
+        connection,
+        Some(bucket),
+        services.retry.impatient(),
+    )?;
+    if let Err(error) = client.head_bucket().await {
+        // Reading will say what is wrong, if something is.
+        tracing::debug!(%error, "the bucket's region could not be asked for");
+    }
+    Ok(client.region())
+}
+
 /// object_store's reader for a bucket.
-fn read_store(
+async fn read_store(
     services: &Services,
     connection: &Connection,
     bucket: &str,
 ) -> Result<Arc<dyn object_store::ObjectStore>> {
-    let credentials = CatalogCredentials::new(Arc::clone(&services.catalog), connection.clone());
-    let default_style = match connection.endpoint {
-        Some(_) => UrlStyle::Path,
-        None => UrlStyle::Virtual,
-    };
+    let default_style = connection.provider().url_style;
     let virtual_hosted = connection.url_style.unwrap_or(default_style) == UrlStyle::Virtual;
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(bucket)
-        .with_region(connection.signing_region())
+        .with_region(region_of(services, connection, bucket).await?)
         .with_virtual_hosted_style_request(virtual_hosted)
         .with_client_options(ClientOptions::new().with_allow_http(true))
-        .with_credentials(Arc::new(credentials));
+        .with_credentials(credentials(services, connection));
     if let Some(endpoint) = &connection.endpoint {
         let mut endpoint = endpoint.clone();
         if virtual_hosted {

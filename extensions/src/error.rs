@@ -27,6 +27,8 @@ pub enum ErrorKind {
     UndefinedObject,
     /// The name is taken.
     DuplicateObject,
+    /// Something else still needs it.
+    DependentObjects,
     /// An option is unknown, missing, given twice, or has a value it can't take.
     InvalidParameter,
     /// A value or column has a type that can't be used there.
@@ -63,6 +65,7 @@ impl ErrorKind {
             Self::UndefinedTable => "42P01",
             Self::UndefinedObject => "42704",
             Self::DuplicateObject => "42710",
+            Self::DependentObjects => "2BP01",
             Self::InvalidParameter => "22023",
             Self::DatatypeMismatch => "42804",
             Self::Unsupported => "0A000",

@@ -31,12 +31,14 @@
 //! | [`read`] | paths, function calls | tables |
 //! | [`sink`] | batches from operators | objects that appear all at once |
 //! | [`mod@format`] | batches | encoded bytes |
+//! | `credentials` | connections | keys to sign with, renewed in time |
 //! | [`catalog`], [`s3`] | names | settings, requests |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod catalog;
 mod connect;
+mod credentials;
 mod error;
 pub mod format;
 pub mod plan;
@@ -51,5 +53,5 @@ mod tasks;
 
 pub use error::{Error, ErrorKind, Location, Result};
 pub use secret::SecretValue;
-pub use services::Services;
+pub use services::{Prompt, Services};
 pub use session::{TidegateSql, install};

@@ -4,13 +4,40 @@
 //! that was given the same [`Services`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::prelude::SessionConfig;
 
 use crate::catalog::{Catalog, MemoryCatalog};
 use crate::error::{Error, ErrorKind, Result};
 use crate::s3::RetryPolicy;
+use crate::secret::SecretValue;
 use crate::sink::{ByteBudget, ExportMemory, Reaper};
+
+/// What AWS's own libraries have, and a little more: a slow request that was signed before must still
+/// arrive in time.
+const CREDENTIAL_MARGIN: Duration = Duration::from_secs(300);
+
+/// Asks for a value that nobody sees; what it is for is given.
+#[derive(Clone)]
+pub struct Prompt(Arc<dyn Fn(&str) -> std::io::Result<SecretValue> + Send + Sync>);
+
+impl Prompt {
+    /// A way to ask. It may block.
+    pub fn new(ask: impl Fn(&str) -> std::io::Result<SecretValue> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(ask))
+    }
+
+    pub(crate) fn ask(&self, what: &str) -> std::io::Result<SecretValue> {
+        (self.0)(what)
+    }
+}
+
+impl std::fmt::Debug for Prompt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Prompt(…)")
+    }
+}
 
 /// The catalog, and what exports share.
 #[derive(Debug, Clone)]
@@ -25,6 +52,10 @@ pub struct Services {
     pub reaper: Reaper,
     /// When requests are tried again.
     pub retry: RetryPolicy,
+    /// Credentials that expire are renewed so long before.
+    pub credential_margin: Duration,
+    /// Asks the user for a secret: `CREATE SECRET … FROM PROMPT`.
+    pub prompt: Option<Prompt>,
 }
 
 impl Default for Services {
@@ -35,6 +66,8 @@ impl Default for Services {
             budget: ByteBudget::new(ExportMemory::default().most_in_flight()),
             reaper: Reaper::new(),
             retry: RetryPolicy::default(),
+            credential_margin: CREDENTIAL_MARGIN,
+            prompt: None,
         }
     }
 }

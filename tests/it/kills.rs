@@ -1,12 +1,13 @@
 //! `kill -9` of the program at random moments of an export, then `RECOVER EXPORT`: all rows are
 //! there or none, nothing is pending, and the same statement succeeds.
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use tidegate::ErrorKind;
 
 use crate::misbehaving::{Fault, MisbehavingServer};
+use crate::program::program;
 use crate::servers::{TestStore, embedded};
 
 const KILLS: u32 = 200;
@@ -32,7 +33,7 @@ pub(crate) fn start_program(store: &TestStore, sql: &str) -> Child {
         Some(_) => String::new(),
         None => store.connection_sql(),
     };
-    Command::new(env!("CARGO_BIN_EXE_tidegate"))
+    program()
         .args(["-q", "-c", &format!("{connection} {sql}")])
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::program::program;
 use crate::servers::files_under;
 
 const LIMIT_KILOBYTES: u64 = 256 << 10;
@@ -14,7 +15,7 @@ const LIMIT_KILOBYTES: u64 = 256 << 10;
 /// Runs the program with a limit of 256 MB, with its temporary files in `folder`; returns the most
 /// memory it was seen to have, in kilobytes.
 fn peak_of(sql: &str, folder: &Path) -> u64 {
-    let mut process = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+    let mut process = program()
         .args(["--memory-limit", "256MB", "-q", "-c", sql])
         .env("TMPDIR", folder)
         .stdout(Stdio::null())

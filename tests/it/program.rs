@@ -8,8 +8,15 @@ use std::time::Duration;
 use crate::misbehaving::MisbehavingServer;
 use crate::servers::{self, TestStore, embedded};
 
+/// The program, with secrets and connections that last as long as it runs.
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.env("TIDEGATE_CATALOG", ":memory:");
+    command
+}
+
 fn tidegate(arguments: &[&str], input: Option<&str>) -> Output {
-    let mut process = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+    let mut process = program()
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -146,7 +153,7 @@ fn start_long_export(store: &TestStore, target: &str) -> Child {
          TO '{target}' (AWS CONNECTION c, FORMAT csv, MAX FILE SIZE '2MB')",
         store.connection_sql()
     );
-    Command::new(env!("CARGO_BIN_EXE_tidegate"))
+    program()
         .args(["-c", &script])
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

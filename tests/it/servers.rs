@@ -76,6 +76,7 @@ impl TestStore {
             token: None,
         };
         let settings = S3Settings {
+            region_is_given: true,
             endpoint: Some(Url::parse(&self.endpoint).unwrap()),
             region: self.region.clone().unwrap_or("us-east-1".into()),
             url_style: None,

@@ -5,53 +5,55 @@
 //! [`SecretValue`].
 
 mod connection;
-mod credentials;
+mod file;
+mod key;
 mod memory;
+mod objects;
+mod tables;
 
-pub(crate) use connection::fold;
-pub use connection::{Connection, StaticCredentials, TextOrSecret};
-pub use credentials::CatalogCredentials;
+pub(crate) use connection::boolean;
+pub use connection::{
+    AccessKey, AssumedRole, Connection, ConnectionOption, ConnectionValue, Credentials, RoleBase,
+    TextOrSecret,
+};
+pub use file::FileCatalog;
+pub use key::KeyFile;
 pub use memory::MemoryCatalog;
+pub use objects::{Entry, Objects, OnConflict, OnMissing, Secret};
+pub use tables::with_catalog_tables;
+pub(crate) use tables::{connection_rows, connections_schema, secret_rows, secrets_schema};
 
 use crate::error::Result;
 use crate::secret::SecretValue;
-
-/// What to do when a name is taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum OnConflict {
-    /// Fail with [`DuplicateObject`](crate::ErrorKind::DuplicateObject).
-    Fail,
-    /// Keep what is there (`IF NOT EXISTS`).
-    Keep,
-    /// Put the new one in its place (`OR REPLACE`).
-    Replace,
-}
 
 /// The store of secrets and connections that a session uses.
 ///
 /// Names arrive folded: lower case unless they were quoted.
 pub trait Catalog: std::fmt::Debug + Send + Sync {
-    /// Remembers a secret.
+    /// What is remembered now.
     ///
     /// # Errors
-    /// The name is taken and `on_conflict` says to fail.
-    fn create_secret(&self, name: &str, value: SecretValue, on_conflict: OnConflict) -> Result<()>;
+    /// The catalog can't be read.
+    fn objects(&self) -> Result<Objects>;
 
-    /// The value of a secret, or `None` if there is no secret of that name.
-    fn secret(&self, name: &str) -> Result<Option<SecretValue>>;
-
-    /// The names of all secrets, sorted.
-    fn secret_names(&self) -> Result<Vec<String>>;
-
-    /// Remembers a connection.
+    /// Lets `change` change what is remembered. All of it happens, seen at once by every session and
+    /// process, or, where it fails, nothing.
     ///
     /// # Errors
-    /// The name is taken and `on_conflict` says to fail.
-    fn create_connection(&self, connection: Connection, on_conflict: OnConflict) -> Result<()>;
+    /// What `change` says, or the catalog can't be written.
+    fn change(&self, change: &mut dyn FnMut(&mut Objects) -> Result<()>) -> Result<()>;
 
-    /// A connection, or `None` if there is none of that name.
-    fn connection(&self, name: &str) -> Result<Option<Connection>>;
+    /// The value of a secret.
+    ///
+    /// # Errors
+    /// The key is missing or the wrong one, or the secret is damaged.
+    fn open_secret(&self, secret: &Secret) -> Result<SecretValue>;
+}
 
-    /// The names of all connections, sorted.
-    fn connection_names(&self) -> Result<Vec<String>>;
+/// Folds a name as PostgreSQL does: to lower case unless it was quoted.
+pub(crate) fn fold(name: &sqlparser::ast::Ident) -> String {
+    match name.quote_style {
+        Some(_) => name.value.clone(),
+        None => name.value.to_lowercase(),
+    }
 }

@@ -12,21 +12,18 @@ use datafusion::logical_expr::{
 use datafusion::sql::parser::Statement as DataFusionStatement;
 use sqlparser::ast::Statement as SqlStatement;
 
-use super::constant::{evaluate_secret, evaluate_target};
+use super::bind_catalog::{bind_connection, bind_secret};
+use super::constant::evaluate_target;
 use super::copy_out::CopyOutNode;
 use super::layout::{check_names, export_layout};
 use super::logical::{Command, CommandNode, CopyToNode};
 use super::parquet_types::cast_for_parquet;
-use crate::catalog::{Connection, OnConflict, fold};
-use crate::connect::find_connection;
+use crate::connect::{find_connection, resolve_external_table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::read::rewrite_functions;
 use crate::services::Services;
 use crate::sink::{CopyOptions, FormatOptions, RecoverOptions, StreamOptions, Target};
-use crate::sql::ast::{
-    CopyOut, CopySource, CopyTo, CreateConnection, CreateSecret, Explain, RecoverExport, Statement,
-    ValidateConnection,
-};
+use crate::sql::ast::{CopyOut, CopySource, CopyTo, Explain, RecoverExport, Statement};
 use crate::sql::{SqlDialect, source_to_query};
 
 /// Checks a statement and plans it.
@@ -41,9 +38,8 @@ pub async fn bind_statement(
 ) -> Result<LogicalPlan> {
     match statement {
         Statement::DataFusion(statement) => bind_datafusion(state, services, *statement).await,
-        Statement::CreateSecret(create) => bind_create_secret(state, *create),
-        Statement::CreateConnection(create) => bind_create_connection(services, create),
-        Statement::ValidateConnection(validate) => bind_validate(services, &validate),
+        Statement::Secret(statement) => bind_secret(state, *statement),
+        Statement::Connection(statement) => bind_connection(state, services, *statement),
         Statement::RecoverExport(recover) => bind_recover(state, services, &recover),
         Statement::CopyTo(copy) => bind_copy(state, services, sql, *copy).await,
         Statement::CopyOut(copy) => bind_copy_out(state, sql, *copy).await,
@@ -60,73 +56,16 @@ async fn bind_datafusion(
     let plan = state.statement_to_plan(statement).await?;
     if let LogicalPlan::Ddl(DdlStatement::CreateExternalTable(create)) = &plan {
         let mut create = create.clone();
-        crate::connect::resolve_external_table(state, services, &mut create)?;
+        resolve_external_table(state, services, &mut create).await?;
         return Ok(LogicalPlan::Ddl(DdlStatement::CreateExternalTable(create)));
     }
     Ok(plan)
 }
 
-fn command(command: Command) -> Result<LogicalPlan> {
+pub(super) fn command(command: Command) -> Result<LogicalPlan> {
     Ok(LogicalPlan::Extension(Extension {
         node: Arc::new(CommandNode::try_new(command)?),
     }))
-}
-
-fn bind_create_secret(state: &SessionState, create: CreateSecret) -> Result<LogicalPlan> {
-    let name = fold(&create.name);
-    let on_conflict = match (create.or_replace, create.if_not_exists) {
-        (true, true) => {
-            return Err(Error::new(
-                ErrorKind::Syntax,
-                "OR REPLACE and IF NOT EXISTS exclude each other",
-            ));
-        }
-        (true, false) => OnConflict::Replace,
-        (false, true) => OnConflict::Keep,
-        (false, false) => OnConflict::Fail,
-    };
-    command(Command::CreateSecret {
-        value: evaluate_secret(state, &name, create.value)?,
-        name,
-        on_conflict,
-    })
-}
-
-fn bind_create_connection(services: &Services, create: CreateConnection) -> Result<LogicalPlan> {
-    let connection = Connection::from_options(fold(&create.name), &create.options)?;
-    for secret in connection.secret_names() {
-        if services.catalog.secret(secret)?.is_none() {
-            return Err(undefined_secret(services, secret)?);
-        }
-    }
-    command(Command::CreateConnection {
-        connection,
-        on_conflict: if create.if_not_exists {
-            OnConflict::Keep
-        } else {
-            OnConflict::Fail
-        },
-    })
-}
-
-fn undefined_secret(services: &Services, name: &str) -> Result<Error> {
-    let error = Error::new(
-        ErrorKind::UndefinedObject,
-        format!("secret \"{name}\" does not exist"),
-    );
-    let known = services.catalog.secret_names()?;
-    let known: Vec<&str> = known.iter().map(String::as_str).collect();
-    Ok(match crate::sql::nearest(name, &known) {
-        Some(near) => error.with_hint(format!("did you mean \"{near}\"?")),
-        None => error.with_hint("create it first: CREATE SECRET name AS 'value'"),
-    })
-}
-
-fn bind_validate(services: &Services, validate: &ValidateConnection) -> Result<LogicalPlan> {
-    let connection = find_connection(services, &fold(&validate.name))?;
-    command(Command::ValidateConnection {
-        name: connection.name,
-    })
 }
 
 fn bind_recover(

@@ -17,12 +17,13 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties,
 };
 
+use super::catalog_command::run_catalog_command;
 use super::logical::Command;
-use crate::connect::{connect, connect_with_wrong_secret, find_connection, open_store};
+use super::validate::{validate_connection, validate_target};
+use crate::connect::{find_connection, open_store};
 use crate::error::{Error, ErrorKind, Result};
-use crate::s3::S3ErrorKind;
 use crate::services::Services;
-use crate::sink::{ObjectOptions, Recovered, recover_exports};
+use crate::sink::{Check, ObjectOptions, Recovered, recover_exports};
 
 /// Runs one command.
 #[derive(Debug)]
@@ -50,18 +51,19 @@ impl CommandExec {
 }
 
 async fn run(command: &Command, services: &Services) -> Result<Option<RecordBatch>> {
-    let catalog = services.catalog.as_ref();
     match command {
-        Command::CreateSecret {
-            name,
-            value,
-            on_conflict,
-        } => catalog.create_secret(name, value.clone(), *on_conflict)?,
-        Command::CreateConnection {
-            connection,
-            on_conflict,
-        } => catalog.create_connection(connection.clone(), *on_conflict)?,
-        Command::ValidateConnection { name } => validate(name, services).await?,
+        Command::ValidateConnection { name, target } => {
+            let connection = find_connection(services, name)?;
+            match target {
+                None => validate_connection(&connection, services)
+                    .await
+                    .map(|()| None),
+                Some(target) => {
+                    let checks = validate_target(&connection, target, services).await?;
+                    check_rows(command.schema(), &checks).map(Some)
+                }
+            }
+        }
         Command::RecoverExport { target, options } => {
             let store = open_store(
                 services,
@@ -71,10 +73,22 @@ async fn run(command: &Command, services: &Services) -> Result<Option<RecordBatc
                 &ObjectOptions::default(),
             )?;
             let recovered = recover_exports(store.as_ref(), target, options.force).await?;
-            return Ok(Some(recovered_rows(command.schema(), &recovered)?));
+            recovered_rows(command.schema(), &recovered).map(Some)
         }
+        other => run_catalog_command(other, services).await,
     }
-    Ok(None)
+}
+
+fn check_rows(schema: Schema, checks: &[Check]) -> Result<RecordBatch> {
+    let text = |value: fn(&Check) -> &str| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(checks.iter().map(value)))
+    };
+    let columns = vec![
+        text(|check| check.name),
+        text(|check| check.status.as_str()),
+        text(|check| &check.detail),
+    ];
+    batch(schema, columns)
 }
 
 fn recovered_rows(schema: Schema, recovered: &[Recovered]) -> Result<RecordBatch> {
@@ -90,35 +104,14 @@ fn recovered_rows(schema: Schema, recovered: &[Recovered]) -> Result<RecordBatch
         number(|export| export.objects),
         number(|export| export.bytes),
     ];
+    batch(schema, columns)
+}
+
+/// A command's rows.
+pub(super) fn batch(schema: Schema, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
     RecordBatch::try_new(Arc::new(schema), columns).map_err(|error| {
         Error::new(ErrorKind::Internal, "the result can't be built").with_source(error)
     })
-}
-
-/// Sends one authenticated request that needs no bucket.
-async fn validate(name: &str, services: &Services) -> Result<()> {
-    let connection = find_connection(services, name)?;
-    let retry = services.retry.impatient();
-    let client = connect(services, connection.clone(), None, retry.clone())?;
-    let Err(error) = client.list_buckets().await else {
-        return Ok(());
-    };
-    if error.code.as_deref() == Some("AccessDenied") && error.kind == S3ErrorKind::AccessDenied {
-        // The key may be good without the right to list buckets. A store that has another answer
-        // for a wrong secret has thereby accepted this one.
-        let wrong = connect_with_wrong_secret(services, connection, retry)?;
-        let refused = wrong.list_buckets().await.err();
-        if refused.is_some_and(|refused| {
-            matches!(
-                refused.kind,
-                S3ErrorKind::WrongSecret | S3ErrorKind::UnknownKey
-            )
-        }) {
-            tracing::debug!(%error, "the key may not list buckets");
-            return Ok(());
-        }
-    }
-    Err(Error::from(error).context(format!("connection \"{name}\"")))
 }
 
 impl DisplayAs for CommandExec {

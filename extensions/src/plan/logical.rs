@@ -6,6 +6,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{DataType, Field, Schema};
@@ -13,9 +14,10 @@ use datafusion::common::{DFSchema, DFSchemaRef};
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 
-use crate::catalog::{Connection, OnConflict};
+use crate::catalog::{Connection, OnConflict, OnMissing, connections_schema, secrets_schema};
 use crate::secret::SecretValue;
 use crate::sink::{CopyOptions, RecoverOptions, Target, files_schema};
+use crate::sql::ast::OptionChange;
 
 /// `COPY … TO`: exports the rows of its input.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -114,10 +116,19 @@ pub enum Command {
     CreateSecret {
         /// The name, folded.
         name: String,
-        /// The value.
-        value: SecretValue,
+        /// Where its value comes from.
+        value: SecretInput,
         /// What to do if the name is taken.
         on_conflict: OnConflict,
+    },
+    /// `ALTER SECRET … AS`
+    AlterSecret {
+        /// The name, folded.
+        name: String,
+        /// Where its value comes from.
+        value: SecretInput,
+        /// What to do if there is none.
+        on_missing: OnMissing,
     },
     /// `CREATE CONNECTION`
     CreateConnection {
@@ -125,11 +136,60 @@ pub enum Command {
         connection: Connection,
         /// What to do if the name is taken.
         on_conflict: OnConflict,
+        /// Whether to try it first.
+        validate: bool,
+    },
+    /// `ALTER CONNECTION`
+    AlterConnection {
+        /// The name, folded.
+        name: String,
+        /// The changes, made together.
+        changes: Vec<OptionChange>,
+        /// What to do if there is none.
+        on_missing: OnMissing,
+        /// Whether to try it first.
+        validate: bool,
+    },
+    /// `ALTER … RENAME TO`
+    Rename {
+        /// What is renamed.
+        object: CatalogObject,
+        /// The name, folded.
+        name: String,
+        /// The new name, folded.
+        to: String,
+        /// What to do if there is none.
+        on_missing: OnMissing,
+    },
+    /// `DROP`
+    Drop {
+        /// What is dropped.
+        object: CatalogObject,
+        /// The name, folded.
+        name: String,
+        /// Whether what uses it is dropped, too.
+        cascade: bool,
+        /// What to do if there is none.
+        on_missing: OnMissing,
+    },
+    /// `SHOW SECRETS`, `SHOW CONNECTIONS`
+    Show {
+        /// What is listed.
+        object: CatalogObject,
+        /// The pattern that names must match.
+        like: Option<String>,
+    },
+    /// `SHOW CREATE CONNECTION`
+    ShowCreateConnection {
+        /// The name, folded.
+        name: String,
     },
     /// `VALIDATE CONNECTION`
     ValidateConnection {
         /// The name, folded.
         name: String,
+        /// Where an export is to go.
+        target: Option<Target>,
     },
     /// `RECOVER EXPORT`
     RecoverExport {
@@ -140,12 +200,45 @@ pub enum Command {
     },
 }
 
+/// What the catalog holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum CatalogObject {
+    /// Secrets.
+    Secret,
+    /// Connections.
+    Connection,
+}
+
+/// Where a secret's value comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SecretInput {
+    /// It stood in the statement.
+    Value(SecretValue),
+    /// An environment variable, read when the statement runs.
+    Environment(String),
+    /// A file, read when the statement runs.
+    File(PathBuf),
+    /// The user is asked when the statement runs.
+    Prompt,
+}
+
 impl Command {
     /// The statement's command tag.
     pub fn tag(&self) -> &'static str {
         match self {
             Self::CreateSecret { .. } => "CREATE SECRET",
+            Self::AlterSecret { .. } => "ALTER SECRET",
             Self::CreateConnection { .. } => "CREATE CONNECTION",
+            Self::AlterConnection { .. } => "ALTER CONNECTION",
+            Self::Rename { object, .. } => match object {
+                CatalogObject::Secret => "ALTER SECRET",
+                CatalogObject::Connection => "ALTER CONNECTION",
+            },
+            Self::Drop { object, .. } => match object {
+                CatalogObject::Secret => "DROP SECRET",
+                CatalogObject::Connection => "DROP CONNECTION",
+            },
+            Self::Show { .. } | Self::ShowCreateConnection { .. } => "SHOW",
             Self::ValidateConnection { .. } => "VALIDATE CONNECTION",
             Self::RecoverExport { .. } => "RECOVER EXPORT",
         }
@@ -154,21 +247,45 @@ impl Command {
     /// What the statement is about.
     pub fn object(&self) -> String {
         match self {
-            Self::CreateSecret { name, .. } | Self::ValidateConnection { name } => name.clone(),
+            Self::CreateSecret { name, .. }
+            | Self::AlterSecret { name, .. }
+            | Self::AlterConnection { name, .. }
+            | Self::Rename { name, .. }
+            | Self::Drop { name, .. }
+            | Self::ShowCreateConnection { name } => name.clone(),
             Self::CreateConnection { connection, .. } => connection.name.clone(),
+            Self::Show { object, .. } => match object {
+                CatalogObject::Secret => "SECRETS".to_owned(),
+                CatalogObject::Connection => "CONNECTIONS".to_owned(),
+            },
+            Self::ValidateConnection { name, target } => match target {
+                Some(target) => format!("{name} FOR {target}"),
+                None => name.clone(),
+            },
             Self::RecoverExport { target, .. } => target.to_string(),
         }
     }
 
     /// The columns of the rows that the statement returns; most return none.
     pub fn schema(&self) -> Schema {
+        let text = |name: &str| Field::new(name, DataType::Utf8, false);
         match self {
             Self::RecoverExport { .. } => Schema::new(vec![
-                Field::new("export_id", DataType::Utf8, false),
-                Field::new("action", DataType::Utf8, false),
+                text("export_id"),
+                text("action"),
                 Field::new("objects", DataType::UInt64, false),
                 Field::new("bytes", DataType::UInt64, false),
             ]),
+            Self::Show { object, .. } => match object {
+                CatalogObject::Secret => secrets_schema(),
+                CatalogObject::Connection => connections_schema(),
+            },
+            Self::ShowCreateConnection { .. } => {
+                Schema::new(vec![text("name"), text("create_sql")])
+            }
+            Self::ValidateConnection {
+                target: Some(_), ..
+            } => Schema::new(vec![text("check"), text("status"), text("detail")]),
             _ => Schema::empty(),
         }
     }

@@ -6,6 +6,8 @@
 
 mod batches;
 mod bind;
+mod bind_catalog;
+mod catalog_command;
 mod command;
 mod constant;
 mod copy_out;
@@ -14,6 +16,7 @@ mod layout;
 mod logical;
 mod parquet_types;
 mod planner;
+mod validate;
 mod write;
 
 pub use bind::bind_statement;

@@ -140,7 +140,7 @@ async fn called_table(state: &SessionState, call: &FunctionCall) -> Result<Arc<d
     let location = match &call.connection {
         Some(connection) => {
             let services = Services::of(state.config())?;
-            readable_location(state, &services, connection, &call.location)?
+            readable_location(state, &services, connection, &call.location).await?
         }
         None if call.location.starts_with("s3://") => {
             return Err(needs_connection(&call.location));

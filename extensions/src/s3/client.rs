@@ -9,7 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, IF_NONE_MATCH};
+use http::header::{
+    CONTENT_LENGTH, CONTENT_TYPE, DATE, ETAG, HeaderMap, HeaderName, IF_NONE_MATCH,
+};
+use http::response::Parts;
 use http::{HeaderValue, Method};
 use object_store::ClientOptions;
 use object_store::CredentialProvider;
@@ -22,6 +25,7 @@ use url::Url;
 
 use super::error::{S3Error, S3ErrorKind};
 use super::part::PartReceipt;
+use super::provider::Provider;
 use super::retry::RetryPolicy;
 use super::xml;
 use crate::error::{Error, ErrorKind, Result as TidegateResult};
@@ -37,6 +41,15 @@ const ESCAPED_IN_PATH: &AsciiSet = &ESCAPED_IN_QUERY.remove(b'/');
 
 /// The operation that may take long, and answers with status 200 before it knows.
 const COMPLETE_UPLOAD: &str = "CompleteMultipartUpload";
+
+/// Where AWS says which region a bucket is in:
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadBucket.html>
+const BUCKET_REGION: HeaderName = HeaderName::from_static("x-amz-bucket-region");
+
+/// How far apart clocks may be:
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html> says 15 minutes, but
+/// not all stores are so patient.
+const ALLOWED_SKEW: chrono::TimeDelta = chrono::TimeDelta::minutes(5);
 
 const CHECKSUM_SHA256: HeaderName = HeaderName::from_static("x-amz-checksum-sha256");
 
@@ -56,6 +69,8 @@ pub struct S3Settings {
     pub endpoint: Option<Url>,
     /// The region requests are signed for.
     pub region: String,
+    /// Whether somebody said so; otherwise a store that names another is believed.
+    pub region_is_given: bool,
     /// Where the bucket's name goes; path for an own endpoint, virtual for AWS where not given.
     pub url_style: Option<UrlStyle>,
     /// Asked before every attempt.
@@ -68,7 +83,7 @@ pub struct S3Settings {
 #[derive(Debug)]
 pub struct S3Client {
     http: HttpClient,
-    base: Url,
+    place: Mutex<Place>,
     bucket: Option<String>,
     settings: S3Settings,
     sign_payload: bool,
@@ -76,6 +91,13 @@ pub struct S3Client {
     reached: AtomicBool,
     /// No request is sent before this: the store asked to slow down.
     paused_until: Mutex<Option<Instant>>,
+}
+
+/// Where requests go.
+#[derive(Debug, Clone)]
+struct Place {
+    base: Url,
+    region: String,
 }
 
 /// A request before it is signed.
@@ -131,11 +153,12 @@ impl S3Client {
             .map_err(|error| {
                 Error::new(ErrorKind::Internal, "the HTTP client can't be built").with_source(error)
             })?;
-        let base = base_url(&settings, bucket)?;
+        let base = base_url(&settings, &settings.region, bucket)?;
         let sign_payload = base.scheme() == "http" && !is_loopback(&base);
+        let region = settings.region.clone();
         Ok(Self {
             http,
-            base,
+            place: Mutex::new(Place { base, region }),
             bucket: bucket.map(str::to_owned),
             settings,
             sign_payload,
@@ -148,8 +171,38 @@ impl S3Client {
     pub fn resource(&self, key: &str) -> String {
         match &self.bucket {
             Some(bucket) => format!("s3://{bucket}/{key}"),
-            None => self.base.as_str().trim_end_matches('/').to_owned(),
+            None => self.place().base.as_str().trim_end_matches('/').to_owned(),
         }
+    }
+
+    fn place(&self) -> Place {
+        let place = self.place.lock();
+        place.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The region that the last request was signed for.
+    pub fn region(&self) -> String {
+        self.place().region
+    }
+
+    /// Goes to the region that the store named. Says whether that is another one.
+    fn move_to(&self, region: &str) -> bool {
+        let Ok(base) = base_url(&self.settings, region, self.bucket.as_deref()) else {
+            return false;
+        };
+        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_other = place.region != region;
+        *place = Place {
+            base,
+            region: region.to_owned(),
+        };
+        is_other
+    }
+
+    /// HeadBucket: whether the bucket is there and may be looked into.
+    pub async fn head_bucket(&self) -> Result<(), S3Error> {
+        let request = Request::new("HeadBucket", Method::HEAD, "");
+        self.send(request).await.map(drop)
     }
 
     /// ListBuckets: the one request that needs no bucket, to see whether the key is accepted.
@@ -350,6 +403,13 @@ impl S3Client {
                 }
                 Err(error) => error,
             };
+            if let (false, Some(region)) = (self.settings.region_is_given, &error.region)
+                && error.kind == S3ErrorKind::WrongRegion
+                && self.move_to(region)
+            {
+                tracing::debug!(operation = request.operation, %region, "the store is in another region");
+                continue;
+            }
             let pause = retry.pause(attempt);
             let out_of_time = started.elapsed() + pause >= retry.deadline;
             // What has never answered is more likely a wrong endpoint than an outage.
@@ -373,14 +433,10 @@ impl S3Client {
         let signed = self.sign(request).await?;
         let transport =
             |error| S3Error::from_transport(request.operation, self.resource(request.key), error);
-        let timed_out = || S3Error {
-            kind: S3ErrorKind::Timeout,
-            operation: request.operation,
-            resource: self.resource(request.key),
-            reason: "no answer in time".to_owned(),
-            status: None,
-            code: None,
-            source: None,
+        let timed_out = || {
+            let resource = self.resource(request.key);
+            let reason = "no answer in time";
+            S3Error::new(S3ErrorKind::Timeout, request.operation, resource, reason)
         };
         let exchange = async {
             let response = self.http.execute(signed).await.map_err(transport)?;
@@ -406,50 +462,67 @@ impl S3Client {
                 repeated: false,
             });
         }
-        Err(self.refused(request, head.status.as_u16(), error.unwrap_or_default()))
+        Err(self.refused(request, &head, error.unwrap_or_default()))
     }
 
-    fn refused(&self, request: &Request<'_>, status: u16, body: xml::ErrorBody) -> S3Error {
-        let kind = S3ErrorKind::classify(status, &body.code, &body.message);
+    fn refused(&self, request: &Request<'_>, head: &Parts, body: xml::ErrorBody) -> S3Error {
+        let status = head.status.as_u16();
+        let mut kind = S3ErrorKind::classify(status, &body.code, &body.message);
+        let named = head.headers.get(BUCKET_REGION);
+        let named = named.and_then(|region| region.to_str().ok().map(str::to_owned));
+        let region = body
+            .region
+            .or(named)
+            .filter(|region| *region != self.region());
+        if status == 400 && request.method == Method::HEAD && region.is_some() {
+            // The answer to a HEAD has no body to say so in.
+            kind = S3ErrorKind::WrongRegion;
+        }
         let code = (!body.code.is_empty()).then(|| body.code.clone());
         let mut reason = match (body.code.as_str(), body.message.as_str()) {
             ("", _) => format!("HTTP status {status}"),
             (code, "") => code.to_owned(),
             (code, message) => format!("{code}: {message}"),
         };
-        if let Some(region) = body.region.filter(|_| kind == S3ErrorKind::WrongRegion) {
+        if let Some(region) = region.as_ref().filter(|_| kind == S3ErrorKind::WrongRegion) {
             reason = format!("{reason}; the bucket is in {region}");
         }
-        S3Error {
-            kind,
-            operation: request.operation,
-            resource: self.resource(request.key),
-            reason,
-            status: Some(status),
-            code,
-            source: None,
+        if let (401 | 403, Some(ahead)) = (status, clock_ahead(&head.headers)) {
+            kind = S3ErrorKind::ClockSkew;
+            let (minutes, which) = (
+                ahead.num_minutes(),
+                if ahead.num_seconds() > 0 {
+                    "ahead of"
+                } else {
+                    "behind"
+                },
+            );
+            reason = format!("{reason}; it is {} minutes {which} it", minutes.abs());
         }
+        let mut refused = S3Error::new(kind, request.operation, self.resource(request.key), reason);
+        refused.status = Some(status);
+        refused.code = code;
+        refused.region = region;
+        refused
     }
 
     async fn sign(&self, request: &Request<'_>) -> Result<HttpRequest, S3Error> {
-        let unusable = |reason: String| S3Error {
-            kind: S3ErrorKind::Other,
-            operation: request.operation,
-            resource: self.resource(request.key),
-            reason,
-            status: None,
-            code: None,
-            source: None,
+        let failed = |kind, reason: String| {
+            S3Error::new(kind, request.operation, self.resource(request.key), reason)
         };
-        let credential = self
-            .settings
-            .credentials
-            .get_credential()
-            .await
-            .map_err(|error| unusable(error.to_string()))?;
+        let unusable = |reason| failed(S3ErrorKind::Other, reason);
+        let credential = self.settings.credentials.get_credential().await;
+        let credential = credential.map_err(|error| {
+            let mut failed = failed(S3ErrorKind::NoCredentials, error.to_string());
+            if let object_store::Error::Unauthenticated { source, .. } = error {
+                failed.source = Some(source);
+            }
+            failed
+        })?;
+        let Place { base, region } = self.place();
         let mut built = http::Request::builder()
             .method(request.method.clone())
-            .uri(self.url(request))
+            .uri(url(&base, request))
             .body(HttpRequestBody::from(request.body.clone()))
             .map_err(|error| unusable(error.to_string()))?;
         *built.headers_mut() = request.headers.clone();
@@ -458,35 +531,14 @@ impl S3Client {
                 .headers_mut()
                 .insert(CONTENT_LENGTH, HeaderValue::from(request.body.len()));
         }
-        AwsAuthorizer::new(&credential, "s3", &self.settings.region)
+        AwsAuthorizer::new(&credential, "s3", &region)
             .with_sign_payload(self.sign_payload)
             .authorize(&mut built, None);
         Ok(built)
     }
 
-    fn url(&self, request: &Request<'_>) -> String {
-        let base = self.base.as_str().trim_end_matches('/');
-        let key = utf8_percent_encode(request.key, ESCAPED_IN_PATH);
-        let mut url = format!("{base}/{key}");
-        for (i, (name, value)) in request.query.iter().enumerate() {
-            url.push(if i == 0 { '?' } else { '&' });
-            url.push_str(name);
-            url.push('=');
-            url.extend(utf8_percent_encode(value, ESCAPED_IN_QUERY));
-        }
-        url
-    }
-
     fn malformed(&self, operation: &'static str, key: &str, why: &str) -> S3Error {
-        S3Error {
-            kind: S3ErrorKind::Other,
-            operation,
-            resource: self.resource(key),
-            reason: why.to_owned(),
-            status: None,
-            code: None,
-            source: None,
-        }
+        S3Error::new(S3ErrorKind::Other, operation, self.resource(key), why)
     }
 
     fn pause_all(&self, pause: Duration) {
@@ -509,6 +561,27 @@ impl S3Client {
     }
 }
 
+fn url(base: &Url, request: &Request<'_>) -> String {
+    let base = base.as_str().trim_end_matches('/');
+    let key = utf8_percent_encode(request.key, ESCAPED_IN_PATH);
+    let mut url = format!("{base}/{key}");
+    for (i, (name, value)) in request.query.iter().enumerate() {
+        url.push(if i == 0 { '?' } else { '&' });
+        url.push_str(name);
+        url.push('=');
+        url.extend(utf8_percent_encode(value, ESCAPED_IN_QUERY));
+    }
+    url
+}
+
+/// How far this machine's clock is ahead of the store's, if more than signatures allow.
+fn clock_ahead(headers: &HeaderMap) -> Option<chrono::TimeDelta> {
+    let date = headers.get(DATE)?.to_str().ok()?;
+    let theirs = chrono::DateTime::parse_from_rfc2822(date).ok()?;
+    let ahead = chrono::Utc::now().signed_duration_since(theirs);
+    (ahead.abs() > ALLOWED_SKEW).then_some(ahead)
+}
+
 fn etag(headers: &HeaderMap) -> Option<String> {
     let etag = headers.get(ETAG)?.to_str().ok()?;
     Some(etag.to_owned())
@@ -523,18 +596,14 @@ fn found<T>(result: Result<T, S3Error>) -> Result<Option<T>, S3Error> {
     }
 }
 
-fn base_url(settings: &S3Settings, bucket: Option<&str>) -> TidegateResult<Url> {
+fn base_url(settings: &S3Settings, region: &str, bucket: Option<&str>) -> TidegateResult<Url> {
     let unusable = |why: String| Error::new(ErrorKind::InvalidParameter, why);
-    let (mut url, default_style) = match &settings.endpoint {
-        Some(endpoint) => (endpoint.clone(), UrlStyle::Path),
-        None => {
-            let aws = format!("https://s3.{}.amazonaws.com", settings.region);
-            let url = Url::parse(&aws).map_err(|_| {
-                unusable(format!("'{}' is not the name of a region", settings.region))
-            })?;
-            (url, UrlStyle::Virtual)
-        }
+    let mut url = match &settings.endpoint {
+        Some(endpoint) => endpoint.clone(),
+        None => Url::parse(&format!("https://s3.{region}.amazonaws.com"))
+            .map_err(|_| unusable(format!("'{region}' is not the name of a region")))?,
     };
+    let default_style = Provider::of(settings.endpoint.as_ref()).url_style;
     let Some(bucket) = bucket else {
         return Ok(url);
     };

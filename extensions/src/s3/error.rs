@@ -27,6 +27,12 @@ pub enum S3ErrorKind {
     WrongSecret,
     /// Refused; the store does not say whether the key, the secret or the right is missing.
     AccessDenied,
+    /// The session token is not the one that belongs to the key.
+    WrongToken,
+    /// The credentials were good, and have ended.
+    Expired,
+    /// There are no credentials to sign with.
+    NoCredentials,
     /// The bucket or the signature belongs to another region.
     WrongRegion,
     /// This machine's clock and the store's differ too much.
@@ -59,7 +65,9 @@ pub struct S3Error {
     pub status: Option<u16>,
     /// The store's error code, where it sent one.
     pub code: Option<String>,
-    /// The transport's error, where there was no answer.
+    /// The region that the store says it should be.
+    pub region: Option<String>,
+    /// The transport's error, or that of the credentials, where there was no answer.
     #[source]
     pub source: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -77,6 +85,11 @@ impl S3ErrorKind {
             // NotSignedUp is what s3s says of a key it doesn't have.
             "InvalidAccessKeyId" | "NotSignedUp" => Self::UnknownKey,
             "SignatureDoesNotMatch" => Self::WrongSecret,
+            "InvalidToken" | "InvalidClientTokenId" => Self::WrongToken,
+            "ExpiredToken"
+            | "ExpiredTokenException"
+            | "TokenRefreshRequired"
+            | "RequestExpired" => Self::Expired,
             "AuthorizationHeaderMalformed"
             | "PermanentRedirect"
             | "IllegalLocationConstraintException" => Self::WrongRegion,
@@ -107,6 +120,25 @@ impl S3ErrorKind {
 }
 
 impl S3Error {
+    /// An error that says no more than `reason`.
+    pub(super) fn new(
+        kind: S3ErrorKind,
+        operation: &'static str,
+        resource: String,
+        reason: impl Into<String>,
+    ) -> Self {
+        Self {
+            kind,
+            operation,
+            resource,
+            reason: reason.into(),
+            status: None,
+            code: None,
+            region: None,
+            source: None,
+        }
+    }
+
     /// No answer came: says whether the name, the port, TLS or the connection was the problem.
     pub(super) fn from_transport(
         operation: &'static str,
@@ -117,15 +149,9 @@ impl S3Error {
             HttpErrorKind::Timeout => S3ErrorKind::Timeout,
             _ => S3ErrorKind::Unreachable,
         };
-        Self {
-            kind,
-            operation,
-            resource,
-            reason: transport_reason(&error),
-            status: None,
-            code: None,
-            source: Some(Box::new(error)),
-        }
+        let mut failed = Self::new(kind, operation, resource, transport_reason(&error));
+        failed.source = Some(Box::new(error));
+        failed
     }
 }
 
@@ -151,15 +177,52 @@ fn transport_reason(error: &HttpError) -> String {
     if error.kind() == HttpErrorKind::Timeout {
         return "no answer in time".to_owned();
     }
-    if causes.iter().any(|text| text.contains("dns error")) {
+    let says = |words: &str| causes.iter().any(|text| text.contains(words));
+    if says("dns error") {
         return "the host's name could not be resolved".to_owned();
     }
+    // rustls has no error types that reach this far: its words are all there is.
+    if says("invalid peer certificate") {
+        let detail = causes.pop().unwrap_or_default();
+        let detail = detail.rsplit("certificate: ").next().unwrap_or_default();
+        return format!(
+            "the server's certificate is not trusted ({detail}): it is self-signed, for another \
+             host, out of date, or its authority is not known to this machine"
+        );
+    }
+    if says("InvalidContentType") || says("corrupt message") {
+        return "the server does not speak TLS on this port: is it http://?".to_owned();
+    }
+    if says("invalid HTTP version") || says("HandshakeFailure") {
+        return "the server does not speak plain HTTP on this port: is it https://?".to_owned();
+    }
     causes.pop().unwrap_or_else(|| "no answer".to_owned())
+}
+
+impl S3Error {
+    /// Why there are no credentials, in the words of whoever was asked.
+    fn into_credentials_error(mut self) -> Result<Error, Self> {
+        if self.kind != S3ErrorKind::NoCredentials {
+            return Err(self);
+        }
+        match self.source.take().map(|source| source.downcast::<Error>()) {
+            Some(Ok(inner)) => Ok(*inner),
+            Some(Err(other)) => {
+                self.source = Some(other);
+                Err(self)
+            }
+            None => Err(self),
+        }
+    }
 }
 
 /// Builds the error a user sees. The permission is named as IAM names it.
 impl From<S3Error> for Error {
     fn from(error: S3Error) -> Self {
+        let error = match error.into_credentials_error() {
+            Ok(inner) => return inner,
+            Err(error) => error,
+        };
         let resource = &error.resource;
         let operation = error.operation;
         let reason = &error.reason;
@@ -190,16 +253,33 @@ impl From<S3Error> for Error {
                 "ACCESS KEY ID or SECRET ACCESS KEY is wrong, or the key lacks {}",
                 permission(operation)
             )),
+            S3ErrorKind::WrongToken => Error::new(
+                ErrorKind::InvalidCredentials,
+                format!("the SESSION TOKEN is not the one of this ACCESS KEY ID ({reason})"),
+            )
+            .with_hint("get a key, its secret and its token together, and set all three"),
+            S3ErrorKind::Expired => Error::new(
+                ErrorKind::InvalidCredentials,
+                format!("the credentials have expired ({reason})"),
+            )
+            .with_hint("get new ones, or use ASSUME ROLE ARN, PROFILE or CREDENTIAL CHAIN, which renew them"),
+            S3ErrorKind::NoCredentials => Error::new(
+                ErrorKind::InvalidCredentials,
+                format!("there are no credentials for {operation} on {resource} ({reason})"),
+            ),
             S3ErrorKind::WrongRegion => Error::new(
                 ErrorKind::InvalidParameter,
                 format!("the REGION is wrong for {resource} ({reason})"),
             )
-            .with_hint("set REGION in the connection"),
+            .with_hint(match &error.region {
+                Some(region) => format!("the right one is '{region}': ALTER CONNECTION … SET (REGION = '{region}')"),
+                None => "set REGION in the connection".to_owned(),
+            }),
             S3ErrorKind::ClockSkew => Error::new(
                 ErrorKind::InvalidCredentials,
                 format!("this machine's clock differs too much from the store's ({reason})"),
             )
-            .with_hint("set the clock"),
+            .with_hint("set this machine's clock: signatures are good for some minutes only"),
             S3ErrorKind::Unreachable => Error::new(
                 ErrorKind::ConnectionFailure,
                 format!("can't reach the store for {operation} on {resource}: {reason}"),

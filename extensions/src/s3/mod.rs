@@ -13,6 +13,7 @@
 mod client;
 mod error;
 mod part;
+mod provider;
 mod retry;
 mod xml;
 
@@ -20,5 +21,6 @@ pub(crate) use client::metadata_header;
 pub use client::{S3Client, S3Settings, UrlStyle};
 pub use error::{S3Error, S3ErrorKind};
 pub use part::PartReceipt;
+pub use provider::{Provider, is_express_bucket, is_private};
 pub use retry::RetryPolicy;
 pub use xml::{ListedObject, ListedUpload};

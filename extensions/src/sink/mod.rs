@@ -19,6 +19,7 @@
 
 mod bookkeeping;
 mod budget;
+mod checks;
 mod claim;
 mod cleanup;
 mod commit;
@@ -43,6 +44,7 @@ mod upload;
 mod writer;
 
 pub use budget::ByteBudget;
+pub use checks::{Check, CheckStatus, check_store};
 pub use data_sink::S3Sink;
 pub use export::{CancelOnDrop, Export, ExportProgress, ExportSpec};
 pub use local_store::LocalUploadStore;

@@ -9,18 +9,20 @@ use std::ops::ControlFlow;
 use datafusion::sql::parser::Statement as DataFusionStatement;
 use sqlparser::ast::{Expr, Ident, ObjectName, Query, Value, VisitMut, visit_expressions_mut};
 
+pub use super::catalog::{
+    ConnectionStatement, DropObject, OptionChange, Rename, SecretExpr, SecretSource,
+    SecretStatement,
+};
 use crate::error::Location;
 use crate::secret::SecretValue;
 
 /// One statement.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Statement {
-    /// `CREATE SECRET`.
-    CreateSecret(Box<CreateSecret>),
-    /// `CREATE CONNECTION`.
-    CreateConnection(CreateConnection),
-    /// `VALIDATE CONNECTION`.
-    ValidateConnection(ValidateConnection),
+    /// About secrets.
+    Secret(Box<SecretStatement>),
+    /// About connections.
+    Connection(Box<ConnectionStatement>),
     /// `COPY … TO` with Tidegate's options.
     CopyTo(Box<CopyTo>),
     /// `COPY … TO STDOUT`.
@@ -31,53 +33,6 @@ pub enum Statement {
     Explain(Explain),
     /// Everything else: parsed by DataFusion.
     DataFusion(Box<DataFusionStatement>),
-}
-
-/// `CREATE [OR REPLACE] SECRET [IF NOT EXISTS] name AS expression`
-#[derive(Debug, Clone, PartialEq)]
-pub struct CreateSecret {
-    /// The secret's name.
-    pub name: Ident,
-    /// `OR REPLACE` was given.
-    pub or_replace: bool,
-    /// `IF NOT EXISTS` was given.
-    pub if_not_exists: bool,
-    /// What follows `AS`.
-    pub value: SecretExpr,
-}
-
-/// A constant expression whose literals were cut out: `decode($1, $2)`.
-#[derive(Clone, PartialEq)]
-pub struct SecretExpr {
-    /// The expression, with `$n` in the place of the n-th literal.
-    pub expr: Expr,
-    /// The literals, in order.
-    pub literals: Vec<SecretValue>,
-}
-
-/// The expression may hold a secret that was written without quotes, so it is not printed either.
-impl fmt::Debug for SecretExpr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SecretExpr(…)")
-    }
-}
-
-/// `CREATE [OR REPLACE] CONNECTION [IF NOT EXISTS] name TO AWS (option = value, …)`
-#[derive(Debug, Clone, PartialEq)]
-pub struct CreateConnection {
-    /// The connection's name.
-    pub name: Ident,
-    /// `IF NOT EXISTS` was given.
-    pub if_not_exists: bool,
-    /// The options in the order given; their names are checked, their values are not.
-    pub options: Vec<SqlOption>,
-}
-
-/// `VALIDATE CONNECTION name`
-#[derive(Debug, Clone, PartialEq)]
-pub struct ValidateConnection {
-    /// The connection's name.
-    pub name: Ident,
 }
 
 /// `COPY { name [(column, …)] | (query) } TO target [WITH] (option [=] value, …)`
@@ -237,7 +192,7 @@ fn write_relation(f: &mut fmt::Formatter<'_>, name: &ObjectName) -> fmt::Result 
 
 /// The node as it has to be for sqlparser to print its texts rightly: that leaves a pair of quotes as
 /// it is, because it may have been parsed without unescaping.
-fn escaped<T: VisitMut + Clone>(node: &T) -> T {
+pub(super) fn escaped<T: VisitMut + Clone>(node: &T) -> T {
     let mut node = node.clone();
     let _ = visit_expressions_mut(&mut node, |expr| {
         if let Expr::Value(value) = expr
@@ -250,7 +205,7 @@ fn escaped<T: VisitMut + Clone>(node: &T) -> T {
     node
 }
 
-fn write_options(f: &mut fmt::Formatter<'_>, options: &[SqlOption]) -> fmt::Result {
+pub(super) fn write_options(f: &mut fmt::Formatter<'_>, options: &[SqlOption]) -> fmt::Result {
     f.write_str("(")?;
     for (i, option) in options.iter().enumerate() {
         let separator = if i == 0 { "" } else { ", " };
@@ -265,35 +220,8 @@ fn write_options(f: &mut fmt::Formatter<'_>, options: &[SqlOption]) -> fmt::Resu
 impl fmt::Display for Statement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::CreateSecret(create) => {
-                let or_replace = if create.or_replace { "OR REPLACE " } else { "" };
-                let if_not_exists = if create.if_not_exists {
-                    "IF NOT EXISTS "
-                } else {
-                    ""
-                };
-                write!(
-                    f,
-                    "CREATE {or_replace}SECRET {if_not_exists}{} AS '…'",
-                    Name(&create.name)
-                )
-            }
-            Self::CreateConnection(create) => {
-                let if_not_exists = if create.if_not_exists {
-                    "IF NOT EXISTS "
-                } else {
-                    ""
-                };
-                write!(
-                    f,
-                    "CREATE CONNECTION {if_not_exists}{} TO AWS ",
-                    Name(&create.name)
-                )?;
-                write_options(f, &create.options)
-            }
-            Self::ValidateConnection(validate) => {
-                write!(f, "VALIDATE CONNECTION {}", Name(&validate.name))
-            }
+            Self::Secret(statement) => statement.fmt(f),
+            Self::Connection(statement) => statement.fmt(f),
             Self::CopyTo(copy) => copy.fmt(f),
             Self::CopyOut(copy) => {
                 write!(f, "COPY {} TO STDOUT", copy.source)?;

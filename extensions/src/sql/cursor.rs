@@ -9,6 +9,7 @@ use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
+use super::options::into_text;
 use crate::error::{Error, ErrorKind, Location, Result};
 
 /// Walks over the tokens of one statement.
@@ -71,10 +72,15 @@ impl Cursor {
 
     /// Whether the tokens from here spell these words, in any case.
     pub(super) fn at_words(&self, words: &[&str]) -> bool {
-        words
-            .iter()
-            .enumerate()
-            .all(|(n, expected)| self.peek_nth(n).is_some_and(|t| is_word(t, expected)))
+        self.at_words_from(0, words)
+    }
+
+    /// Whether the tokens from `offset` on spell these words, in any case.
+    pub(super) fn at_words_from(&self, offset: usize, words: &[&str]) -> bool {
+        words.iter().enumerate().all(|(n, expected)| {
+            self.peek_nth(offset + n)
+                .is_some_and(|token| is_word(token, expected))
+        })
     }
 
     /// Steps over these words if they stand here.
@@ -121,6 +127,14 @@ impl Cursor {
             }
             _ => Err(self.expected(what)),
         }
+    }
+
+    /// A text literal; `what` says of what, for the error.
+    pub(super) fn text(&mut self, what: &str) -> Result<String> {
+        let error = self.expected(what);
+        self.take()
+            .and_then(|token| into_text(token).ok())
+            .ok_or(error)
     }
 
     /// `(name, …)`; `what` says of what the names are, for the error.

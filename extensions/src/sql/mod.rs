@@ -4,6 +4,7 @@
 //! sees the statement; everything that is not Tidegate's goes to DataFusion's parser untouched.
 
 pub mod ast;
+mod catalog;
 mod cursor;
 mod options;
 mod parser;

@@ -40,8 +40,17 @@ pub(super) const CONNECTION_OPTIONS: &[Known] = &[
     plain("ACCESS KEY ID"),
     sensitive("SECRET ACCESS KEY"),
     sensitive("SESSION TOKEN"),
+    plain("ASSUME ROLE ARN"),
+    plain("ASSUME ROLE SESSION NAME"),
+    plain("EXTERNAL ID"),
+    plain("PROFILE"),
+    plain("CREDENTIAL CHAIN"),
     plain("URL STYLE"),
+    plain("ALLOW HTTP"),
 ];
+
+/// The options after `WITH` of `CREATE CONNECTION` and `ALTER CONNECTION`.
+pub(super) const VALIDATE_OPTIONS: &[Known] = &[plain("VALIDATE")];
 
 /// The options of `COPY … TO`.
 pub(super) const COPY_OPTIONS: &[Known] = &[
@@ -115,6 +124,23 @@ pub(super) fn parse_options(
         }
         cursor.expect(&Token::RParen)?;
         return Ok(options);
+    }
+}
+
+/// Parses `(name, …)`.
+pub(super) fn parse_option_names(
+    cursor: &mut Cursor,
+    known: &[Known],
+    statement: &str,
+) -> Result<Vec<&'static str>> {
+    cursor.expect(&Token::LParen)?;
+    let mut names = Vec::new();
+    loop {
+        names.push(parse_name(cursor, known, statement)?.name);
+        if !cursor.accept(&Token::Comma) {
+            cursor.expect(&Token::RParen)?;
+            return Ok(names);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Recognises Tidegate's statements and hands everything else to DataFusion's parser.
 //!
-//! Invariant: sqlparser and DataFusion log what they parse, so a `CREATE SECRET` reaches them only
-//! after its literals have been replaced by `$1, $2, …`, and a `CREATE CONNECTION` not at all.
+//! Invariant: sqlparser and DataFusion log what they parse, so the value of a secret reaches them only
+//! after its literals have been replaced by `$1, $2, …`, and a connection's options not at all.
 
 use datafusion::sql::parser::DFParserBuilder;
 use sqlparser::ast::{Expr, Ident, Query, SelectItem, SetExpr, TableFactor, TableWithJoins};
@@ -10,16 +10,13 @@ use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;
 
 use super::ast::{
-    CopyOut, CopySource, CopyTo, CreateConnection, CreateSecret, Explain, RecoverExport,
-    SecretExpr, SqlOption, Statement, ValidateConnection, name_list,
+    CopyOut, CopySource, CopyTo, Explain, RecoverExport, SqlOption, Statement, name_list,
 };
+use super::catalog::{CatalogStatement, at_catalog_statement, parse_catalog_statement};
 use super::cursor::{Cursor, has_stored_as};
-use super::options::{
-    CONNECTION_OPTIONS, COPY_OPTIONS, Known, RECOVER_OPTIONS, into_text, parse_options,
-};
+use super::options::{COPY_OPTIONS, Known, RECOVER_OPTIONS, parse_options};
 use super::script::ScriptStatement;
-use crate::error::{Error, ErrorKind, Location, Result};
-use crate::secret::SecretValue;
+use crate::error::{Error, ErrorKind, Result};
 
 /// How a session reads SQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +44,11 @@ impl SqlDialect {
         })
     }
 
+    /// How deep expressions may be nested.
+    pub(super) fn recursion_limit(&self) -> usize {
+        self.recursion_limit
+    }
+
     /// The dialect itself, which can't be sent between threads.
     pub fn dialect(&self) -> Box<dyn Dialect> {
         dialect_from_str(&self.name).unwrap_or_else(|| Box::new(GenericDialect {}))
@@ -64,17 +66,11 @@ pub fn parse_statement(statement: ScriptStatement, sql: &SqlDialect) -> Result<S
 }
 
 fn parse_tokens(mut cursor: Cursor, sql: &SqlDialect) -> Result<Statement> {
-    let statement = if cursor.at_words(&["CREATE", "SECRET"])
-        || cursor.at_words(&["CREATE", "OR", "REPLACE", "SECRET"])
-    {
-        parse_create_secret(&mut cursor, sql)?
-    } else if cursor.at_words(&["CREATE", "CONNECTION"])
-        || cursor.at_words(&["CREATE", "OR", "REPLACE", "CONNECTION"])
-    {
-        parse_create_connection(&mut cursor)?
-    } else if cursor.accept_words(&["VALIDATE", "CONNECTION"]) {
-        let name = cursor.identifier("the name of a connection")?;
-        Statement::ValidateConnection(ValidateConnection { name })
+    let statement = if at_catalog_statement(&cursor, 0) {
+        match parse_catalog_statement(&mut cursor, sql)? {
+            CatalogStatement::Secret(statement) => Statement::Secret(Box::new(statement)),
+            CatalogStatement::Connection(statement) => Statement::Connection(Box::new(statement)),
+        }
     } else if cursor.accept_words(&["RECOVER", "EXPORT"]) {
         parse_recover(&mut cursor, sql)?
     } else if at_explain_of_ours(&cursor) {
@@ -104,93 +100,6 @@ fn parse_datafusion(cursor: Cursor, sql: &SqlDialect) -> Result<Statement> {
         Some(statement) if statements.is_empty() => Ok(Statement::DataFusion(Box::new(statement))),
         _ => Err(Error::new(ErrorKind::Syntax, "expected one statement")),
     }
-}
-
-fn parse_create_secret(cursor: &mut Cursor, sql: &SqlDialect) -> Result<Statement> {
-    cursor.hide_tokens();
-    cursor.expect_words(&["CREATE"])?;
-    let or_replace = cursor.accept_words(&["OR", "REPLACE"]);
-    cursor.expect_words(&["SECRET"])?;
-    let if_not_exists = cursor.accept_words(&["IF", "NOT", "EXISTS"]);
-    let name = cursor.identifier("the name of a secret")?;
-    cursor.expect_words(&["AS"])?;
-    let value = parse_secret_expr(cursor, sql)?;
-    Ok(Statement::CreateSecret(Box::new(CreateSecret {
-        name,
-        or_replace,
-        if_not_exists,
-        value,
-    })))
-}
-
-/// Cuts the literals out, then lets sqlparser parse what is left of the expression.
-fn parse_secret_expr(cursor: &mut Cursor, sql: &SqlDialect) -> Result<SecretExpr> {
-    let start = cursor.location();
-    let mut literals = Vec::new();
-    let mut cut = Vec::new();
-    while let Some(token) = cursor.take() {
-        match into_text(token) {
-            Ok(text) => {
-                literals.push(SecretValue::new(text));
-                cut.push(Token::Placeholder(format!("${}", literals.len())));
-            }
-            // Names, calls and operators are harmless; any other literal could be the secret.
-            Err(
-                token @ (Token::Word(_)
-                | Token::LParen
-                | Token::RParen
-                | Token::Comma
-                | Token::StringConcat
-                | Token::DoubleColon),
-            ) => cut.push(token),
-            Err(_) => return Err(not_a_secret(start)),
-        }
-    }
-    let cut = cut
-        .into_iter()
-        .map(sqlparser::tokenizer::TokenWithSpan::wrap)
-        .collect();
-    let mut rest = Cursor::new(cut);
-    let parsed = rest.parse_with(sql.dialect().as_ref(), sql.recursion_limit, |parser| {
-        parser.parse_expr()
-    });
-    match parsed {
-        Ok(expr) if rest.at_end() => Ok(SecretExpr { expr, literals }),
-        _ => Err(not_a_secret(start)),
-    }
-}
-
-/// What stands there may be the secret itself, so the error doesn't quote it.
-fn not_a_secret(start: Location) -> Error {
-    Error::new(
-        ErrorKind::Syntax,
-        "expected one constant expression of type text or bytea after AS",
-    )
-    .with_hint("write the value in single quotes: CREATE SECRET name AS 'value'")
-    .at(start)
-}
-
-fn parse_create_connection(cursor: &mut Cursor) -> Result<Statement> {
-    cursor.hide_tokens();
-    cursor.expect_words(&["CREATE"])?;
-    if cursor.at_words(&["OR", "REPLACE"]) {
-        return Err(Error::new(
-            ErrorKind::Syntax,
-            "CREATE OR REPLACE CONNECTION is not supported",
-        )
-        .with_hint("use CREATE CONNECTION IF NOT EXISTS")
-        .at(cursor.location()));
-    }
-    cursor.expect_words(&["CONNECTION"])?;
-    let if_not_exists = cursor.accept_words(&["IF", "NOT", "EXISTS"]);
-    let name = cursor.identifier("the name of a connection")?;
-    cursor.expect_words(&["TO", "AWS"])?;
-    let options = parse_options(cursor, CONNECTION_OPTIONS, "CREATE CONNECTION")?;
-    Ok(Statement::CreateConnection(CreateConnection {
-        name,
-        if_not_exists,
-        options,
-    }))
 }
 
 fn parse_copy(cursor: &mut Cursor, sql: &SqlDialect) -> Result<Statement> {
@@ -279,20 +188,10 @@ fn at_explain_of_ours(cursor: &Cursor) -> bool {
         return false;
     }
     let first = explain_prefix(cursor);
-    let word = |n: usize| match cursor.peek_nth(first + n) {
-        Some(Token::Word(word)) => word.value.to_ascii_uppercase(),
-        _ => String::new(),
-    };
-    match word(0).as_str() {
-        "COPY" => word(1) != "INTO",
-        "VALIDATE" => word(1) == "CONNECTION",
-        "RECOVER" => word(1) == "EXPORT",
-        "CREATE" => {
-            let name_of_object = if word(1) == "OR" { word(3) } else { word(1) };
-            matches!(name_of_object.as_str(), "SECRET" | "CONNECTION")
-        }
-        _ => false,
-    }
+    at_catalog_statement(cursor, first)
+        || cursor.at_words_from(first, &["RECOVER", "EXPORT"])
+        || (cursor.at_words_from(first, &["COPY"])
+            && !cursor.at_words_from(first, &["COPY", "INTO"]))
 }
 
 fn parse_explain(mut cursor: Cursor, sql: &SqlDialect) -> Result<Statement> {

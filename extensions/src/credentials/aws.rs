@@ -1,0 +1,152 @@
+//! Profiles, the credential chain and roles, as AWS's own library reads them.
+//!
+//! Invariant: instance metadata is asked only where the connection says CREDENTIAL CHAIN.
+//!
+//! The order of the chain: <https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html>
+
+use std::error::Error as StdError;
+
+use aws_config::ecs::EcsCredentialsProvider;
+use aws_config::environment::EnvironmentVariableCredentialsProvider;
+use aws_config::imds::credentials::ImdsCredentialsProvider;
+use aws_config::meta::credentials::CredentialsProviderChain;
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
+use aws_config::sts::AssumeRoleProvider;
+use aws_config::web_identity_token::WebIdentityTokenCredentialsProvider;
+use aws_config::{BehaviorVersion, Region};
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_smithy_http_client::tls::Provider as TlsProvider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+
+use crate::catalog::{AssumedRole, Connection, Credentials, RoleBase};
+use crate::error::{Error, ErrorKind, Result};
+
+/// What a role's session is called where the connection doesn't say.
+const SESSION_NAME: &str = "tidegate";
+
+/// Where a connection's credentials come from, if it has no key of its own.
+///
+/// # Errors
+/// [`ErrorKind::Internal`] for a connection that has.
+pub(super) async fn provider(connection: &Connection) -> Result<SharedCredentialsProvider> {
+    // S3 may be signed for "auto"; tokens are those of a real region.
+    let region = match connection.signing_region() {
+        region if region == "auto" => "us-east-1".to_owned(),
+        region => region,
+    };
+    let region = Region::new(region);
+    let http = aws_smithy_http_client::Builder::new()
+        .tls_provider(TlsProvider::Rustls(CryptoMode::Ring))
+        .build_https();
+    let config = ProviderConfig::without_region()
+        .with_region(Some(region.clone()))
+        .with_http_client(http.clone());
+    let role = match &connection.credentials {
+        Credentials::Profile(name) => return Ok(profile(&config, name)),
+        Credentials::Chain => return Ok(chain(&config, true)),
+        Credentials::AssumeRole(role) => role,
+        Credentials::AccessKey(_) => {
+            let why = "an access key needs no provider";
+            return Err(Error::new(ErrorKind::Internal, why));
+        }
+    };
+    let base = match &role.base {
+        RoleBase::Environment => chain(&config, false),
+        RoleBase::Profile(name) => profile(&config, name),
+        RoleBase::Chain => chain(&config, true),
+    };
+    let mut sts = aws_config::defaults(BehaviorVersion::latest())
+        .no_credentials()
+        .region(region)
+        .http_client(http);
+    if let Some(endpoint) = &connection.endpoint {
+        // Stores that have roles have them at the same endpoint.
+        sts = sts.endpoint_url(endpoint.as_str());
+    }
+    let mut assumed = AssumeRoleProvider::builder(&role.arn)
+        .configure(&sts.load().await)
+        .session_name(role.session_name.as_deref().unwrap_or(SESSION_NAME));
+    if let Some(id) = &role.external_id {
+        assumed = assumed.external_id(id);
+    }
+    let assumed = assumed.build_from_provider(base).await;
+    Ok(SharedCredentialsProvider::new(assumed))
+}
+
+fn profile(config: &ProviderConfig, name: &str) -> SharedCredentialsProvider {
+    let profile = ProfileFileCredentialsProvider::builder()
+        .configure(config)
+        .profile_name(name);
+    SharedCredentialsProvider::new(profile.build())
+}
+
+fn chain(config: &ProviderConfig, with_metadata: bool) -> SharedCredentialsProvider {
+    let profile = ProfileFileCredentialsProvider::builder().configure(config);
+    let web_identity = WebIdentityTokenCredentialsProvider::builder().configure(config);
+    let container = EcsCredentialsProvider::builder().configure(config);
+    let environment = EnvironmentVariableCredentialsProvider::new();
+    let mut chain = CredentialsProviderChain::first_try("environment", environment)
+        .or_else("profile", profile.build())
+        .or_else("web identity", web_identity.build())
+        .or_else("container", container.build());
+    if with_metadata {
+        let metadata = ImdsCredentialsProvider::builder().configure(config);
+        chain = chain.or_else("instance metadata", metadata.build());
+    }
+    SharedCredentialsProvider::new(chain)
+}
+
+/// Why there are no credentials, and what to do.
+pub(super) fn explain(connection: &Connection, error: &CredentialsError) -> Error {
+    let name = &connection.name;
+    let (what, hint) = match &connection.credentials {
+        Credentials::AssumeRole(AssumedRole { arn, base, .. }) => {
+            if matches!(error, CredentialsError::CredentialsNotLoaded(_)) {
+                let base = match base {
+                    RoleBase::Environment => "the environment, shared configuration or web identity",
+                    RoleBase::Profile(_) => "the profile",
+                    RoleBase::Chain => "the credential chain",
+                };
+                (
+                    format!("has nobody to assume role {arn}: no credentials in {base}"),
+                    "set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give PROFILE or CREDENTIAL CHAIN = true",
+                )
+            } else {
+                (
+                    format!("can't assume role {arn}"),
+                    "the role must exist, trust the caller (with its EXTERNAL ID, if it asks for one), and the caller needs sts:AssumeRole",
+                )
+            }
+        }
+        Credentials::Profile(profile) => (
+            format!("gets no credentials from profile '{profile}'"),
+            "check the profile in ~/.aws/config and ~/.aws/credentials; for SSO run aws sso login",
+        ),
+        _ => (
+            "finds no credentials in environment, profile, SSO, web identity, container or instance metadata".to_owned(),
+            "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role",
+        ),
+    };
+    let why = causes(error);
+    Error::new(
+        ErrorKind::InvalidCredentials,
+        format!("connection \"{name}\" {what}: {why}"),
+    )
+    .with_hint(hint)
+}
+
+/// What the error and its causes say, each once.
+fn causes(error: &dyn StdError) -> String {
+    let mut said: Vec<String> = Vec::new();
+    let mut cause = Some(error);
+    while let Some(current) = cause {
+        let text = current.to_string();
+        if !said.iter().any(|earlier| earlier.contains(&text)) {
+            said.push(text);
+        }
+        cause = current.source();
+    }
+    said.join(": ")
+}
