@@ -19,6 +19,7 @@ use tidegate::{
 };
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::demo;
 use crate::print;
@@ -55,6 +56,15 @@ struct Cli {
     /// The key that secrets are encrypted with; made on first use [default: in the user's configuration directory]
     #[arg(long, env = "TIDEGATE_KEY_FILE", value_name = "PATH")]
     key_file: Option<PathBuf>,
+
+    /// Renew credentials that expire this many seconds before they do
+    #[arg(
+        long,
+        env = "TIDEGATE_CREDENTIAL_MARGIN",
+        default_value_t = 300,
+        value_name = "SECONDS"
+    )]
+    credential_margin: u64,
 
     /// Print results only, no command tags
     #[arg(short, long)]
@@ -152,9 +162,11 @@ const LOUD_LIBRARIES: [&str; 7] = [
 /// Logs go to standard error, where `RUST_LOG` asks for them.
 fn init_logging() {
     let mut filter = EnvFilter::from_default_env();
-    for library in LOUD_LIBRARIES {
-        if let Ok(directive) = format!("{library}=info").parse() {
-            filter = filter.add_directive(directive);
+    if filter.max_level_hint() > Some(LevelFilter::WARN) {
+        for library in LOUD_LIBRARIES {
+            if let Ok(directive) = format!("{library}=warn").parse() {
+                filter = filter.add_directive(directive);
+            }
         }
     }
     tracing_subscriber::fmt()
@@ -230,7 +242,9 @@ fn engine_builder(limits: &Limits) -> EngineBuilder {
 
 /// An engine with the user's catalog.
 fn build_engine(cli: &Cli) -> std::result::Result<Engine, Failure> {
-    let mut builder = engine_builder(&cli.limits).prompt(Prompt::new(ask));
+    let mut builder = engine_builder(&cli.limits)
+        .prompt(Prompt::new(ask))
+        .credential_margin(Duration::from_secs(cli.credential_margin));
     if cli.catalog.as_deref() != Some(Path::new(":memory:")) {
         let path = cli.catalog.clone();
         let path = path.or_else(|| in_directory(dirs::data_dir(), "catalog.db"));

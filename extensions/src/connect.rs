@@ -191,7 +191,7 @@ async fn region_of(services: &Services, connection: &Connection, bucket: &str) -
         Some(bucket),
         services.retry.impatient(),
     )?;
-    if let Err(error) = client.head_bucket().await {
+    if let Err(error) = client.list_objects("", 1).await {
         // Reading will say what is wrong, if something is.
         tracing::debug!(%error, "the bucket's region could not be asked for");
     }

@@ -143,6 +143,16 @@ impl Error {
         self
     }
 
+    /// Says which connection it is about, unless the message does.
+    #[must_use]
+    pub(crate) fn in_connection(self, name: &str) -> Self {
+        let connection = format!("connection \"{name}\"");
+        match self.0.message.contains(&connection) {
+            true => self,
+            false => self.context(connection),
+        }
+    }
+
     /// What sort of thing went wrong.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind

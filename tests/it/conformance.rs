@@ -29,6 +29,11 @@ macro_rules! every_store {
             super::Shared { store: crate::servers::garage() },
             [$($check,)* $($s3_check),*]
         );
+        conformance!(
+            moto,
+            super::Shared { store: crate::servers::moto_iam().store.clone() },
+            [$($check,)* $($s3_check),*]
+        );
         conformance!(local, crate::servers::local_folder(), [$($check),*]);
     };
 }

@@ -7,9 +7,11 @@
 
 mod catalog;
 mod conformance;
+mod credentials;
 mod datafusion_copy;
 mod examples;
 mod faults;
+mod judged;
 mod kills;
 mod lineitem;
 mod memory;
@@ -20,5 +22,7 @@ mod postgres;
 mod program;
 mod readers;
 mod round_trip;
+mod secrecy;
 mod servers;
 mod statements;
+mod validate;

@@ -1,5 +1,6 @@
 //! The stores that tests run against. A store is a parameter, never a copy of a test.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -409,28 +410,28 @@ pub(crate) fn moto() -> TestStore {
     MOTO.get_or_init(start_moto).0.clone()
 }
 
-fn start_moto() -> (TestStore, Running) {
+fn run_moto(checks_rights: bool) -> (PathBuf, String, Running) {
     let python = install("moto");
     let folder = TempDir::new().unwrap();
     let port = free_port();
     let mut server = Command::new(servers_script());
+    server.arg("run").arg(&python);
+    if checks_rights {
+        server.arg(servers_script().with_file_name("moto_checked.py"));
+        server.env("INITIAL_NO_AUTH_ACTION_COUNT", "100000");
+    } else {
+        server.args(["-m", "moto.server"]);
+    }
     server
-        .arg("run")
-        .arg(&python)
-        .args([
-            "-m",
-            "moto.server",
-            "-H",
-            "127.0.0.1",
-            "-p",
-            &port.to_string(),
-        ])
+        .args(["-H", "127.0.0.1", "-p", &port.to_string()])
         .stderr(Stdio::null());
     let running = Running::start(&mut server, port, Some(folder));
-    let store = TestStore {
-        endpoint: format!("http://127.0.0.1:{port}"),
-        ..embedded_store(String::new())
-    };
+    (python, format!("http://127.0.0.1:{port}"), running)
+}
+
+fn start_moto() -> (TestStore, Running) {
+    let (python, endpoint, running) = run_moto(false);
+    let store = embedded_store(endpoint);
     // Its buckets are made without a signature.
     let made = Command::new(&python)
         .args([
@@ -442,6 +443,50 @@ fn start_moto() -> (TestStore, Running) {
         .unwrap();
     assert!(made.success());
     (store, running)
+}
+
+/// A moto that checks rights, with a role and users.
+pub(crate) struct MotoIam {
+    /// Its key is the user's that has every right an export needs.
+    pub(crate) store: TestStore,
+    /// A role with the same rights.
+    pub(crate) role: String,
+    /// Keys and secrets by the users' names.
+    pub(crate) users: BTreeMap<String, (String, String)>,
+    _running: Running,
+}
+
+/// Installed and started on first use, and shared by all tests.
+pub(crate) fn moto_iam() -> &'static MotoIam {
+    static MOTO: LazyLock<MotoIam> = LazyLock::new(|| {
+        let (python, endpoint, running) = run_moto(true);
+        let setup = servers_script().with_file_name("moto_iam.py");
+        let output = Command::new(python)
+            .arg(setup)
+            .args([&endpoint, BUCKET])
+            .stderr(Stdio::inherit())
+            .output()
+            .unwrap();
+        let made: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let users = made["users"].as_object().unwrap().iter();
+        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        let users: BTreeMap<_, _> = users
+            .map(|(name, key)| (name.clone(), (text(&key[0]), text(&key[1]))))
+            .collect();
+        let (key, secret) = users["exporter"].clone();
+        let store = TestStore {
+            key,
+            secret,
+            ..embedded_store(endpoint)
+        };
+        MotoIam {
+            store,
+            role: text(&made["role"]),
+            users,
+            _running: running,
+        }
+    });
+    &MOTO
 }
 
 /// A PostgreSQL 15 with one empty database, installed on first use and shared by all tests.
@@ -495,6 +540,50 @@ impl Postgres {
         let complaints = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{complaints}");
         output.stdout
+    }
+}
+
+/// A server that speaks TLS with a certificate that nobody knows.
+pub(crate) struct TlsServer {
+    pub(crate) port: u16,
+    _running: Running,
+}
+
+pub(crate) fn serve_tls() -> TlsServer {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (certificate, key) = (path("certificate"), path("key"));
+    let made = Command::new("openssl")
+        .args([
+            "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1",
+        ])
+        .args([
+            "-subj",
+            "/CN=127.0.0.1",
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+        ])
+        .args(["-keyout", &key, "-out", &certificate])
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(made.success(), "no certificate could be made");
+    let port = free_port();
+    let mut server = Command::new(servers_script());
+    server
+        .args(["run", "openssl", "s_server", "-quiet", "-www"])
+        .args([
+            "-accept",
+            &port.to_string(),
+            "-cert",
+            &certificate,
+            "-key",
+            &key,
+        ])
+        .stderr(Stdio::null());
+    TlsServer {
+        port,
+        _running: Running::start(&mut server, port, Some(folder)),
     }
 }
 

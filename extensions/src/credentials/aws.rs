@@ -100,41 +100,40 @@ fn chain(config: &ProviderConfig, with_metadata: bool) -> SharedCredentialsProvi
 
 /// Why there are no credentials, and what to do.
 pub(super) fn explain(connection: &Connection, error: &CredentialsError) -> Error {
-    let name = &connection.name;
+    let why = causes(error);
+    // The chain's own error may be that of a role which nobody could be found for.
+    let found_nobody = why.contains("no providers in chain");
     let (what, hint) = match &connection.credentials {
-        Credentials::AssumeRole(AssumedRole { arn, base, .. }) => {
-            if matches!(error, CredentialsError::CredentialsNotLoaded(_)) {
-                let base = match base {
-                    RoleBase::Environment => "the environment, shared configuration or web identity",
-                    RoleBase::Profile(_) => "the profile",
-                    RoleBase::Chain => "the credential chain",
-                };
-                (
-                    format!("has nobody to assume role {arn}: no credentials in {base}"),
-                    "set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give PROFILE or CREDENTIAL CHAIN = true",
-                )
-            } else {
-                (
-                    format!("can't assume role {arn}"),
-                    "the role must exist, trust the caller (with its EXTERNAL ID, if it asks for one), and the caller needs sts:AssumeRole",
-                )
-            }
+        Credentials::AssumeRole(AssumedRole { arn, base, .. }) if found_nobody => {
+            let places = match base {
+                RoleBase::Chain => "the credential chain",
+                _ => "environment, profile, SSO, web identity or container",
+            };
+            (
+                format!("has nobody to assume role {arn}: there are no credentials in {places}"),
+                "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give PROFILE or CREDENTIAL CHAIN = true",
+            )
         }
+        Credentials::AssumeRole(AssumedRole { arn, .. }) => (
+            format!("can't assume role {arn}: {why}"),
+            "the role must exist, trust the caller (with its EXTERNAL ID, if it asks for one), and the caller needs sts:AssumeRole",
+        ),
         Credentials::Profile(profile) => (
-            format!("gets no credentials from profile '{profile}'"),
+            format!("gets no credentials from profile '{profile}': {why}"),
             "check the profile in ~/.aws/config and ~/.aws/credentials; for SSO run aws sso login",
         ),
-        _ => (
+        _ if found_nobody => (
             "finds no credentials in environment, profile, SSO, web identity, container or instance metadata".to_owned(),
             "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role",
         ),
+        _ => (
+            format!("gets no credentials: {why}"),
+            "the first source in environment, profile, SSO, web identity, container and instance metadata that is set up is the one that is asked",
+        ),
     };
-    let why = causes(error);
-    Error::new(
-        ErrorKind::InvalidCredentials,
-        format!("connection \"{name}\" {what}: {why}"),
-    )
-    .with_hint(hint)
+    let name = &connection.name;
+    let message = format!("connection \"{name}\" {what}");
+    Error::new(ErrorKind::InvalidCredentials, message).with_hint(hint)
 }
 
 /// What the error and its causes say, each once.

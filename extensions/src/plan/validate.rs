@@ -37,7 +37,7 @@ pub(super) async fn validate_connection(
             return Ok(());
         }
     }
-    Err(in_connection(connection, Error::from(error)))
+    Err(Error::from(error).in_connection(&connection.name))
 }
 
 /// Does what an export does at a target, and undoes it.
@@ -55,12 +55,5 @@ pub(super) async fn validate_target(
     let store = open_store(&services, target, name, 1, &ObjectOptions::default())?;
     check_store(store.as_ref(), target)
         .await
-        .map_err(|error| in_connection(connection, error))
-}
-
-fn in_connection(connection: &Connection, error: Error) -> Error {
-    if error.message().contains("connection \"") {
-        return error;
-    }
-    error.context(format!("connection \"{}\"", connection.name))
+        .map_err(|error| error.in_connection(&connection.name))
 }

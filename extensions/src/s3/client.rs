@@ -51,6 +51,9 @@ const BUCKET_REGION: HeaderName = HeaderName::from_static("x-amz-bucket-region")
 /// not all stores are so patient.
 const ALLOWED_SKEW: chrono::TimeDelta = chrono::TimeDelta::minutes(5);
 
+/// A store that sends a request from region to region is asked no further.
+const MOST_MOVES: u32 = 2;
+
 const CHECKSUM_SHA256: HeaderName = HeaderName::from_static("x-amz-checksum-sha256");
 
 /// Where a bucket's name goes in a URL.
@@ -185,24 +188,16 @@ impl S3Client {
         self.place().region
     }
 
-    /// Goes to the region that the store named. Says whether that is another one.
+    /// Goes to the region that the store named, if there can be one of that name.
     fn move_to(&self, region: &str) -> bool {
         let Ok(base) = base_url(&self.settings, region, self.bucket.as_deref()) else {
             return false;
         };
-        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_other = place.region != region;
-        *place = Place {
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Place {
             base,
             region: region.to_owned(),
         };
-        is_other
-    }
-
-    /// HeadBucket: whether the bucket is there and may be looked into.
-    pub async fn head_bucket(&self) -> Result<(), S3Error> {
-        let request = Request::new("HeadBucket", Method::HEAD, "");
-        self.send(request).await.map(drop)
+        true
     }
 
     /// ListBuckets: the one request that needs no bucket, to see whether the key is accepted.
@@ -394,6 +389,7 @@ impl S3Client {
         let retry = &self.settings.retry;
         let started = Instant::now();
         let mut attempt = 1;
+        let mut moves = 0;
         loop {
             self.wait_while_paused().await;
             let error = match self.attempt(&request).await {
@@ -405,9 +401,11 @@ impl S3Client {
             };
             if let (false, Some(region)) = (self.settings.region_is_given, &error.region)
                 && error.kind == S3ErrorKind::WrongRegion
+                && moves < MOST_MOVES
                 && self.move_to(region)
             {
                 tracing::debug!(operation = request.operation, %region, "the store is in another region");
+                moves += 1;
                 continue;
             }
             let pause = retry.pause(attempt);
@@ -430,9 +428,14 @@ impl S3Client {
     }
 
     async fn attempt(&self, request: &Request<'_>) -> Result<Answer, S3Error> {
-        let signed = self.sign(request).await?;
-        let transport =
-            |error| S3Error::from_transport(request.operation, self.resource(request.key), error);
+        // Another request may move on while this one is on its way.
+        let place = self.place();
+        let signed = self.sign(request, &place).await?;
+        let may_want_tls = place.base.scheme() == "http" && !self.reached.load(Ordering::Relaxed);
+        let transport = |error| {
+            let resource = self.resource(request.key);
+            S3Error::from_transport(request.operation, resource, error, may_want_tls)
+        };
         let timed_out = || {
             let resource = self.resource(request.key);
             let reason = "no answer in time";
@@ -462,25 +465,31 @@ impl S3Client {
                 repeated: false,
             });
         }
-        Err(self.refused(request, &head, error.unwrap_or_default()))
+        let error = error.unwrap_or_else(|| xml::ErrorBody::from_text(&body));
+        Err(self.refused(request, &place.region, &head, error))
     }
 
-    fn refused(&self, request: &Request<'_>, head: &Parts, body: xml::ErrorBody) -> S3Error {
+    /// The error that an answer to a request which was signed for `region` is.
+    fn refused(
+        &self,
+        request: &Request<'_>,
+        region: &str,
+        head: &Parts,
+        body: xml::ErrorBody,
+    ) -> S3Error {
         let status = head.status.as_u16();
         let mut kind = S3ErrorKind::classify(status, &body.code, &body.message);
         let named = head.headers.get(BUCKET_REGION);
         let named = named.and_then(|region| region.to_str().ok().map(str::to_owned));
-        let region = body
-            .region
-            .or(named)
-            .filter(|region| *region != self.region());
+        let region = body.region.or(named).filter(|named| named != region);
         if status == 400 && request.method == Method::HEAD && region.is_some() {
             // The answer to a HEAD has no body to say so in.
             kind = S3ErrorKind::WrongRegion;
         }
         let code = (!body.code.is_empty()).then(|| body.code.clone());
         let mut reason = match (body.code.as_str(), body.message.as_str()) {
-            ("", _) => format!("HTTP status {status}"),
+            ("", "") => format!("HTTP status {status}"),
+            ("", text) => format!("HTTP status {status}: {text}"),
             (code, "") => code.to_owned(),
             (code, message) => format!("{code}: {message}"),
         };
@@ -489,15 +498,13 @@ impl S3Client {
         }
         if let (401 | 403, Some(ahead)) = (status, clock_ahead(&head.headers)) {
             kind = S3ErrorKind::ClockSkew;
-            let (minutes, which) = (
-                ahead.num_minutes(),
-                if ahead.num_seconds() > 0 {
-                    "ahead of"
-                } else {
-                    "behind"
-                },
-            );
-            reason = format!("{reason}; it is {} minutes {which} it", minutes.abs());
+            let which = if ahead.num_seconds() > 0 {
+                "ahead of"
+            } else {
+                "behind"
+            };
+            let minutes = (ahead.num_seconds().abs() + 30) / 60;
+            reason = format!("{reason}; it is {minutes} minutes {which} it");
         }
         let mut refused = S3Error::new(kind, request.operation, self.resource(request.key), reason);
         refused.status = Some(status);
@@ -506,7 +513,7 @@ impl S3Client {
         refused
     }
 
-    async fn sign(&self, request: &Request<'_>) -> Result<HttpRequest, S3Error> {
+    async fn sign(&self, request: &Request<'_>, place: &Place) -> Result<HttpRequest, S3Error> {
         let failed = |kind, reason: String| {
             S3Error::new(kind, request.operation, self.resource(request.key), reason)
         };
@@ -519,10 +526,9 @@ impl S3Client {
             }
             failed
         })?;
-        let Place { base, region } = self.place();
         let mut built = http::Request::builder()
             .method(request.method.clone())
-            .uri(url(&base, request))
+            .uri(url(&place.base, request))
             .body(HttpRequestBody::from(request.body.clone()))
             .map_err(|error| unusable(error.to_string()))?;
         *built.headers_mut() = request.headers.clone();
@@ -531,7 +537,7 @@ impl S3Client {
                 .headers_mut()
                 .insert(CONTENT_LENGTH, HeaderValue::from(request.body.len()));
         }
-        AwsAuthorizer::new(&credential, "s3", &region)
+        AwsAuthorizer::new(&credential, "s3", &place.region)
             .with_sign_payload(self.sign_payload)
             .authorize(&mut built, None);
         Ok(built)

@@ -144,16 +144,29 @@ impl S3Error {
         operation: &'static str,
         resource: String,
         error: HttpError,
+        may_want_tls: bool,
     ) -> Self {
         let kind = match error.kind() {
             HttpErrorKind::Timeout => S3ErrorKind::Timeout,
             _ => S3ErrorKind::Unreachable,
         };
-        let mut failed = Self::new(kind, operation, resource, transport_reason(&error));
+        let reason = match transport_reason(&error) {
+            reason if may_want_tls && CLOSED.contains(&reason.as_str()) => {
+                format!("{reason}; does it speak TLS on this port: is it https://?")
+            }
+            reason => reason,
+        };
+        let mut failed = Self::new(kind, operation, resource, reason);
         failed.source = Some(Box::new(error));
         failed
     }
 }
+
+/// What a server does that was expecting TLS.
+const CLOSED: [&str; 2] = [CUT, NO_HTTP];
+
+const CUT: &str = "the connection was cut";
+const NO_HTTP: &str = "the server closed the connection without an answer";
 
 /// The innermost cause in words a user knows.
 fn transport_reason(error: &HttpError) -> String {
@@ -166,7 +179,7 @@ fn transport_reason(error: &HttpError) -> String {
                 io::ErrorKind::ConnectionReset
                 | io::ErrorKind::ConnectionAborted
                 | io::ErrorKind::BrokenPipe
-                | io::ErrorKind::UnexpectedEof => return "the connection was cut".to_owned(),
+                | io::ErrorKind::UnexpectedEof => return CUT.to_owned(),
                 io::ErrorKind::TimedOut => return "no answer in time".to_owned(),
                 _ => {}
             }
@@ -193,8 +206,8 @@ fn transport_reason(error: &HttpError) -> String {
     if says("InvalidContentType") || says("corrupt message") {
         return "the server does not speak TLS on this port: is it http://?".to_owned();
     }
-    if says("invalid HTTP version") || says("HandshakeFailure") {
-        return "the server does not speak plain HTTP on this port: is it https://?".to_owned();
+    if says("connection closed before message completed") || says("invalid HTTP version") {
+        return NO_HTTP.to_owned();
     }
     causes.pop().unwrap_or_else(|| "no answer".to_owned())
 }

@@ -20,6 +20,23 @@ pub(super) struct ErrorBody {
     pub(super) region: Option<String>,
 }
 
+impl ErrorBody {
+    /// The first words of an answer that is no XML: what stands there is no S3 store.
+    pub(super) fn from_text(body: &[u8]) -> Self {
+        const CHARS: usize = 100;
+        let text = String::from_utf8_lossy(body);
+        let line = text.lines().next().unwrap_or_default().trim();
+        let is_words = !line.starts_with('<') && !line.chars().any(char::is_control);
+        Self {
+            message: match is_words {
+                true => line.chars().take(CHARS).collect(),
+                false => String::new(),
+            },
+            ..Self::default()
+        }
+    }
+}
+
 /// One page of ListObjectsV2.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]

@@ -82,7 +82,7 @@ impl S3UploadStore {
             S3ErrorKind::Unsupported => StoreErrorKind::Unsupported,
             _ => StoreErrorKind::Other,
         };
-        let error = Error::from(error).context(format!("connection \"{}\"", self.connection));
+        let error = Error::from(error).in_connection(&self.connection);
         StoreError { kind, error }
     }
 }
