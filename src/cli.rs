@@ -145,7 +145,10 @@ pub(crate) fn run() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    runtime.block_on(dispatch(cli, &matches))
+    let exit_code = runtime.block_on(dispatch(cli, &matches));
+    // Nobody waits for a question that was never answered.
+    runtime.shutdown_background();
+    exit_code
 }
 
 /// What they log in detail is signed requests and the credentials in answers.

@@ -30,7 +30,7 @@ pub(super) async fn run_catalog_command(
             value,
             on_conflict,
         } => {
-            let value = read_value(name, value, services)?;
+            let value = read_value(name, value, services).await?;
             catalog
                 .change(&mut |objects| objects.create_secret(name, value.clone(), *on_conflict))?;
         }
@@ -39,7 +39,7 @@ pub(super) async fn run_catalog_command(
             value,
             on_missing,
         } => {
-            let value = read_value(name, value, services)?;
+            let value = read_value(name, value, services).await?;
             catalog
                 .change(&mut |objects| objects.alter_secret(name, value.clone(), *on_missing))?;
         }
@@ -107,7 +107,7 @@ pub(super) async fn run_catalog_command(
     Ok(None)
 }
 
-fn read_value(name: &str, input: &SecretInput, services: &Services) -> Result<SecretValue> {
+async fn read_value(name: &str, input: &SecretInput, services: &Services) -> Result<SecretValue> {
     let refused = |why: String| {
         let why = format!("the value of secret \"{name}\" {why}");
         Error::new(ErrorKind::InvalidParameter, why)
@@ -133,9 +133,12 @@ fn read_value(name: &str, input: &SecretInput, services: &Services) -> Result<Se
                 refused("can't be asked for: there is no terminal".to_owned())
                     .with_hint("use FROM ENV or FROM FILE in scripts")
             })?;
-            prompt
-                .ask(&format!("Value of secret \"{name}\": "))
-                .map_err(|error| refused("could not be read".to_owned()).with_source(error))?
+            let (prompt, question) = (prompt.clone(), format!("Value of secret \"{name}\": "));
+            // A person takes their time, and may rather interrupt the program.
+            let asked = tokio::task::spawn_blocking(move || prompt.ask(&question));
+            let failed = || refused("could not be read".to_owned());
+            let answer = asked.await.map_err(|error| failed().with_source(error))?;
+            answer.map_err(|error| failed().with_source(error))?
         }
     };
     match value.expose().is_empty() {
