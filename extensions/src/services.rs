@@ -20,7 +20,9 @@ const CREDENTIAL_MARGIN: Duration = Duration::from_secs(300);
 
 /// Asks for a value that nobody sees; what it is for is given.
 #[derive(Clone)]
-pub struct Prompt(Arc<dyn Fn(&str) -> std::io::Result<SecretValue> + Send + Sync>);
+pub struct Prompt(Arc<Ask>);
+
+type Ask = dyn Fn(&str) -> std::io::Result<SecretValue> + Send + Sync;
 
 impl Prompt {
     /// A way to ask. It may block.

@@ -190,6 +190,11 @@ async fn a_wrong_or_missing_key_says_so_and_loses_nothing() {
     let wrong = home.complaint("VALIDATE CONNECTION c");
     assert!(wrong.contains("holds no key"), "{wrong}");
 
+    // A catalog without secrets may begin with another key.
+    assert!(other.run("DROP SECRET x").status.success());
+    std::fs::remove_file(other.key()).unwrap();
+    assert!(other.run("CREATE SECRET x AS 'z'").status.success());
+
     std::fs::rename(&kept, home.key()).unwrap();
     let refused = home.complaint("VALIDATE CONNECTION c");
     assert!(refused.contains("connection refused"), "{refused}");
@@ -216,6 +221,20 @@ async fn values_do_not_open_in_each_others_place() {
         error.message().contains("put in another's place"),
         "{error}"
     );
+
+    // Names changed places.
+    let home = Home::new();
+    execute_all(
+        &home.session(),
+        "CREATE SECRET a AS 'one'; CREATE SECRET b AS 'two';",
+    )
+    .await;
+    home.tamper(
+        "UPDATE secrets SET name = 'c' WHERE name = 'a';
+         UPDATE secrets SET name = 'a' WHERE name = 'b';",
+    );
+    let catalog = FileCatalog::new(home.catalog(), KeyFile::new(home.key()));
+    assert!(value_of(&catalog, "a").is_err());
 
     // An old value put back.
     let home = Home::new();
@@ -253,7 +272,8 @@ async fn a_file_that_is_no_catalog_is_not_touched() {
         let sql = "UPDATE connections SET options = '[{\"name\":'";
         database.execute_batch(sql).unwrap();
     };
-    let cases: [(&str, &dyn Fn(&Path)); 5] = [
+    type Spoil<'a> = &'a dyn Fn(&Path);
+    let cases: [(&str, Spoil); 5] = [
         ("is damaged", &damaged),
         ("is damaged, or no catalog at all", &no_database),
         ("is a database of another program", &another_program),

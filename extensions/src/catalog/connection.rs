@@ -340,7 +340,9 @@ fn remember(option: &SqlOption) -> Result<ConnectionOption> {
             ConnectionValue::Boolean(value)
         }
         (_, OptionValue::Text(text)) if !text.is_empty() => ConnectionValue::Text(text.clone()),
-        (_, OptionValue::Word(word)) if !may_be_secret => ConnectionValue::Text(word.value.clone()),
+        (_, OptionValue::Word(word)) if option.name != SESSION_TOKEN => {
+            ConnectionValue::Text(word.value.clone())
+        }
         (_, OptionValue::Sensitive(value)) if !value.expose().is_empty() => {
             ConnectionValue::Hidden(Secret::Plain(value.clone()))
         }
@@ -490,12 +492,13 @@ fn parse_credentials(given: &Given<'_>) -> Result<Credentials, Wrong> {
 
 fn parse_endpoint(written: &str, allow_http: bool) -> Result<Url, Wrong> {
     let url = Url::parse(written)
-        .map_err(|error| wrong(ENDPOINT, format!("'{written}' is not a URL: {error}")))?;
+        // What was written is not repeated: it may hold credentials.
+        .map_err(|error| wrong(ENDPOINT, format!("is not a URL: {error}")))?;
     let problem = if !matches!(url.scheme(), "http" | "https") {
         "must begin with https:// or http://"
     } else if url.host_str().is_none() {
         "has no host"
-    } else if !matches!(url.path(), "" | "/") || url.query().is_some() {
+    } else if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
         "must be scheme, host and port only; the bucket goes into the target"
     } else if !url.username().is_empty() || url.password().is_some() {
         "must not contain credentials"

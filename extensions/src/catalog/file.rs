@@ -2,8 +2,9 @@
 //!
 //! Invariant: a file that this version can't make sense of (damaged, another program's, a newer
 //! version's) is never written. Each change is one transaction, which sees what every process has
-//! changed before. Secrets are sealed; what they are sealed for is their place: swapping rows, or
-//! putting an old value back, gives values that don't open.
+//! changed before. Secrets are sealed; what they are sealed for is their entry, version and name: a
+//! value that is moved to another's place does not open. (Whoever can write the file can put whole old
+//! rows back.)
 //!
 //! The format of the file is SQLite's: <https://www.sqlite.org/fileformat2.html>
 
@@ -120,7 +121,11 @@ impl FileCatalog {
         if database.is_some() {
             return Ok(database);
         }
-        if !self.path.exists() {
+        let exists = self.path.try_exists().map_err(|error| {
+            let why = format!("the catalog {} can't be looked for", self.path.display());
+            Error::new(ErrorKind::Io, why).with_source(error)
+        })?;
+        if !exists {
             if !create {
                 return Ok(database);
             }
@@ -190,7 +195,7 @@ impl FileCatalog {
         let mut objects = Objects::default();
         let secrets = read_rows(transaction, "secrets", "sealed").map_err(failed)?;
         for row in secrets {
-            let place = secret_place(&row.id, row.version);
+            let place = secret_place(&row.id, row.version, &row.name);
             let sealed = |bytes| Secret::Sealed { bytes, place };
             let (name, entry) = self.entry(row, sealed)?;
             objects.secrets.insert(name, entry);
@@ -264,7 +269,7 @@ impl FileCatalog {
             delete_row(transaction, "connections", id).map_err(failed)?;
         }
         for (name, entry) in secrets.changed {
-            let place = secret_place(&entry.id.to_string(), entry.version as i64);
+            let place = secret_place(&entry.id.to_string(), entry.version as i64, name);
             let sealed = sealer.seal(&entry.value, place)?;
             write_row(transaction, "secrets", "sealed", name, entry, &sealed).map_err(failed)?;
         }
@@ -290,6 +295,11 @@ impl FileCatalog {
             })?;
             write_row(transaction, "connections", "options", name, entry, &options)
                 .map_err(failed)?;
+        }
+        if !new.has_sealed() {
+            // Nothing needs the key any more, so it may be another from now on.
+            let forgotten = transaction.execute("DELETE FROM key_check", []);
+            forgotten.map_err(failed)?;
         }
         Ok(())
     }
@@ -433,8 +443,8 @@ impl Sealer<'_> {
     }
 }
 
-fn secret_place(id: &str, version: i64) -> String {
-    format!("secret {id} {version}")
+fn secret_place(id: &str, version: i64, name: &str) -> String {
+    format!("secret {id} {version} {name}")
 }
 
 fn option_place(connection: &str, option: &str) -> String {
@@ -510,13 +520,13 @@ fn changed_entries<'a, T>(
     old: &BTreeMap<String, Entry<T>>,
     new: &'a BTreeMap<String, Entry<T>>,
 ) -> Changes<'a, T> {
-    let mut before: HashMap<Uuid, (&String, DateTime<Utc>)> = old
+    let mut before: HashMap<Uuid, (&String, u64, DateTime<Utc>)> = old
         .iter()
-        .map(|(name, entry)| (entry.id, (name, entry.changed_at)))
+        .map(|(name, entry)| (entry.id, (name, entry.version, entry.changed_at)))
         .collect();
     let mut changed = Vec::new();
     for (name, entry) in new {
-        if before.remove(&entry.id) != Some((name, entry.changed_at)) {
+        if before.remove(&entry.id) != Some((name, entry.version, entry.changed_at)) {
             changed.push((name, entry));
         }
     }

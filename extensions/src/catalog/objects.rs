@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::Connection;
+use super::connection::{Connection, ConnectionOption, ConnectionValue};
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::SecretValue;
 
@@ -118,6 +118,15 @@ impl Objects {
         users.map(|(name, _)| name.as_str())
     }
 
+    /// Whether anything is kept that must not be read.
+    pub(super) fn has_sealed(&self) -> bool {
+        let is_hidden =
+            |option: &ConnectionOption| matches!(option.value, ConnectionValue::Hidden(_));
+        let mut connections = self.connections.values();
+        !self.secrets.is_empty()
+            || connections.any(|entry| entry.value.options().iter().any(is_hidden))
+    }
+
     /// Checks that a secret is there.
     ///
     /// # Errors
@@ -149,7 +158,7 @@ impl Objects {
         value: SecretValue,
         on_conflict: OnConflict,
     ) -> Result<()> {
-        check_length(name, &value)?;
+        check_value(name, &value)?;
         insert(
             &mut self.secrets,
             "secret",
@@ -169,7 +178,7 @@ impl Objects {
         value: SecretValue,
         on_missing: OnMissing,
     ) -> Result<()> {
-        check_length(name, &value)?;
+        check_value(name, &value)?;
         if let Some(entry) = find(&mut self.secrets, "secret", name, on_missing)? {
             entry.set(Secret::Plain(value));
         }
@@ -284,8 +293,12 @@ impl Objects {
     }
 }
 
-fn check_length(name: &str, value: &SecretValue) -> Result<()> {
+fn check_value(name: &str, value: &SecretValue) -> Result<()> {
     let length = value.expose().len();
+    if length == 0 {
+        let why = format!("the value of secret \"{name}\" is empty");
+        return Err(Error::new(ErrorKind::InvalidParameter, why));
+    }
     if length <= MOST_SECRET_BYTES {
         return Ok(());
     }

@@ -151,31 +151,45 @@ struct CatalogTables {
 
 type RowsOf = fn(&Objects, Option<&str>) -> Result<RecordBatch>;
 
-/// The tables' names, with what they hold.
-const TABLES: [(&str, fn() -> Schema, RowsOf); 2] = [
-    ("secrets", secrets_schema, secret_rows),
-    ("connections", connections_schema, connection_rows),
+/// A table's name, and what it holds.
+struct Definition {
+    name: &'static str,
+    schema: fn() -> Schema,
+    rows: RowsOf,
+}
+
+const TABLES: [Definition; 2] = [
+    Definition {
+        name: "secrets",
+        schema: secrets_schema,
+        rows: secret_rows,
+    },
+    Definition {
+        name: "connections",
+        schema: connections_schema,
+        rows: connection_rows,
+    },
 ];
 
 #[async_trait]
 impl SchemaProvider for CatalogTables {
     fn table_names(&self) -> Vec<String> {
-        TABLES.iter().map(|(name, ..)| (*name).to_owned()).collect()
+        TABLES.iter().map(|table| table.name.to_owned()).collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
-        let found = TABLES.iter().find(|(known, ..)| *known == name);
-        Ok(found.map(|(_, schema, rows)| {
+        let found = TABLES.iter().find(|table| table.name == name);
+        Ok(found.map(|table| {
             Arc::new(CatalogTable {
                 catalog: Arc::clone(&self.catalog),
-                schema: Arc::new(schema()),
-                rows: *rows,
+                schema: Arc::new((table.schema)()),
+                rows: table.rows,
             }) as Arc<dyn TableProvider>
         }))
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        TABLES.iter().any(|(known, ..)| *known == name)
+        TABLES.iter().any(|table| table.name == name)
     }
 }
 

@@ -61,7 +61,9 @@ pub(super) async fn provider(connection: &Connection) -> Result<SharedCredential
         .no_credentials()
         .region(region)
         .http_client(http);
-    if let Some(endpoint) = &connection.endpoint {
+    if let Some(endpoint) = &connection.endpoint
+        && !connection.provider().is_aws()
+    {
         // Stores that have roles have them at the same endpoint.
         sts = sts.endpoint_url(endpoint.as_str());
     }

@@ -15,14 +15,21 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 use object_store::CredentialProvider;
 use object_store::aws::AwsCredential;
 use tokio::sync::{Mutex, OnceCell};
+use uuid::Uuid;
 
-use crate::catalog::{AccessKey, Catalog, Connection, Credentials, Secret, TextOrSecret};
+use crate::catalog::{AccessKey, Catalog, Connection, Credentials, Objects, Secret, TextOrSecret};
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::SecretValue;
 
 /// For how long a secret that was read from the catalog is used without looking again: somebody may
 /// have changed it while an export runs.
 const CATALOG_AGE: Duration = Duration::from_secs(10);
+
+/// For how long credentials are used that don't say when they end.
+const LASTING_USE: Duration = Duration::from_secs(3600);
+
+/// Whoever gives credentials out has so long for an answer.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Credentials whose life is shorter than the margin are renewed no more often than this.
 const SHORTEST_USE: Duration = Duration::from_secs(1);
@@ -31,6 +38,8 @@ const SHORTEST_USE: Duration = Duration::from_secs(1);
 pub(crate) struct ConnectionCredentials {
     catalog: Arc<dyn Catalog>,
     connection: Connection,
+    /// The connection's entry in the catalog, if it is in there: its name may change.
+    id: Option<Uuid>,
     /// Credentials that expire are renewed so long before.
     margin: Duration,
     provider: OnceCell<SharedCredentialsProvider>,
@@ -54,7 +63,13 @@ impl fmt::Debug for ConnectionCredentials {
 
 impl ConnectionCredentials {
     pub(crate) fn new(catalog: Arc<dyn Catalog>, connection: Connection, margin: Duration) -> Self {
+        let entry = catalog.objects().ok();
+        let entry = entry.and_then(|objects| {
+            let entry = objects.connections().get(&connection.name)?;
+            (entry.value == connection).then_some(entry.id)
+        });
         Self {
+            id: entry,
             catalog,
             connection,
             margin,
@@ -70,7 +85,7 @@ impl ConnectionCredentials {
     /// [`ErrorKind::InvalidCredentials`] for a value that can't stand in an HTTP header.
     pub(crate) fn check(&self) -> Result<()> {
         match &self.connection.credentials {
-            Credentials::AccessKey(key) => self.resolve(key).map(drop),
+            Credentials::AccessKey(key) => self.resolve(key, &self.catalog.objects()?).map(drop),
             _ => Ok(()),
         }
     }
@@ -87,9 +102,12 @@ impl ConnectionCredentials {
         {
             return Ok(Arc::clone(&known.credential));
         }
-        let fetched = match (self.fetch().await, current.as_ref()) {
+        let fetched = tokio::time::timeout(PATIENCE, self.fetch()).await;
+        let fetched = fetched.unwrap_or_else(|_| Err(self.no_answer()));
+        let fetched = match (fetched, current.as_ref()) {
             (Ok(fetched), _) => fetched,
-            (Err(error), Some(known)) if known.expires.is_some_and(is_ahead) => {
+            // An export under way goes on with what it has, as long as that is good.
+            (Err(error), Some(known)) if known.expires.is_none_or(is_ahead) => {
                 tracing::warn!(connection = %self.connection.name, %error, "credentials can't be renewed yet");
                 Current {
                     renew_at: Instant::now() + SHORTEST_USE,
@@ -105,8 +123,16 @@ impl ConnectionCredentials {
 
     async fn fetch(&self) -> Result<Current> {
         if let Credentials::AccessKey(key) = &self.connection.credentials {
+            // All from one look, so that an id and a secret that belong together stay together.
+            let objects = self.catalog.objects()?;
+            let mut entries = objects.connections().values();
+            let entry = entries.find(|entry| Some(entry.id) == self.id);
+            let key = match entry.map(|entry| &entry.value.credentials) {
+                Some(Credentials::AccessKey(changed)) => changed,
+                _ => key,
+            };
             return Ok(Current {
-                credential: Arc::new(self.resolve(key)?),
+                credential: Arc::new(self.resolve(key, &objects)?),
                 renew_at: Instant::now() + CATALOG_AGE,
                 expires: None,
             });
@@ -119,8 +145,7 @@ impl ConnectionCredentials {
             provided.map_err(|error| aws::explain(&self.connection, &error).with_source(error))?;
         let expires = provided.expiry();
         let life = expires.and_then(|end| end.duration_since(SystemTime::now()).ok());
-        // What doesn't say when it ends may have been changed by somebody, like a secret.
-        let use_for = life.map_or(CATALOG_AGE, |life| {
+        let use_for = life.map_or(LASTING_USE, |life| {
             life.saturating_sub(self.margin).max(SHORTEST_USE)
         });
         tracing::debug!(connection = %self.connection.name, ?life, "got credentials");
@@ -135,28 +160,34 @@ impl ConnectionCredentials {
         })
     }
 
+    fn no_answer(&self) -> Error {
+        let (name, kind) = (&self.connection.name, self.connection.credentials_kind());
+        let seconds = PATIENCE.as_secs();
+        let why = format!("connection \"{name}\" got no credentials ({kind}) in {seconds} seconds");
+        Error::new(ErrorKind::InvalidCredentials, why)
+    }
+
     /// Resolves every secret now.
-    fn resolve(&self, key: &AccessKey) -> Result<AwsCredential> {
+    fn resolve(&self, key: &AccessKey, objects: &Objects) -> Result<AwsCredential> {
         let token = key.session_token.as_ref();
         Ok(AwsCredential {
-            key_id: self.text("ACCESS KEY ID", &key.id)?,
-            secret_key: self.named("SECRET ACCESS KEY", &key.secret)?,
+            key_id: self.text("ACCESS KEY ID", &key.id, objects)?,
+            secret_key: self.named("SECRET ACCESS KEY", &key.secret, objects)?,
             token: token
-                .map(|token| self.text("SESSION TOKEN", token))
+                .map(|token| self.text("SESSION TOKEN", token, objects))
                 .transpose()?,
         })
     }
 
-    fn text(&self, option: &str, value: &TextOrSecret) -> Result<String> {
+    fn text(&self, option: &str, value: &TextOrSecret, objects: &Objects) -> Result<String> {
         match value {
             TextOrSecret::Text(text) => self.header_text(option, &SecretValue::new(text.clone())),
             TextOrSecret::Hidden(secret) => self.opened(option, secret),
-            TextOrSecret::Secret(name) => self.named(option, name),
+            TextOrSecret::Secret(name) => self.named(option, name, objects),
         }
     }
 
-    fn named(&self, option: &str, name: &str) -> Result<String> {
-        let objects = self.catalog.objects()?;
+    fn named(&self, option: &str, name: &str, objects: &Objects) -> Result<String> {
         let entry = objects.secrets().get(name).ok_or_else(|| {
             let connection = &self.connection.name;
             let why = format!("secret \"{name}\" of connection \"{connection}\" does not exist");
@@ -203,5 +234,59 @@ impl CredentialProvider for ConnectionCredentials {
                 path: String::new(),
                 source: Box::new(error),
             })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::{MemoryCatalog, OnConflict, OnMissing};
+    use crate::sql::ast::{OptionValue, SqlOption};
+
+    fn connection() -> Connection {
+        let option = |name, value| SqlOption {
+            name,
+            value,
+            location: crate::Location { line: 1, column: 1 },
+        };
+        let options = [
+            option("ACCESS KEY ID", OptionValue::Text("id".to_owned())),
+            option("SECRET ACCESS KEY", OptionValue::Secret("s".into())),
+        ];
+        Connection::from_sql("c".to_owned(), &options).unwrap()
+    }
+
+    /// The secret that is used once the catalog is looked at again.
+    async fn next(credentials: &ConnectionCredentials) -> String {
+        if let Some(current) = credentials.current.lock().await.as_mut() {
+            current.renew_at = Instant::now();
+        }
+        credentials.get().await.unwrap().secret_key.clone()
+    }
+
+    #[tokio::test]
+    async fn whoever_is_under_way_goes_on() {
+        let catalog: Arc<dyn Catalog> = Arc::new(MemoryCatalog::new());
+        let change = |change: &mut dyn FnMut(&mut Objects) -> Result<()>| {
+            catalog.change(change).unwrap();
+        };
+        change(&mut |objects| {
+            objects.create_secret("s", SecretValue::new("one"), OnConflict::Fail)?;
+            objects.create_connection(connection(), OnConflict::Fail)
+        });
+        let margin = Duration::from_secs(300);
+        let credentials = ConnectionCredentials::new(Arc::clone(&catalog), connection(), margin);
+        assert_eq!(next(&credentials).await, "one");
+        change(&mut |objects| {
+            objects.alter_secret("s", SecretValue::new("two"), OnMissing::Fail)?;
+            objects.rename_secret("s", "t", OnMissing::Fail)?;
+            objects.rename_connection("c", "d", OnMissing::Fail)
+        });
+        assert_eq!(next(&credentials).await, "two");
+        change(&mut |objects| objects.drop_secret("t", true, OnMissing::Fail));
+        assert_eq!(next(&credentials).await, "two");
+        // Whoever begins now has nothing to begin with.
+        let late = ConnectionCredentials::new(catalog, connection(), margin);
+        assert!(late.get().await.is_err());
     }
 }

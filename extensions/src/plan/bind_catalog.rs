@@ -121,7 +121,8 @@ pub(super) fn bind_connection(
         },
         ConnectionStatement::Validate { name, target } => {
             let name = find_connection(services, &fold(&name))?.name;
-            let target = target.map(|(target, location)| {
+            let target = target.map(|target| {
+                let (target, location) = *target;
                 let url = evaluate_target(state, "VALIDATE CONNECTION target", &target, location)?;
                 let target = Target::parse(&url).map_err(|error| error.at(location))?;
                 match target.place() {
@@ -150,7 +151,9 @@ fn on_missing(if_exists: bool) -> OnMissing {
 
 fn bind_source(state: &SessionState, name: &str, source: SecretSource) -> Result<SecretInput> {
     Ok(match source {
-        SecretSource::Expression(value) => SecretInput::Value(evaluate_secret(state, name, value)?),
+        SecretSource::Expression(value) => {
+            SecretInput::Value(evaluate_secret(state, name, *value)?)
+        }
         SecretSource::Environment(variable) => SecretInput::Environment(variable),
         SecretSource::File(path) => SecretInput::File(path.into()),
         SecretSource::Prompt => SecretInput::Prompt,

@@ -9,7 +9,7 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use super::command::batch;
 use super::logical::{CatalogObject, Command, SecretInput};
 use super::validate::validate_connection;
-use crate::catalog::{connection_rows, secret_rows};
+use crate::catalog::{OnConflict, OnMissing, connection_rows, secret_rows};
 use crate::connect::find_connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::SecretValue;
@@ -30,6 +30,10 @@ pub(super) async fn run_catalog_command(
             value,
             on_conflict,
         } => {
+            // Nobody is asked, and nothing read, for what is there.
+            if catalog.objects()?.secrets().contains_key(name) && *on_conflict == OnConflict::Keep {
+                return Ok(None);
+            }
             let value = read_value(name, value, services).await?;
             catalog
                 .change(&mut |objects| objects.create_secret(name, value.clone(), *on_conflict))?;
@@ -39,6 +43,11 @@ pub(super) async fn run_catalog_command(
             value,
             on_missing,
         } => {
+            let objects = catalog.objects()?;
+            match on_missing {
+                OnMissing::Skip if !objects.secrets().contains_key(name) => return Ok(None),
+                _ => objects.check_secret(name)?,
+            }
             let value = read_value(name, value, services).await?;
             catalog
                 .change(&mut |objects| objects.alter_secret(name, value.clone(), *on_missing))?;
@@ -48,6 +57,13 @@ pub(super) async fn run_catalog_command(
             on_conflict,
             validate,
         } => {
+            let is_there = catalog
+                .objects()?
+                .connections()
+                .contains_key(&connection.name);
+            if is_there && *on_conflict == OnConflict::Keep {
+                return Ok(None);
+            }
             if *validate {
                 validate_connection(connection, services).await?;
             }
@@ -141,10 +157,7 @@ async fn read_value(name: &str, input: &SecretInput, services: &Services) -> Res
             answer.map_err(|error| failed().with_source(error))?
         }
     };
-    match value.expose().is_empty() {
-        true => Err(refused("is empty".to_owned())),
-        false => Ok(value),
-    }
+    Ok(value)
 }
 
 /// Editors and `echo` end a file with a line end that is no part of the value.

@@ -47,9 +47,8 @@ const COMPLETE_UPLOAD: &str = "CompleteMultipartUpload";
 const BUCKET_REGION: HeaderName = HeaderName::from_static("x-amz-bucket-region");
 
 /// How far apart clocks may be:
-/// <https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html> says 15 minutes, but
-/// not all stores are so patient.
-const ALLOWED_SKEW: chrono::TimeDelta = chrono::TimeDelta::minutes(5);
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html>
+const ALLOWED_SKEW: chrono::TimeDelta = chrono::TimeDelta::minutes(15);
 
 /// A store that sends a request from region to region is asked no further.
 const MOST_MOVES: u32 = 2;
@@ -486,7 +485,7 @@ impl S3Client {
             // The answer to a HEAD has no body to say so in.
             kind = S3ErrorKind::WrongRegion;
         }
-        let code = (!body.code.is_empty()).then(|| body.code.clone());
+        let code = (!body.code.is_empty()).then(|| Box::from(body.code.as_str()));
         let mut reason = match (body.code.as_str(), body.message.as_str()) {
             ("", "") => format!("HTTP status {status}"),
             ("", text) => format!("HTTP status {status}: {text}"),
@@ -496,7 +495,9 @@ impl S3Client {
         if let Some(region) = region.as_ref().filter(|_| kind == S3ErrorKind::WrongRegion) {
             reason = format!("{reason}; the bucket is in {region}");
         }
-        if let (401 | 403, Some(ahead)) = (status, clock_ahead(&head.headers)) {
+        if let Some(ahead) = clock_ahead(&head.headers)
+            && is_about_the_clock(kind, ahead)
+        {
             kind = S3ErrorKind::ClockSkew;
             let which = if ahead.num_seconds() > 0 {
                 "ahead of"
@@ -509,7 +510,7 @@ impl S3Client {
         let mut refused = S3Error::new(kind, request.operation, self.resource(request.key), reason);
         refused.status = Some(status);
         refused.code = code;
-        refused.region = region;
+        refused.region = region.map(String::into_boxed_str);
         refused
     }
 
@@ -580,12 +581,21 @@ fn url(base: &Url, request: &Request<'_>) -> String {
     url
 }
 
-/// How far this machine's clock is ahead of the store's, if more than signatures allow.
+/// How far this machine's clock is ahead of the store's.
 fn clock_ahead(headers: &HeaderMap) -> Option<chrono::TimeDelta> {
     let date = headers.get(DATE)?.to_str().ok()?;
     let theirs = chrono::DateTime::parse_from_rfc2822(date).ok()?;
-    let ahead = chrono::Utc::now().signed_duration_since(theirs);
-    (ahead.abs() > ALLOWED_SKEW).then_some(ahead)
+    Some(chrono::Utc::now().signed_duration_since(theirs))
+}
+
+/// Whether clocks that are so far apart are why a request was refused, as far as one can tell.
+fn is_about_the_clock(kind: S3ErrorKind, ahead: chrono::TimeDelta) -> bool {
+    match kind {
+        S3ErrorKind::ClockSkew => true,
+        // Stores that don't name the reason.
+        S3ErrorKind::WrongSecret | S3ErrorKind::AccessDenied => ahead.abs() > ALLOWED_SKEW,
+        _ => false,
+    }
 }
 
 fn etag(headers: &HeaderMap) -> Option<String> {
@@ -606,8 +616,12 @@ fn base_url(settings: &S3Settings, region: &str, bucket: Option<&str>) -> Tidega
     let unusable = |why: String| Error::new(ErrorKind::InvalidParameter, why);
     let mut url = match &settings.endpoint {
         Some(endpoint) => endpoint.clone(),
-        None => Url::parse(&format!("https://s3.{region}.amazonaws.com"))
-            .map_err(|_| unusable(format!("'{region}' is not the name of a region")))?,
+        None => {
+            // https://docs.aws.amazon.com/general/latest/gr/s3.html
+            let china = if region.starts_with("cn-") { ".cn" } else { "" };
+            Url::parse(&format!("https://s3.{region}.amazonaws.com{china}"))
+                .map_err(|_| unusable(format!("'{region}' is not the name of a region")))?
+        }
     };
     let default_style = Provider::of(settings.endpoint.as_ref()).url_style;
     let Some(bucket) = bucket else {

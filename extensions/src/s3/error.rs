@@ -64,9 +64,9 @@ pub struct S3Error {
     /// The HTTP status, where there was an answer.
     pub status: Option<u16>,
     /// The store's error code, where it sent one.
-    pub code: Option<String>,
+    pub code: Option<Box<str>>,
     /// The region that the store says it should be.
-    pub region: Option<String>,
+    pub region: Option<Box<str>>,
     /// The transport's error, or that of the credentials, where there was no answer.
     #[source]
     pub source: Option<Box<dyn StdError + Send + Sync>>,

@@ -96,13 +96,21 @@ impl Provider {
         let Some(host) = endpoint.map(|url| url.host_str().unwrap_or_default()) else {
             return AWS;
         };
+        if host.trim_end_matches(".cn").ends_with(AWS.host_suffix) {
+            return AWS;
+        }
         let is_its = |provider: &&Self| host.ends_with(provider.host_suffix);
         *KNOWN.iter().find(is_its).unwrap_or(&OTHER)
     }
 
+    /// Whether it is AWS itself.
+    pub fn is_aws(&self) -> bool {
+        *self == AWS
+    }
+
     /// Whether the region is known without asking.
     pub fn has_fixed_region(&self) -> bool {
-        !self.host_suffix.is_empty() && *self != AWS
+        !self.host_suffix.is_empty() && !self.is_aws()
     }
 
     /// The region to sign for when the connection names none.
@@ -175,6 +183,8 @@ mod tests {
                 "Hetzner Object Storage",
                 "fsn1",
             ),
+            ("https://s3.eu-west-1.amazonaws.com", "AWS", "us-east-1"),
+            ("https://s3.cn-north-1.amazonaws.com.cn", "AWS", "us-east-1"),
             ("http://127.0.0.1:9000", "S3-compatible store", "us-east-1"),
         ];
         for (endpoint, name, region) in cases {

@@ -134,6 +134,8 @@ impl Checks<'_> {
         };
         if !self.note("put", written) {
             self.skip(&["conditional put", "read"], "nothing could be written");
+            // It may have been written, and the answer lost.
+            self.remove().await;
             return;
         }
         match again {
@@ -155,8 +157,12 @@ impl Checks<'_> {
                 self.note("read", Err(error));
             }
         }
-        if let Err(error) = store.delete(&self.key).await {
-            let (url, why) = (store.url(&self.key), error.error.message().to_owned());
+        self.remove().await;
+    }
+
+    async fn remove(&mut self) {
+        if let Err(error) = self.store.delete(&self.key).await {
+            let (url, why) = (self.store.url(&self.key), error.error.message());
             let left = format!("{url} is left behind: {why}");
             self.add("clean up", CheckStatus::Failed, left);
         }
@@ -185,8 +191,8 @@ impl Checks<'_> {
             content_encoding: None,
         };
         let created = store.create_upload(&self.key, content, "validate").await;
-        let upload = match created {
-            Ok((upload, _)) => upload,
+        let (upload, may_be_more) = match created {
+            Ok(created) => created,
             Err(error) => {
                 self.note(CREATE, Err(error));
                 self.skip(&[PART, LIST, ABORT], "no upload could be created");
@@ -199,7 +205,16 @@ impl Checks<'_> {
             .await;
         self.note(PART, part.map(drop));
         match store.list_uploads(&self.key).await {
-            Ok(uploads) if uploads.contains(&upload) => self.add(LIST, CheckStatus::Ok, ""),
+            Ok(uploads) if uploads.contains(&upload) => {
+                self.add(LIST, CheckStatus::Ok, "");
+                // Those of attempts whose answers were lost.
+                for other in uploads
+                    .iter()
+                    .filter(|other| may_be_more && **other != upload)
+                {
+                    let _ = store.abort_upload(other).await;
+                }
+            }
             Ok(_) => self.add(LIST, CheckStatus::Failed, "the upload is not listed"),
             Err(error) => {
                 self.note(LIST, Err(error));

@@ -6,7 +6,8 @@
 use std::fmt;
 
 use sqlparser::ast::{Expr, Ident};
-use sqlparser::tokenizer::{Token, TokenWithSpan};
+use sqlparser::keywords::Keyword;
+use sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
 use super::ast::{Name, OptionValue, SqlOption, escaped, write_options};
 use super::cursor::Cursor;
@@ -55,7 +56,7 @@ pub enum SecretStatement {
 #[derive(Debug, Clone, PartialEq)]
 pub enum SecretSource {
     /// `AS expression`
-    Expression(SecretExpr),
+    Expression(Box<SecretExpr>),
     /// `FROM ENV 'variable'`
     Environment(String),
     /// `FROM FILE 'path'`
@@ -124,7 +125,7 @@ pub enum ConnectionStatement {
         /// The connection's name.
         name: Ident,
         /// A constant text expression, and its place: where an export is to go.
-        target: Option<(Expr, Location)>,
+        target: Option<Box<(Expr, Location)>>,
     },
 }
 
@@ -292,7 +293,7 @@ fn parse_connection(
                         cursor.parse_with(dialect.as_ref(), sql.recursion_limit(), |parser| {
                             parser.parse_expr()
                         })?;
-                    Some((target, location))
+                    Some(Box::new((target, location)))
                 }
                 false => None,
             };
@@ -397,7 +398,8 @@ fn parse_source(cursor: &mut Cursor, sql: &SqlDialect) -> Result<SecretSource> {
         return Err(cursor.expected("FROM ENV 'variable', FROM FILE 'path' or FROM PROMPT"));
     }
     cursor.expect_words(&["AS"])?;
-    Ok(SecretSource::Expression(parse_secret_expr(cursor, sql)?))
+    let expression = parse_secret_expr(cursor, sql)?;
+    Ok(SecretSource::Expression(Box::new(expression)))
 }
 
 /// Cuts the literals out, then lets sqlparser parse what is left of the expression.
@@ -405,7 +407,19 @@ fn parse_secret_expr(cursor: &mut Cursor, sql: &SqlDialect) -> Result<SecretExpr
     let start = cursor.location();
     let mut literals = Vec::new();
     let mut cut = Vec::new();
+    let mut may_be_type = false;
     while let Some(token) = cursor.take() {
+        let is_called = cursor.peek() == Some(&Token::LParen);
+        if let Token::Word(word) = &token
+            && !(is_called || may_be_type || is_harmless(word))
+        {
+            // It may be the secret, without its quotes.
+            return Err(not_a_secret(start));
+        }
+        may_be_type = match &token {
+            Token::Word(word) => word.keyword == Keyword::AS,
+            other => *other == Token::DoubleColon,
+        };
         match into_text(token) {
             Ok(text) => {
                 literals.push(SecretValue::new(text));
@@ -432,6 +446,12 @@ fn parse_secret_expr(cursor: &mut Cursor, sql: &SqlDialect) -> Result<SecretExpr
         Ok(expr) if rest.at_end() => Ok(SecretExpr { expr, literals }),
         _ => Err(not_a_secret(start)),
     }
+}
+
+/// Words that are neither functions nor types.
+fn is_harmless(word: &Word) -> bool {
+    let keywords = [Keyword::AS, Keyword::NULL, Keyword::TRUE, Keyword::FALSE];
+    word.quote_style.is_none() && keywords.contains(&word.keyword)
 }
 
 /// What stands there may be the secret itself, so the error doesn't quote it.
@@ -529,7 +549,7 @@ impl fmt::Display for ConnectionStatement {
             Self::Validate { name, target } => {
                 write!(f, "VALIDATE CONNECTION {}", Name(name))?;
                 match target {
-                    Some((target, _)) => write!(f, " FOR {}", escaped(target)),
+                    Some(target) => write!(f, " FOR {}", escaped(&target.0)),
                     None => Ok(()),
                 }
             }

@@ -208,8 +208,9 @@ fn parse_explain(mut cursor: Cursor, sql: &SqlDialect) -> Result<Statement> {
             format = Some(cursor.identifier("a format")?.value);
         }
     }
+    let is_copy = cursor.at_words(&["COPY"]);
     let mut tokens = cursor.into_tokens();
-    if has_stored_as(&tokens) {
+    if is_copy && has_stored_as(&tokens) {
         return parse_datafusion(Cursor::new(tokens), sql);
     }
     let explained = tokens.split_off(prefix);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::csv::reader::Format;
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use object_store::{ObjectMeta, ObjectStore};
 
@@ -151,6 +151,13 @@ fn guess_types(names: &[String], samples: &[RecordBatch]) -> Result<Vec<DataType
         .map(|field| field.data_type().clone())
         .collect();
     types.resize(names.len(), DataType::Null);
+    for data_type in &mut types {
+        // The unit is that of the finest text that was looked at; later ones may be finer.
+        if let DataType::Timestamp(unit @ (TimeUnit::Second | TimeUnit::Millisecond), _) = data_type
+        {
+            *unit = TimeUnit::Microsecond;
+        }
+    }
     Ok(types)
 }
 

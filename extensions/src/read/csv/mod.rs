@@ -318,6 +318,23 @@ mod tests {
         reader.next().await.unwrap()
     }
 
+    #[test]
+    fn a_byte_order_mark_is_no_text() {
+        let options = format::CsvOptions {
+            header: true,
+            ..format::CsvOptions::default()
+        };
+        let rows = [(Some("a,b".to_owned()), None, None)];
+        let batch = batch_of(&rows, 1);
+        for text in ["\u{feff}\"c0\"\n\"a,b\"\n", "c0\n\"a,b\"\n"] {
+            for chunk in [1, 2, 4, 100] {
+                let bytes = text.as_bytes().to_vec();
+                let found = futures::executor::block_on(read(&options, &batch, bytes, chunk));
+                assert_eq!(found.as_ref(), Some(&batch), "{chunk}");
+            }
+        }
+    }
+
     proptest! {
         /// What was exported is what is read, NULLs and all, whatever the options and chunks.
         #[test]

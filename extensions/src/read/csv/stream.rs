@@ -5,7 +5,7 @@
 use std::io::{ErrorKind as IoErrorKind, Read};
 
 use arrow::array::RecordBatch;
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use futures::stream::BoxStream;
@@ -65,6 +65,7 @@ pub(super) struct RecordStream {
     file: String,
     chunks: Chunks,
     chunk: Bytes,
+    has_begun: bool,
     has_ended: bool,
 }
 
@@ -75,8 +76,26 @@ impl RecordStream {
             file,
             chunks,
             chunk: Bytes::new(),
+            has_begun: false,
             has_ended: false,
         }
+    }
+
+    /// Looks at the file's first bytes, which may come one by one.
+    async fn skip_byte_order_mark(&mut self) -> Result<()> {
+        if std::mem::replace(&mut self.has_begun, true) {
+            return Ok(());
+        }
+        while self.chunk.len() < BYTE_ORDER_MARK.len() && BYTE_ORDER_MARK.starts_with(&self.chunk) {
+            let Some(more) = self.chunks.next().await else {
+                break;
+            };
+            self.chunk = [self.chunk.as_ref(), &more?].concat().into();
+        }
+        if self.chunk.starts_with(BYTE_ORDER_MARK) {
+            self.chunk.advance(BYTE_ORDER_MARK.len());
+        }
+        Ok(())
     }
 
     /// The next record, empty lines included.
@@ -84,6 +103,7 @@ impl RecordStream {
     /// # Errors
     /// The store's; [`ErrorKind::Query`] if the file ends within quotes.
     pub(super) async fn next(&mut self) -> Result<Option<&Record>> {
+        self.skip_byte_order_mark().await?;
         let is_whole = loop {
             if !self.chunk.is_empty() {
                 let (read, is_whole) = self.reader.read(&self.chunk);
@@ -109,6 +129,9 @@ impl RecordStream {
         Ok(is_whole.then(|| self.reader.record()))
     }
 }
+
+/// What Windows programs begin a UTF-8 file with.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The batches of a file.
 pub(super) struct BatchReader {
