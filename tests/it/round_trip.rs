@@ -318,8 +318,8 @@ async fn values_of(session: &Session, sql: &str) -> ArrayRef {
 async fn read_with_tidegate(session: &Session, table: &str, folder: &Path, format: &str) -> String {
     let _ = session.execute("DROP TABLE read_back").await;
     let expected = values_of(session, &format!("SELECT v FROM {table} ORDER BY id")).await;
-    if format == "csv" {
-        declare_csv(session, folder, expected.data_type()).await;
+    if format != "parquet" {
+        declare(session, folder, format, expected.data_type());
     } else {
         let create = format!(
             "CREATE EXTERNAL TABLE read_back STORED AS {format} LOCATION '{}/'",
@@ -329,7 +329,11 @@ async fn read_with_tidegate(session: &Session, table: &str, folder: &Path, forma
             return format!("unreadable: {error}");
         }
     }
-    let found = values_of(session, "SELECT v FROM read_back ORDER BY id").await;
+    let found = session.execute("SELECT v FROM read_back ORDER BY id").await;
+    let found = match found {
+        Ok(outcome) => one_column(outcome.batches()),
+        Err(error) => return format!("unreadable: {error}"),
+    };
     let shown = found.data_type().to_string();
     match cast(&found, expected.data_type()) {
         Ok(found) if *found == *expected => format!("ok: {shown}"),
@@ -337,13 +341,14 @@ async fn read_with_tidegate(session: &Session, table: &str, folder: &Path, forma
     }
 }
 
-/// CSV has no types of its own. SQL has no names for many of Arrow's, so the table is declared in
-/// the library's way.
-async fn declare_csv(session: &Session, folder: &Path, data_type: &DataType) {
+/// CSV and JSON have few types of their own. SQL has no names for many of Arrow's, so the table is
+/// declared in the library's way.
+fn declare(session: &Session, folder: &Path, format: &str, data_type: &DataType) {
     let state = session.context().state();
-    let factory = state.get_file_format_factory("csv").unwrap();
+    let factory = state.get_file_format_factory(format).unwrap();
+    let extension = format!(".{format}");
     let format = factory.create(&state, &HashMap::new()).unwrap();
-    let options = ListingOptions::new(format).with_file_extension(".csv");
+    let options = ListingOptions::new(format).with_file_extension(extension);
     let columns = vec![
         Field::new("id", DataType::Int64, false),
         Field::new("v", data_type.clone(), true),
