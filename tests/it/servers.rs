@@ -553,7 +553,8 @@ pub(crate) fn serve_tls() -> TlsServer {
     let folder = TempDir::new().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (certificate, key) = (path("certificate"), path("key"));
-    let made = Command::new("openssl")
+    let openssl = install("openssl");
+    let made = Command::new(&openssl)
         .args([
             "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1",
         ])
@@ -571,7 +572,9 @@ pub(crate) fn serve_tls() -> TlsServer {
     let port = free_port();
     let mut server = Command::new(servers_script());
     server
-        .args(["run", "openssl", "s_server", "-quiet", "-www"])
+        .arg("run")
+        .arg(&openssl)
+        .args(["s_server", "-quiet", "-www"])
         .args([
             "-accept",
             &port.to_string(),
