@@ -30,9 +30,12 @@ impl Home {
         self.folder.path().join("config/key")
     }
 
+    fn open(&self) -> FileCatalog {
+        FileCatalog::new(self.catalog(), KeyFile::new(self.key()))
+    }
+
     fn session(&self) -> Session {
-        let catalog = FileCatalog::new(self.catalog(), KeyFile::new(self.key()));
-        let engine = Engine::builder().catalog(Arc::new(catalog));
+        let engine = Engine::builder().catalog(Arc::new(self.open()));
         engine.build().unwrap().session()
     }
 
@@ -106,7 +109,7 @@ async fn what_was_created_is_there_for_the_next_program() {
     let changed = home.run("ALTER SECRET s AS 'other'; ALTER SECRET s RENAME TO t");
     assert!(changed.status.success());
 
-    let catalog = FileCatalog::new(home.catalog(), KeyFile::new(home.key()));
+    let catalog = home.open();
     assert_eq!(value_of(&catalog, "t").unwrap(), b"other");
     // Neither file is anybody else's business.
     for path in [home.catalog(), home.key()] {
@@ -147,7 +150,7 @@ async fn programs_at_once_lose_nothing() {
     let session = home.session();
     assert_eq!(names(&session, "secrets").await.len(), PROGRAMS * EACH + 1);
     // They made one key between them.
-    let catalog = FileCatalog::new(home.catalog(), KeyFile::new(home.key()));
+    let catalog = home.open();
     for program in 0..PROGRAMS {
         assert_eq!(value_of(&catalog, &format!("s{program}_0")).unwrap(), b"v");
     }
@@ -198,23 +201,29 @@ async fn a_wrong_or_missing_key_says_so_and_loses_nothing() {
     std::fs::rename(&kept, home.key()).unwrap();
     let refused = home.complaint("VALIDATE CONNECTION c");
     assert!(refused.contains("connection refused"), "{refused}");
-    let catalog = FileCatalog::new(home.catalog(), KeyFile::new(home.key()));
+    let catalog = home.open();
     assert_eq!(value_of(&catalog, "s").unwrap(), b"hunter2");
 }
 
-#[tokio::test]
-async fn values_do_not_open_in_each_others_place() {
+/// A home with the secrets `a` and `b`.
+async fn home_of_two() -> Home {
     let home = Home::new();
     execute_all(
         &home.session(),
         "CREATE SECRET a AS 'one'; CREATE SECRET b AS 'two';",
     )
     .await;
+    home
+}
+
+#[tokio::test]
+async fn values_do_not_open_in_each_others_place() {
+    let home = home_of_two().await;
     home.tamper(
         "CREATE TEMP TABLE t AS SELECT name, sealed FROM secrets;
          UPDATE secrets SET sealed = (SELECT sealed FROM t WHERE t.name <> secrets.name);",
     );
-    let catalog = FileCatalog::new(home.catalog(), KeyFile::new(home.key()));
+    let catalog = home.open();
     let error = value_of(&catalog, "a").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DataCorrupted, "{error}");
     assert!(
@@ -223,17 +232,12 @@ async fn values_do_not_open_in_each_others_place() {
     );
 
     // Names changed places.
-    let home = Home::new();
-    execute_all(
-        &home.session(),
-        "CREATE SECRET a AS 'one'; CREATE SECRET b AS 'two';",
-    )
-    .await;
+    let home = home_of_two().await;
     home.tamper(
         "UPDATE secrets SET name = 'c' WHERE name = 'a';
          UPDATE secrets SET name = 'a' WHERE name = 'b';",
     );
-    let catalog = FileCatalog::new(home.catalog(), KeyFile::new(home.key()));
+    let catalog = home.open();
     assert!(value_of(&catalog, "a").is_err());
 
     // An old value put back.
@@ -246,7 +250,7 @@ async fn values_do_not_open_in_each_others_place() {
         "ATTACH '{}' AS old; UPDATE secrets SET sealed = (SELECT sealed FROM old.secrets)",
         copy.display()
     ));
-    let catalog = FileCatalog::new(home.catalog(), KeyFile::new(home.key()));
+    let catalog = home.open();
     assert!(value_of(&catalog, "a").is_err());
 }
 

@@ -17,6 +17,7 @@ mod lineitem;
 mod memory;
 mod misbehaving;
 mod objects;
+mod partitions;
 mod plans;
 mod postgres;
 mod program;
