@@ -3,7 +3,7 @@
 //! Invariant: scripts run in the order in which they were named, on one session, and the first
 //! error ends them.
 
-use std::io::{IsTerminal, Read};
+use std::io::{IsTerminal, Read, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -11,22 +11,27 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use tidegate::dev_s3::{AccessKey, DevServer};
 use tidegate::{
-    Engine, EngineBuilder, Error, ErrorKind, FileCatalog, KeyFile, Prompt, Result, SecretValue,
-    Unfinished,
+    Catalog, Engine, EngineBuilder, Error, ErrorKind, FileCatalog, KeyFile, MemoryCatalog,
+    OverlayCatalog, Prompt, Result, SecretValue, Unfinished,
 };
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::demo;
-use crate::print;
-use crate::script::{self, Source};
+use crate::print::{self, Format};
+use crate::progress_line::ShowProgress;
+use crate::repl;
+use crate::shell::{Flow, Settings, Shell, Source};
 
 /// How long the program waits for clean-up before it exits.
 const CLEAN_UP: Duration = Duration::from_millis(4500);
+
+/// More rows than this the shell does not print, unless it is told to.
+const MOST_ROWS: u64 = 100;
 
 /// Threads that read and write files; that many requests to one disk keep it busy.
 const BLOCKING_THREADS: usize = 4;
@@ -66,9 +71,47 @@ struct Cli {
     )]
     credential_margin: u64,
 
+    #[command(flatten)]
+    output: OutputOptions,
+
+    /// Set a variable that scripts use as :name, :'name' or :"name"; may be given several times
+    #[arg(short = 'v', long = "variable", value_name = "NAME=VALUE", value_parser = parse_variable)]
+    variables: Vec<(String, String)>,
+
+    /// Plan every statement and make every check of COPY, but write nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+struct OutputOptions {
+    /// How rows are printed
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    format: Format,
+
+    /// When to show how far a statement has come
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
+    progress: ShowProgress,
+
+    /// When to use colours; NO_COLOR in the environment means never
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
+    color: Color,
+
     /// Print results only, no command tags
     #[arg(short, long)]
     quiet: bool,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum Color {
+    /// On a terminal
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
 }
 
 #[derive(Debug, Args)]
@@ -117,6 +160,14 @@ enum Action {
         )]
         secret_access_key: String,
     },
+    /// Print a script that completes this program's options in a shell
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Print this program's manual page
+    Man,
 }
 
 /// Reads the command line and does what it says.
@@ -196,6 +247,19 @@ async fn dispatch(cli: Cli, matches: &ArgMatches) -> ExitCode {
             };
             serve(root, listen, key).await.map_err(Failure::Statement)
         }
+        Some(Action::Completions { shell }) => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "tidegate", &mut text);
+            write_out(&text).map_err(Failure::Statement)
+        }
+        Some(Action::Man) => {
+            let mut text = Vec::new();
+            let rendered = clap_mangen::Man::new(Cli::command()).render(&mut text);
+            let written = rendered.map_err(print::not_written);
+            written
+                .and_then(|()| write_out(&text))
+                .map_err(Failure::Statement)
+        }
         None => run_scripts(&cli, matches).await,
     };
     match done {
@@ -204,19 +268,28 @@ async fn dispatch(cli: Cli, matches: &ArgMatches) -> ExitCode {
             print::complain(&format!("tidegate: {message}"));
             ExitCode::from(2)
         }
+        // Whoever read the results has seen enough.
+        Err(Failure::Statement(error)) if print::is_broken_pipe(&error) => ExitCode::from(141),
         Err(Failure::Statement(error)) => {
             print::complain(&format!("tidegate: {error}"));
             ExitCode::FAILURE
         }
         Err(Failure::Script) => ExitCode::FAILURE,
-        Err(Failure::Interrupted { unfinished }) => {
+        Err(Failure::Interrupted { signal, unfinished }) => {
             print::complain("tidegate: cancelled");
             for export in unfinished {
                 print::unfinished(&export);
             }
-            ExitCode::from(130)
+            ExitCode::from(128 + signal)
         }
     }
+}
+
+fn write_out(text: &[u8]) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text)
+        .and_then(|()| out.flush())
+        .map_err(print::not_written)
 }
 
 /// Why the program does not end with 0.
@@ -226,8 +299,9 @@ enum Failure {
     Statement(Error),
     /// Printed where it happened.
     Script,
-    /// The exports of which the store did not confirm that nothing is left.
+    /// By a signal; with the exports of which the store did not confirm that nothing is left.
     Interrupted {
+        signal: u8,
         unfinished: Vec<Unfinished>,
     },
 }
@@ -245,21 +319,29 @@ fn engine_builder(limits: &Limits) -> EngineBuilder {
 
 /// An engine with the user's catalog.
 fn build_engine(cli: &Cli) -> std::result::Result<Engine, Failure> {
-    let mut builder = engine_builder(&cli.limits)
+    let builder = engine_builder(&cli.limits)
         .prompt(Prompt::new(ask))
         .credential_margin(Duration::from_secs(cli.credential_margin));
-    if cli.catalog.as_deref() != Some(Path::new(":memory:")) {
-        let path = cli.catalog.clone();
-        let path = path.or_else(|| in_directory(dirs::data_dir(), "catalog.db"));
-        let key = cli.key_file.clone();
-        let key = key.or_else(|| in_directory(dirs::config_dir(), "key"));
-        let (Some(path), Some(key)) = (path, key) else {
-            let why = "no home directory to keep secrets and connections in: give --catalog and --key-file, or --catalog :memory:";
-            return Err(Failure::CommandLine(why.to_owned()));
-        };
-        builder = builder.catalog(Arc::new(FileCatalog::new(path, KeyFile::new(key))));
+    let mut catalog: Arc<dyn Catalog> = match cli.catalog.as_deref() {
+        Some(path) if path == Path::new(":memory:") => Arc::new(MemoryCatalog::new()),
+        _ => Arc::new(open_catalog(cli)?),
+    };
+    if cli.dry_run {
+        catalog = Arc::new(OverlayCatalog::new(catalog));
     }
-    builder.build().map_err(Failure::Statement)
+    builder.catalog(catalog).build().map_err(Failure::Statement)
+}
+
+fn open_catalog(cli: &Cli) -> std::result::Result<FileCatalog, Failure> {
+    let path = cli.catalog.clone();
+    let path = path.or_else(|| in_directory(dirs::data_dir(), "catalog.db"));
+    let key = cli.key_file.clone();
+    let key = key.or_else(|| in_directory(dirs::config_dir(), "key"));
+    let (Some(path), Some(key)) = (path, key) else {
+        let why = "no home directory to keep secrets and connections in: give --catalog and --key-file, or --catalog :memory:";
+        return Err(Failure::CommandLine(why.to_owned()));
+    };
+    Ok(FileCatalog::new(path, KeyFile::new(key)))
 }
 
 fn in_directory(directory: Option<PathBuf>, name: &str) -> Option<PathBuf> {
@@ -272,63 +354,137 @@ fn ask(prompt: &str) -> std::io::Result<SecretValue> {
 }
 
 /// Runs `work` until it ends or the program is told to stop, then lets clean-up end.
-async fn finish(
+async fn finish<T>(
     engine: &Engine,
-    work: impl Future<Output = Result<()>>,
-) -> std::result::Result<(), Failure> {
+    work: impl Future<Output = Result<T>>,
+) -> std::result::Result<T, Failure> {
     let ended = tokio::select! {
-        ended = work => Some(ended),
-        () = told_to_stop() => None,
+        ended = work => Ok(ended),
+        signal = told_to_stop() => Err(signal),
     };
     engine.shutdown(CLEAN_UP).await;
     match ended {
-        Some(result) => result.map_err(Failure::Statement),
-        None => Err(Failure::Interrupted {
+        Ok(result) => result.map_err(Failure::Statement),
+        Err(signal) => Err(Failure::Interrupted {
+            signal,
             unfinished: engine.unfinished_exports(),
         }),
     }
 }
 
-/// Ctrl-C, or SIGTERM as a scheduler sends it.
-async fn told_to_stop() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let terminated = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(_) => std::future::pending().await,
-        }
-    };
+const SIGHUP: u8 = 1;
+const SIGINT: u8 = 2;
+const SIGTERM: u8 = 15;
+
+/// The number of the signal that ends the program: Ctrl-C, SIGTERM as a scheduler sends it, or SIGHUP
+/// as a terminal does that is closed.
+async fn told_to_stop() -> u8 {
     tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminated => {}
+        _ = tokio::signal::ctrl_c() => SIGINT,
+        signal = told_to_leave() => signal,
     }
 }
 
+/// As [`told_to_stop`], but for Ctrl-C.
+async fn told_to_leave() -> u8 {
+    use tokio::signal::unix::{SignalKind, signal};
+    let received = async |kind: SignalKind| match signal(kind) {
+        Ok(mut signal) => {
+            signal.recv().await;
+        }
+        Err(_) => std::future::pending().await,
+    };
+    tokio::select! {
+        () = received(SignalKind::terminate()) => SIGTERM,
+        () = received(SignalKind::hangup()) => SIGHUP,
+    }
+}
+
+fn shell(cli: &Cli, engine: &Engine, interactive: bool) -> std::result::Result<Shell, Failure> {
+    let settings = Settings {
+        format: cli.output.format,
+        expanded: print::Expanded::Off,
+        timing: interactive,
+        quiet: cli.output.quiet,
+        interactive,
+        most_rows: interactive.then_some(MOST_ROWS),
+        progress: cli.output.progress,
+        dry_run: cli.dry_run,
+    };
+    let mut shell = Shell::new(engine.session(), settings);
+    for (name, value) in &cli.variables {
+        let set = shell.variables.set(name, value.clone());
+        set.map_err(|why| Failure::CommandLine(format!("-v {name}: {why}")))?;
+    }
+    Ok(shell)
+}
+
 async fn run_scripts(cli: &Cli, matches: &ArgMatches) -> std::result::Result<(), Failure> {
-    let sources = sources(cli, matches)?;
+    let Some(sources) = sources(cli, matches)? else {
+        return run_repl(cli).await;
+    };
     let engine = build_engine(cli)?;
-    let session = engine.session();
-    let mut failed = false;
+    let mut shell = shell(cli, &engine, false)?;
     let work = async {
         for source in &sources {
-            if !script::run(&session, source, cli.quiet).await? {
-                failed = true;
+            if shell.run_script(source).await? != Flow::Continue {
                 break;
             }
         }
         Ok(())
     };
     finish(&engine, work).await?;
-    if failed {
-        return Err(Failure::Script);
+    match shell.has_failed() {
+        true => Err(Failure::Script),
+        false => Ok(()),
     }
-    Ok(())
 }
 
-/// What is to be executed, in the order of the command line; standard input if nothing is named.
-fn sources(cli: &Cli, matches: &ArgMatches) -> std::result::Result<Vec<Source>, Failure> {
+async fn run_repl(cli: &Cli) -> std::result::Result<(), Failure> {
+    let engine = build_engine(cli)?;
+    let shell = shell(cli, &engine, true)?;
+    let colors = match cli.output.color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+    };
+    let history = match std::env::var_os("TIDEGATE_HISTORY") {
+        Some(path) => Some(PathBuf::from(path)).filter(|path| !path.as_os_str().is_empty()),
+        None => in_directory(dirs::data_dir(), "history"),
+    };
+    let interrupt = shell.interrupt().clone();
+    let terminal = repl::Terminal::take();
+    let typing = repl::run(shell, colors, history);
+    let signals = async {
+        loop {
+            if tokio::signal::ctrl_c().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            interrupt.cancel();
+        }
+    };
+    let ended = tokio::select! {
+        ended = typing => Ok(ended),
+        signal = told_to_leave() => Err(signal),
+        () = signals => Err(SIGINT),
+    };
+    if ended.is_err() {
+        interrupt.cancel();
+        terminal.interrupt_editor();
+    }
+    engine.shutdown(CLEAN_UP).await;
+    match ended {
+        Ok(result) => result.map_err(Failure::Statement),
+        Err(signal) => Err(Failure::Interrupted {
+            signal,
+            unfinished: engine.unfinished_exports(),
+        }),
+    }
+}
+
+/// What is to be executed, in the order of the command line; standard input if nothing is named. None
+/// if that is a terminal.
+fn sources(cli: &Cli, matches: &ArgMatches) -> std::result::Result<Option<Vec<Source>>, Failure> {
     let places = |id: &str| -> Vec<usize> {
         matches
             .indices_of(id)
@@ -343,25 +499,21 @@ fn sources(cli: &Cli, matches: &ArgMatches) -> std::result::Result<Vec<Source>, 
         let source = if path.as_os_str() == "-" {
             read_standard_input()?
         } else {
-            let text = std::fs::read_to_string(path).map_err(|error| {
-                Failure::CommandLine(format!("can't read {}: {error}", path.display()))
-            })?;
-            Source::new(&path.display().to_string(), text)
+            let read = Source::read(path);
+            read.map_err(|error| Failure::CommandLine(error.message().to_owned()))?
         };
         ordered.push((place, source));
     }
     if ordered.is_empty() {
         if std::io::stdin().is_terminal() {
-            return Err(Failure::CommandLine(
-                "nothing to execute: give SQL with -c, a script with -f or on standard input, or \
-                 try `tidegate demo`"
-                    .to_owned(),
-            ));
+            return Ok(None);
         }
-        return Ok(vec![read_standard_input()?]);
+        return Ok(Some(vec![read_standard_input()?]));
     }
     ordered.sort_by_key(|(place, _)| *place);
-    Ok(ordered.into_iter().map(|(_, source)| source).collect())
+    Ok(Some(
+        ordered.into_iter().map(|(_, source)| source).collect(),
+    ))
 }
 
 fn read_standard_input() -> std::result::Result<Source, Failure> {
@@ -389,9 +541,16 @@ async fn serve(root: PathBuf, listen: SocketAddr, key: AccessKey) -> Result<()> 
     println!("access key id {}", key.id);
     tokio::select! {
         () = server.run() => {}
-        () = told_to_stop() => {}
+        _ = told_to_stop() => {}
     }
     Ok(())
+}
+
+fn parse_variable(text: &str) -> std::result::Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+        None => Err("must be NAME=VALUE".to_owned()),
+    }
 }
 
 fn parse_memory(text: &str) -> std::result::Result<usize, String> {

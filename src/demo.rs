@@ -12,7 +12,9 @@ use tidegate::dev_s3::{AccessKey, DevServer};
 use tidegate::tpch;
 use tidegate::{Engine, Error, ErrorKind, Result, Session};
 
-use crate::print;
+use crate::print::numbers::duration;
+use crate::print::{self, Style};
+use crate::progress_line::{ProgressLine, ShowProgress};
 
 const BUCKET: &str = "demo";
 
@@ -121,9 +123,14 @@ impl Walk {
             println!("           {line}");
         }
         let started = Instant::now();
-        let outcome = self.session.execute(sql).await?;
-        print!("{}", print::outcome(&outcome, false)?);
-        println!("Time: {:.1} ms\n", started.elapsed().as_secs_f64() * 1000.0);
+        let execution = self.session.start(sql).await?;
+        let line = ProgressLine::start(ShowProgress::Auto, execution.progress());
+        let outcome = execution.collect().await?;
+        drop(line);
+        if outcome.has_rows() {
+            print::print_outcome(&outcome, &Style::default(), &mut std::io::stdout())?;
+        }
+        println!("{}\nTime: {}\n", outcome.tag(), duration(started.elapsed()));
         Ok(outcome)
     }
 }

@@ -7,14 +7,19 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use datafusion::catalog::{TableFunctionImpl, TableProvider};
+use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 use datafusion::prelude::{SessionConfig, SessionContext};
+use object_store::ObjectStore;
 use tidegate_extensions::catalog::{Catalog, with_catalog_tables};
 use tidegate_extensions::read::with_file_tables;
 use tidegate_extensions::s3::RetryPolicy;
 use tidegate_extensions::sink::{ExportMemory, Unfinished};
 use tidegate_extensions::{Error, ErrorKind, Prompt, Result, Services, install};
+use url::Url;
 
 use crate::session::Session;
 
@@ -54,6 +59,7 @@ pub struct Engine {
     services: Services,
     runtime: Arc<RuntimeEnv>,
     threads: Option<NonZeroUsize>,
+    additions: Arc<Additions>,
 }
 
 /// Settings for an [`Engine`].
@@ -62,6 +68,40 @@ pub struct EngineBuilder {
     services: Services,
     memory_limit: Option<usize>,
     threads: Option<NonZeroUsize>,
+    object_stores: Option<Arc<dyn ObjectStoreRegistry>>,
+    additions: Additions,
+}
+
+/// What a program adds to every session.
+#[derive(Debug, Default)]
+struct Additions {
+    tables: Vec<(String, Arc<dyn TableProvider>)>,
+    table_functions: Vec<(String, Arc<dyn TableFunctionImpl>)>,
+    scalar_functions: Vec<ScalarUDF>,
+    aggregate_functions: Vec<AggregateUDF>,
+    window_functions: Vec<WindowUDF>,
+    object_stores: Vec<(Url, Arc<dyn ObjectStore>)>,
+}
+
+impl Additions {
+    fn add_to(&self, context: &SessionContext) -> Result<()> {
+        for (name, table) in &self.tables {
+            context.register_table(name.as_str(), Arc::clone(table))?;
+        }
+        for (name, function) in &self.table_functions {
+            context.register_udtf(name, Arc::clone(function));
+        }
+        for function in &self.scalar_functions {
+            context.register_udf(function.clone());
+        }
+        for function in &self.aggregate_functions {
+            context.register_udaf(function.clone());
+        }
+        for function in &self.window_functions {
+            context.register_udwf(function.clone());
+        }
+        Ok(())
+    }
 }
 
 impl EngineBuilder {
@@ -111,10 +151,65 @@ impl EngineBuilder {
         self
     }
 
+    /// Gives every session a table; a name may have a schema (`"schema"."table"`).
+    #[must_use]
+    pub fn table(mut self, name: impl Into<String>, table: Arc<dyn TableProvider>) -> Self {
+        self.additions.tables.push((name.into(), table));
+        self
+    }
+
+    /// Gives every session a function that returns a table.
+    #[must_use]
+    pub fn table_function(
+        mut self,
+        name: impl Into<String>,
+        function: Arc<dyn TableFunctionImpl>,
+    ) -> Self {
+        self.additions.table_functions.push((name.into(), function));
+        self
+    }
+
+    /// Gives every session a function of values.
+    #[must_use]
+    pub fn scalar_function(mut self, function: ScalarUDF) -> Self {
+        self.additions.scalar_functions.push(function);
+        self
+    }
+
+    /// Gives every session an aggregate function.
+    #[must_use]
+    pub fn aggregate_function(mut self, function: AggregateUDF) -> Self {
+        self.additions.aggregate_functions.push(function);
+        self
+    }
+
+    /// Gives every session a window function.
+    #[must_use]
+    pub fn window_function(mut self, function: WindowUDF) -> Self {
+        self.additions.window_functions.push(function);
+        self
+    }
+
+    /// A store that tables are read from, for URLs of this scheme and host.
+    #[must_use]
+    pub fn object_store(mut self, url: Url, store: Arc<dyn ObjectStore>) -> Self {
+        self.additions.object_stores.push((url, store));
+        self
+    }
+
+    /// Where the stores are found that tables are read from; DataFusion's own registry where not set.
+    /// Connections add theirs to it.
+    #[must_use]
+    pub fn object_store_registry(mut self, registry: Arc<dyn ObjectStoreRegistry>) -> Self {
+        self.object_stores = Some(registry);
+        self
+    }
+
     /// Builds the engine.
     ///
     /// # Errors
-    /// DataFusion can't make its runtime (no directory for spilling, for example).
+    /// DataFusion can't make its runtime (no directory for spilling, for example), or a table that was
+    /// added has a name it can't have.
     pub fn build(self) -> Result<Engine> {
         let mut services = self.services;
         let limit = match self.memory_limit {
@@ -124,6 +219,9 @@ impl EngineBuilder {
         };
         // A folder is listed whenever it is read: exports, of other programs too, add to it.
         let mut runtime = RuntimeEnvBuilder::new().with_object_list_cache_limit(0);
+        if let Some(registry) = self.object_stores {
+            runtime = runtime.with_object_store_registry(registry);
+        }
         if let Some(bytes) = limit {
             let shared = bytes - PROGRAM_BYTES;
             let mut export = ExportMemory::new(shared / EXPORT_SHARE);
@@ -134,10 +232,17 @@ impl EngineBuilder {
             services.set_export_memory(export);
             runtime = runtime.with_memory_limit(shared, 1.0);
         }
+        let runtime = runtime.build_arc().map_err(Error::from)?;
+        for (url, store) in &self.additions.object_stores {
+            runtime.register_object_store(url, Arc::clone(store));
+        }
+        // What can't be added to a session is known now.
+        self.additions.add_to(&SessionContext::new())?;
         Ok(Engine {
             services,
-            runtime: runtime.build_arc().map_err(Error::from)?,
+            runtime,
             threads: self.threads,
+            additions: Arc::new(self.additions),
         })
     }
 }
@@ -175,6 +280,9 @@ impl Engine {
                 context
             }
         };
+        if let Err(error) = self.additions.add_to(&context) {
+            tracing::error!(%error, "the program's own tables and functions are missing");
+        }
         Session::new(context)
     }
 

@@ -1,13 +1,15 @@
 //! The `tidegate` program.
 //!
 //! Invariant: it exits with 0 when everything succeeded, 1 when a statement failed, 2 when the
-//! command line was wrong, 130 when it was interrupted; and never before cancelled exports have
-//! been cleaned up.
+//! command line was wrong, 128 and the signal's number when a signal ended it; and never before
+//! cancelled exports have been cleaned up.
 
 mod cli;
 mod demo;
 mod print;
-mod script;
+mod progress_line;
+mod repl;
+mod shell;
 
 use std::process::ExitCode;
 

@@ -129,6 +129,13 @@ impl Error {
         self
     }
 
+    /// Forgets the place: it is one of a text that the user has not written.
+    #[must_use]
+    pub fn without_location(mut self) -> Self {
+        self.0.location = None;
+        self
+    }
+
     /// Adds the error that caused this one.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
@@ -262,7 +269,9 @@ fn diagnostic_location(error: &DataFusionError) -> Option<Location> {
 
 fn parser_message(error: &ParserError) -> String {
     match error {
-        ParserError::TokenizerError(text) | ParserError::ParserError(text) => text.clone(),
+        ParserError::TokenizerError(text) | ParserError::ParserError(text) => {
+            text.replace("found: EOF", "found: the end of the statement")
+        }
         ParserError::RecursionLimitExceeded => "the statement is nested too deeply".to_owned(),
     }
 }

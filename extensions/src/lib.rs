@@ -49,6 +49,7 @@ mod services;
 mod session;
 pub mod sink;
 pub mod sql;
+mod suggest;
 mod tasks;
 
 pub use error::{Error, ErrorKind, Location, Result};

@@ -17,6 +17,7 @@ use crate::plan::{TidegateQueryPlanner, bind_statement};
 use crate::read::{with_csv, with_exported_folders};
 use crate::services::Services;
 use crate::sql::{SqlDialect, parse_statement, split_script};
+use crate::suggest::with_suggestion;
 
 /// Gives a session Tidegate's statements.
 ///
@@ -81,10 +82,13 @@ impl TidegateSql for SessionContext {
         let state = self.state();
         let dialect = sql_dialect(&state)?;
         let services = Services::of(state.config())?;
-        let parsed = parse_statement(statement, &dialect)?;
-        bind_statement(&state, &services, &dialect, parsed)
+        let planned = async {
+            let parsed = parse_statement(statement, &dialect)?;
+            bind_statement(&state, &services, &dialect, parsed).await
+        };
+        planned
             .await
-            .map_err(|error| error.at(location))
+            .map_err(|error| with_suggestion(&state, error).at(location))
     }
 
     fn split_script(&self, sql: &str) -> Result<crate::sql::Script> {

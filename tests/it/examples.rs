@@ -25,3 +25,17 @@ fn embed() {
     let shown = String::from_utf8(output.stdout).unwrap();
     assert!(shown.contains("COPY 1000"), "{shown}");
 }
+
+#[test]
+fn existing_datafusion_app() {
+    let output = Command::new(example("existing_datafusion_app"))
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(shown.matches("| 1    |").count(), 3, "{shown}");
+}

@@ -2,6 +2,7 @@
 
 use tidegate::Session;
 
+use crate::misbehaving::{Fault, MisbehavingServer};
 use crate::servers::{embedded, execute_all};
 
 async fn explain(session: &Session, sql: &str) -> String {
@@ -75,4 +76,44 @@ async fn copy_plans() {
     // Planning and EXPLAIN do no I/O and change nothing.
     assert!(session.execute("CREATE SECRET other AS 'x'").await.is_ok());
     server.store.assert_untouched("s3://bucket/x").await;
+}
+
+/// `EXPLAIN ANALYZE` exports, and says of each writer what it did and what it waited for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn analyzing_shows_what_writers_did() {
+    let server = MisbehavingServer::start().await;
+    let (_engine, session) = server.store.session().await;
+    let target = server.store.new_target();
+    server.fail_operations(&[("UploadPart", 2, Fault::SlowDown)]);
+    let sql = format!(
+        "EXPLAIN ANALYZE VERBOSE COPY (SELECT value, md5(CAST(value AS VARCHAR)) AS digest
+         FROM generate_series(1, 500000)) TO '{target}' WITH (AWS CONNECTION = c, FORMAT = 'csv')"
+    );
+    let outcome = session.execute(&sql).await.unwrap();
+    use datafusion::arrow::array::AsArray;
+    let plans: Vec<&str> = outcome.batches()[0]
+        .column(1)
+        .as_string::<i32>()
+        .iter()
+        .flatten()
+        .collect();
+    // The first has the writers' numbers together, the second each writer's.
+    for plan in &plans[..2] {
+        let line = plan
+            .lines()
+            .find(|line| line.contains("FileWriteExec"))
+            .unwrap();
+        for metric in ["encode_time", "upload_wait", "peak_memory", "files_written"] {
+            assert!(line.contains(metric), "{metric}: {line}");
+        }
+    }
+    let line = plans[0]
+        .lines()
+        .find(|line| line.contains("FileWriteExec"))
+        .unwrap();
+    assert!(line.contains("retries=1"), "{line}");
+    assert!(line.contains("output_rows=500"), "{line}");
+    let contents = server.store.contents(&target).await;
+    let lines = contents.iter().flatten().filter(|byte| **byte == b'\n');
+    assert_eq!(lines.count(), 500_000);
 }

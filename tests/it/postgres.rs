@@ -182,7 +182,12 @@ const OPTIONS: &[&str] = &[
 async fn tidegate(session: &Session, sql: &str) -> Vec<u8> {
     let mut lines = Vec::new();
     for statement in session.split_script(sql).unwrap().statements {
-        let done = session.execute_statement_to(statement, &mut lines).await;
+        let started = session.start_statement(statement).await;
+        let mut execution = started.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        let done = match execution.returns_lines() {
+            true => execution.copy_lines(&mut lines).await,
+            false => execution.collect().await.map(drop),
+        };
         done.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
     lines

@@ -56,9 +56,9 @@ fn commands_and_files_run_in_their_order() {
     CREATE TABLE
     CREATE TABLE
     +------+
-    | n    |
+    |    n |
     +------+
-    | 1    |
+    |    1 |
     | NULL |
     +------+
     SELECT 2
@@ -98,7 +98,7 @@ fn an_error_ends_the_script_and_names_its_place() {
     );
     assert_eq!(
         text(&output.stderr),
-        "-c:2:22: unknown option FROMAT of COPY\nhint: did you mean FORMAT?\n"
+        "-c:2:22: unknown option FROMAT of COPY\n2 |   (AWS CONNECTION c, FROMAT csv)\n  |                      ^\nhint: did you mean FORMAT?\n"
     );
 }
 
@@ -176,12 +176,12 @@ async fn stop(process: Child, signal: &str) -> Output {
 async fn being_terminated_leaves_nothing() {
     let server = embedded().await;
     let store = &server.store;
-    for (signal, wait) in [("TERM", 400), ("INT", 900)] {
+    for (signal, wait, status) in [("TERM", 400, 143), ("INT", 900, 130), ("HUP", 600, 129)] {
         let target = store.new_target();
         let process = start_long_export(store, &target);
         tokio::time::sleep(Duration::from_millis(wait)).await;
         let output = stop(process, signal).await;
-        assert_eq!(output.status.code(), Some(130));
+        assert_eq!(output.status.code(), Some(status));
         assert_eq!(text(&output.stderr), "tidegate: cancelled\n");
         store.assert_untouched(&target).await;
     }

@@ -248,7 +248,9 @@ async fn no_print_of_the_library_lets_a_secret_out() {
     let mut prints = Vec::new();
     for statement in session.split_script(&setup).unwrap().statements {
         prints.push(format!("{statement:?}"));
-        prints.push(format!("{:?}", session.execute_statement(statement).await));
+        let started = session.start_statement(statement).await;
+        prints.push(format!("{started:?}"));
+        prints.push(format!("{:?}", started.unwrap().collect().await));
     }
     let target = server.store.new_target();
     for sql in [

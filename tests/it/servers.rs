@@ -242,7 +242,8 @@ pub(crate) fn local_folder() -> LocalFolder {
 
 pub(crate) async fn execute_all(session: &Session, script: &str) {
     for statement in session.split_script(script).unwrap().statements {
-        session.execute_statement(statement).await.unwrap();
+        let execution = session.start_statement(statement).await.unwrap();
+        execution.collect().await.unwrap();
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use async_trait::async_trait;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Runner};
-use tidegate::{Error, Outcome, Session};
+use tidegate::{Error, Session};
 
 use crate::servers::{BUCKET, embedded, free_port};
 
@@ -31,17 +31,18 @@ impl AsyncDB for Database {
     type ColumnType = DefaultColumnType;
 
     async fn run(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>, StatementError> {
-        let mut lines = Vec::new();
-        let outcome = execute(&self.0, sql, &mut lines)
-            .await
-            .map_err(|error| StatementError { error })?;
-        if outcome.wrote_lines() {
+        let failed = |error| StatementError { error };
+        let mut execution = self.0.start(sql).await.map_err(failed)?;
+        if execution.returns_lines() {
+            let mut lines = Vec::new();
+            execution.copy_lines(&mut lines).await.map_err(failed)?;
             let lines = String::from_utf8(lines).unwrap();
             return Ok(DBOutput::Rows {
                 types: vec![DefaultColumnType::Text],
                 rows: lines.lines().map(|line| vec![line.to_owned()]).collect(),
             });
         }
+        let outcome = execution.collect().await.map_err(failed)?;
         // A statement without rows answers with its tag, so that files can check it.
         if !outcome.has_rows() {
             return Ok(DBOutput::Rows {
@@ -68,16 +69,6 @@ impl AsyncDB for Database {
     }
 
     async fn shutdown(&mut self) {}
-}
-
-async fn execute(session: &Session, sql: &str, lines: &mut Vec<u8>) -> Result<Outcome, Error> {
-    let mut script = session.split_script(sql)?;
-    match script.statements.pop() {
-        Some(statement) if script.statements.is_empty() && script.error.is_none() => {
-            session.execute_statement_to(statement, lines).await
-        }
-        _ => session.execute(sql).await,
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,6 +9,7 @@ mod file;
 mod key;
 mod memory;
 mod objects;
+mod overlay;
 mod tables;
 
 pub(crate) use connection::boolean;
@@ -20,6 +21,7 @@ pub use file::FileCatalog;
 pub use key::KeyFile;
 pub use memory::MemoryCatalog;
 pub use objects::{Entry, Objects, OnConflict, OnMissing, Secret};
+pub use overlay::OverlayCatalog;
 pub use tables::with_catalog_tables;
 pub(crate) use tables::{connection_rows, connections_schema, secret_rows, secrets_schema};
 

@@ -23,7 +23,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::read::rewrite_functions;
 use crate::services::Services;
 use crate::sink::{CopyOptions, FormatOptions, RecoverOptions, StreamOptions, Target};
-use crate::sql::ast::{CopyOut, CopySource, CopyTo, Explain, RecoverExport, Statement};
+use crate::sql::ast::{
+    CopyOut, CopySource, CopyTo, Explain, RecoverExport, SqlOption, Statement, describe_export,
+};
 use crate::sql::{SqlDialect, source_to_query};
 
 /// Checks a statement and plans it.
@@ -95,37 +97,84 @@ async fn bind_copy(
 ) -> Result<LogicalPlan> {
     let statement = copy.to_string();
     let url = evaluate_target(state, "COPY TO target", &copy.target, copy.target_location)?;
-    let target = Target::parse(&url).map_err(|error| error.at(copy.target_location))?;
-    let options = CopyOptions::from_sql(&copy.options, &target, services.export_memory)?;
-    if let Some(connection) = &options.connection {
-        find_connection(services, connection)?;
-    }
-    let target = if options.single_file {
-        let single = match url.ends_with('/') {
-            true => Err(Error::new(
-                ErrorKind::InvalidParameter,
-                format!("SINGLE FILE needs the name of a file, and \"{url}\" names a folder"),
-            )),
-            false => target.into_single_file(),
-        };
-        single.map_err(|error| error.at(copy.target_location))?
-    } else {
-        target
+    let destination = Destination::bind(services, &url, &copy.options)
+        .map_err(|error| error.at(copy.target_location))?;
+    let input = plan_source(state, sql, copy.source).await?;
+    destination.plan(services, input, statement)
+}
+
+/// Plans the export of `input`'s rows to `url`, for programs that have a plan instead of a statement.
+/// The options are those of `COPY … TO`.
+///
+/// # Errors
+/// As for the statement, without places.
+pub fn plan_export(
+    services: &Services,
+    input: LogicalPlan,
+    url: &str,
+    options: Vec<SqlOption>,
+) -> Result<LogicalPlan> {
+    let planned = || {
+        let destination = Destination::bind(services, url, &options)?;
+        let statement = describe_export(url, &options);
+        destination.plan(services, input, statement)
     };
-    let mut input = plan_source(state, sql, copy.source).await?;
-    if let FormatOptions::Parquet(parquet) = &options.format {
-        input = cast_for_parquet(input, parquet.timestamp_unit)?;
+    planned().map_err(Error::without_location)
+}
+
+/// Where an export goes, and how: checked.
+struct Destination {
+    target: Target,
+    options: CopyOptions,
+}
+
+impl Destination {
+    fn bind(services: &Services, url: &str, written: &[SqlOption]) -> Result<Self> {
+        let target = Target::parse(url)?;
+        let options = CopyOptions::from_sql(written, &target, services.export_memory)?;
+        if let Some(connection) = &options.connection {
+            let named = written
+                .iter()
+                .find(|option| option.name == "AWS CONNECTION");
+            find_connection(services, connection).map_err(|error| match named {
+                Some(option) => error.at(option.location),
+                None => error,
+            })?;
+        }
+        let target = match options.single_file {
+            true if url.ends_with('/') => {
+                let why =
+                    format!("SINGLE FILE needs the name of a file, and \"{url}\" names a folder");
+                return Err(Error::new(ErrorKind::InvalidParameter, why));
+            }
+            true => target.into_single_file()?,
+            false => target,
+        };
+        Ok(Self { target, options })
     }
-    // Columns that the format can't hold, and partition columns that are not there, are refused now.
-    export_layout(&options, input.schema().as_arrow(), services.export_memory)?;
-    Ok(LogicalPlan::Extension(Extension {
-        node: Arc::new(CopyToNode {
-            input: Arc::new(input),
-            target,
-            options,
-            statement,
-        }),
-    }))
+
+    fn plan(
+        self,
+        services: &Services,
+        mut input: LogicalPlan,
+        statement: String,
+    ) -> Result<LogicalPlan> {
+        let Self { target, options } = self;
+        if let FormatOptions::Parquet(parquet) = &options.format {
+            input = cast_for_parquet(input, parquet.timestamp_unit)?;
+        }
+        // Columns that the format can't hold, and partition columns that are not there, are refused
+        // now.
+        export_layout(&options, input.schema().as_arrow(), services.export_memory)?;
+        Ok(LogicalPlan::Extension(Extension {
+            node: Arc::new(CopyToNode {
+                input: Arc::new(input),
+                target,
+                options,
+                statement,
+            }),
+        }))
+    }
 }
 
 async fn bind_copy_out(

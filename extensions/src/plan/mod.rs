@@ -19,8 +19,8 @@ mod planner;
 mod validate;
 mod write;
 
-pub use bind::bind_statement;
+pub use bind::{bind_statement, plan_export};
 pub use copy_out::CopyOutNode;
-pub use logical::{CommandNode, CopyToNode};
+pub use logical::{Command, CommandNode, CopyToNode};
 pub use planner::{StatementPlanner, TidegateQueryPlanner};
-pub use write::FileWriteExec;
+pub use write::{FileWriteExec, find_export};

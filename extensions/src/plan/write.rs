@@ -16,9 +16,7 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{Distribution, EquivalenceProperties, OrderingRequirements};
 use datafusion::physical_plan::execution_plan::EmissionType;
-use datafusion::physical_plan::metrics::{
-    ExecutionPlanMetricsSet, MetricBuilder, MetricsSet, Time,
-};
+use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::stream::{RecordBatchReceiverStream, RecordBatchStreamAdapter};
 use datafusion::physical_plan::{
@@ -29,7 +27,7 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::batches::bound_batches;
 use crate::error::{Error, ErrorKind};
-use crate::sink::{CancelOnDrop, Export, FileWriter, WriterReport, report_schema};
+use crate::sink::{CancelOnDrop, Export, FileWriter, WriterMetrics, WriterReport, report_schema};
 
 /// Batches of other partitions that wait for their writer.
 const BATCHES_WAITING: usize = 1;
@@ -80,6 +78,14 @@ impl FileWriteExec {
             metrics: ExecutionPlanMetricsSet::new(),
             properties: Arc::new(properties),
         }
+    }
+}
+
+/// The export that a plan makes, if it makes one.
+pub fn find_export(plan: &Arc<dyn ExecutionPlan>) -> Option<&Arc<Export>> {
+    match plan.downcast_ref::<FileWriteExec>() {
+        Some(write) => Some(&write.export),
+        None => plan.children().into_iter().find_map(find_export),
     }
 }
 
@@ -191,32 +197,6 @@ impl ExecutionPlan for FileWriteExec {
     }
 }
 
-/// What `EXPLAIN ANALYZE` shows for each writer.
-struct WriterMetrics {
-    rows: datafusion::physical_plan::metrics::Count,
-    bytes: datafusion::physical_plan::metrics::Count,
-    files: datafusion::physical_plan::metrics::Count,
-    write_time: Time,
-}
-
-impl WriterMetrics {
-    fn new(set: &ExecutionPlanMetricsSet, partition: usize) -> Self {
-        Self {
-            rows: MetricBuilder::new(set).output_rows(partition),
-            bytes: MetricBuilder::new(set).counter("bytes_written", partition),
-            files: MetricBuilder::new(set).counter("files_written", partition),
-            write_time: MetricBuilder::new(set).subset_time("write_time", partition),
-        }
-    }
-
-    fn record(&self, report: &WriterReport) {
-        self.rows.add(report.rows_in as usize);
-        self.files.add(report.files.len());
-        let bytes: u64 = report.files.iter().map(|file| file.bytes).sum();
-        self.bytes.add(bytes as usize);
-    }
-}
-
 /// One writer's work.
 struct WriterTask {
     export: Arc<Export>,
@@ -242,7 +222,6 @@ impl WriterTask {
                 return Err(error.into());
             }
         };
-        self.metrics.record(&report);
         guard.disarm();
         Ok(report.to_batch()?)
     }
@@ -256,23 +235,18 @@ impl WriterTask {
             .collect();
         let clustered = own.len() == 1 && self.is_clustered();
         let context = bound_batches(context, &schema);
-        let mut writer = FileWriter::new(export, self.writer, self.writers, clustered, &context)?;
+        let (number, writers, metrics) = (self.writer, self.writers, &self.metrics);
+        let mut writer = FileWriter::new(export, number, writers, clustered, &context, metrics)?;
         let mut rows = self.read(own, &context)?;
         let mut next = rows.next().await;
         while let Some(batch) = next {
             let batch = with_schema(&schema, batch?)?;
-            let write = async {
-                let _timer = self.metrics.write_time.timer();
-                writer.write(&batch).await
-            };
+            let write = writer.write(&batch);
             // The query goes on while other threads encode and parts wait for their upload.
             let following = async { Ok(rows.next().await) };
             ((), next) = tokio::try_join!(write, following)?;
         }
-        let timer = self.metrics.write_time.timer();
-        let report = writer.finish().await?;
-        timer.done();
-        Ok(report)
+        Ok(writer.finish().await?)
     }
 
     /// The rows of these partitions. There are several where memory allows no more writers, and

@@ -117,7 +117,7 @@ struct Answer {
     headers: HeaderMap,
     body: Bytes,
     /// It was not the first attempt.
-    repeated: bool,
+    retries: u32,
 }
 
 impl<'a> Request<'a> {
@@ -327,10 +327,10 @@ impl S3Client {
         let created: xml::InitiateMultipartUploadResult =
             xml::parse(&answer.body, "InitiateMultipartUploadResult")
                 .map_err(|why| self.malformed(OPERATION, key, &why))?;
-        Ok((created.upload_id, answer.repeated))
+        Ok((created.upload_id, answer.retries > 0))
     }
 
-    /// UploadPart: the part's ETag. Parts count from 1; `sha256` is base64 of the body's digest, for
+    /// UploadPart: the part's ETag, and how often it had to be sent again. Parts count from 1; `sha256` is base64 of the body's digest, for
     /// the store to verify.
     pub async fn upload_part(
         &self,
@@ -339,7 +339,7 @@ impl S3Client {
         number: usize,
         body: Bytes,
         sha256: Option<&str>,
-    ) -> Result<String, S3Error> {
+    ) -> Result<(String, u32), S3Error> {
         const OPERATION: &str = "UploadPart";
         let mut request = Request::new(OPERATION, Method::PUT, key)
             .query("partNumber", number.to_string())
@@ -349,8 +349,9 @@ impl S3Client {
             request.headers.insert(CHECKSUM_SHA256, checksum);
         }
         let answer = self.send(request).await?;
-        etag(&answer.headers)
-            .ok_or_else(|| self.malformed(OPERATION, key, "the answer has no ETag"))
+        let etag = etag(&answer.headers)
+            .ok_or_else(|| self.malformed(OPERATION, key, "the answer has no ETag"))?;
+        Ok((etag, answer.retries))
     }
 
     /// CompleteMultipartUpload with the parts in order: the object's ETag.
@@ -393,8 +394,8 @@ impl S3Client {
             self.wait_while_paused().await;
             let error = match self.attempt(&request).await {
                 Ok(answer) => {
-                    let repeated = attempt > 1;
-                    return Ok(Answer { repeated, ..answer });
+                    let retries = attempt - 1;
+                    return Ok(Answer { retries, ..answer });
                 }
                 Err(error) => error,
             };
@@ -461,7 +462,7 @@ impl S3Client {
             return Ok(Answer {
                 headers: head.headers,
                 body,
-                repeated: false,
+                retries: 0,
             });
         }
         let error = error.unwrap_or_else(|| xml::ErrorBody::from_text(&body));

@@ -56,6 +56,42 @@ pub(super) async fn claim_target(export: &Export) -> Result<()> {
     Err(in_use(export, "other exports"))
 }
 
+/// Checks the target as [`claim_target`] does, and changes nothing: what an export that died has left
+/// stays. Whether objects may be put is not known before one is.
+///
+/// # Errors
+/// The target is not empty, another export holds it, one died while committing, or the store
+/// refuses to list or delete there.
+pub(super) async fn inspect_target(export: &Export) -> Result<()> {
+    let keys = Keys::new(&export.spec().target);
+    let probe = keys.probe(export.id());
+    let (clear, others, empty, deleted) = tokio::join!(
+        refuse_obstacle(export),
+        refuse_others(export),
+        check_empty(export),
+        export.store().delete(&probe),
+    );
+    clear?;
+    others?;
+    empty?;
+    Ok(deleted?)
+}
+
+/// Refuses what is live or half committed.
+async fn refuse_others(export: &Export) -> Result<()> {
+    let target = &export.spec().target;
+    for found in find_exports(export.store().as_ref(), target, None).await? {
+        match (found.is_dead(), found.committing) {
+            (true, true) => return Err(half_committed(export, &found)),
+            (false, _) if export.spec().mode != Mode::Append => {
+                return Err(in_use(export, &describe(&found)));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// All that can be asked before anything is written, at once: each answer may take its time.
 async fn look_first(export: &Export, keys: &Keys) -> Result<()> {
     let probe = keys.probe(export.id());

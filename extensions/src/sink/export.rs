@@ -4,7 +4,6 @@
 //! the store runs in a task of its own that the export counts, so that rolling back can wait for
 //! what is under way instead of racing it; once rolling back has begun, no new one starts.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arrow::datatypes::SchemaRef;
@@ -18,14 +17,15 @@ use uuid::Uuid;
 
 use super::bookkeeping::{ClaimState, FOLDER, Keys, Lock, Note};
 use super::budget::ByteBudget;
-use super::claim::claim_target;
+use super::claim::{claim_target, inspect_target};
 use super::cleanup::sweep_uploads;
 use super::heartbeat::Heartbeat;
 use super::memory::ExportMemory;
 use super::options::Mode;
 use super::partition::Partition;
+use super::progress::ExportProgress;
 use super::reaper::{Reaper, Unfinishable, Unfinished};
-use super::report::StagedFile;
+use super::report::{ExportReport, ExportedFile, StagedFile};
 use super::rollback::{Traces, undo};
 use super::store::{PendingUpload, UploadStore};
 use super::survey::{list_data, list_manifests};
@@ -64,43 +64,6 @@ pub struct ExportSpec {
     pub memory: ExportMemory,
 }
 
-/// How far an export has come; read it at any time.
-#[derive(Debug, Default)]
-pub struct ExportProgress {
-    rows: AtomicU64,
-    bytes: AtomicU64,
-    files: AtomicU64,
-}
-
-impl ExportProgress {
-    /// Rows given to the encoders.
-    pub fn rows(&self) -> u64 {
-        self.rows.load(Ordering::Relaxed)
-    }
-
-    /// Encoded bytes that the store has confirmed.
-    pub fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
-    /// Files that are staged whole.
-    pub fn files(&self) -> u64 {
-        self.files.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn add_rows(&self, rows: u64) {
-        self.rows.fetch_add(rows, Ordering::Relaxed);
-    }
-
-    pub(super) fn add_bytes(&self, bytes: u64) {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    pub(super) fn add_file(&self) {
-        self.files.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
 /// An export under way, shared by its writers and its sink.
 #[derive(Debug)]
 pub struct Export {
@@ -126,6 +89,7 @@ pub struct Export {
     /// Requests under way that change the store.
     operations: TaskTracker,
     cancelled: CancellationToken,
+    over: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -183,6 +147,7 @@ impl Export {
             running: Mutex::default(),
             operations: TaskTracker::new(),
             cancelled: CancellationToken::new(),
+            over: CancellationToken::new(),
         }
     }
 
@@ -269,6 +234,29 @@ impl Export {
         self.store.url(key)
     }
 
+    /// What the export wrote, once it is committed.
+    pub fn report(&self) -> Option<ExportReport> {
+        let files = self.committed.get()?;
+        let manifest = Keys::new(&self.spec.target).manifest(&self.id);
+        Some(ExportReport {
+            export_id: self.id.clone(),
+            files: files.iter().map(|file| self.exported(file)).collect(),
+            rows: files.iter().map(|file| file.rows).sum(),
+            bytes: files.iter().map(|file| file.bytes).sum(),
+            manifest: self.spec.manifest.then(|| self.url(&manifest)),
+        })
+    }
+
+    fn exported(&self, file: &StagedFile) -> ExportedFile {
+        ExportedFile {
+            url: self.url(&file.key),
+            rows: file.rows,
+            bytes: file.bytes,
+            etag: file.object_etag.clone(),
+            columns: file.columns.clone(),
+        }
+    }
+
     /// The objects of the export, once it is committed.
     pub fn committed_files(&self) -> &[StagedFile] {
         self.committed.get().map(Vec::as_slice).unwrap_or_default()
@@ -330,6 +318,15 @@ impl Export {
             })
             .await;
         begun.as_ref().map_err(Error::copy).copied()
+    }
+
+    /// Checks the target without claiming it or changing anything there, for an export that is not to
+    /// begin.
+    ///
+    /// # Errors
+    /// As for [`Self::begin`], but for what only writing can tell.
+    pub async fn inspect_target(&self) -> Result<()> {
+        inspect_target(self).await
     }
 
     async fn claim(self: &Arc<Self>) -> Result<()> {
@@ -473,6 +470,23 @@ impl Export {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
+        self.over.cancel();
+    }
+
+    /// Waits until an export that has begun is over, committed or rolled back.
+    pub async fn wait_until_over(&self) {
+        if self.state().phase != Phase::New {
+            self.over.cancelled().await;
+        }
+    }
+
+    /// What is left of an export that was cancelled and is not over, or could not be removed.
+    pub fn leftovers(&self) -> Option<Unfinished> {
+        match self.ended.get() {
+            Some(leftovers) if leftovers.is_empty() => None,
+            Some(leftovers) => Some(self.left(leftovers.clone())),
+            None => self.unfinished(),
+        }
     }
 
     /// Stops an export that nobody waits for any more: the reaper cleans up what it left. Does

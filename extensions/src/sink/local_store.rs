@@ -21,7 +21,8 @@ use uuid::Uuid;
 
 use super::bookkeeping::FOLDER;
 use super::store::{
-    ContentHeaders, ObjectIdentity, PendingUpload, StoreError, StoreErrorKind, UploadStore,
+    ContentHeaders, ObjectIdentity, PendingUpload, SentPart, StoreError, StoreErrorKind,
+    UploadStore,
 };
 use super::target::Target;
 use crate::error::{Error, ErrorKind};
@@ -435,14 +436,17 @@ impl UploadStore for LocalUploadStore {
         upload: &PendingUpload,
         number: usize,
         body: Bytes,
-    ) -> Result<String, StoreError> {
+    ) -> Result<SentPart, StoreError> {
         let id = upload.upload_id.clone();
         self.run("write", &upload.key, move |store, _| {
             let start = (number - 1) as u64 * store.part_bytes as u64;
             store.staged_file(&id)?.write_all_at(&body, start)
         })
         .await?;
-        Ok(number.to_string())
+        Ok(SentPart {
+            etag: number.to_string(),
+            retries: 0,
+        })
     }
 
     async fn seal_upload(&self, upload: &PendingUpload) -> Result<(), StoreError> {

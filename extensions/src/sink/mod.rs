@@ -31,6 +31,7 @@ mod manifest;
 mod memory;
 mod options;
 mod partition;
+mod progress;
 mod reaper;
 mod recover;
 mod report;
@@ -46,7 +47,7 @@ mod writer;
 pub use budget::ByteBudget;
 pub use checks::{Check, CheckStatus, check_store};
 pub use data_sink::S3Sink;
-pub use export::{CancelOnDrop, Export, ExportProgress, ExportSpec};
+pub use export::{CancelOnDrop, Export, ExportSpec};
 pub use local_store::LocalUploadStore;
 pub use memory::ExportMemory;
 pub use options::{
@@ -55,12 +56,16 @@ pub use options::{
 };
 pub(crate) use partition::NULL_PARTITION;
 pub use partition::{Partition, can_partition_by};
+pub use progress::{ExportProgress, WriterMetrics};
 pub use reaper::{Reaper, Unfinished};
 pub use recover::{Recovered, recover_exports};
-pub use report::{StagedFile, WriterReport, files_batch, files_schema, report_schema};
+pub use report::{
+    ExportReport, ExportedFile, StagedFile, WriterReport, files_batch, files_schema, report_schema,
+};
 pub use s3_store::S3UploadStore;
 pub use store::{
-    ContentHeaders, ObjectIdentity, PendingUpload, StoreError, StoreErrorKind, UploadStore,
+    ContentHeaders, ObjectIdentity, PendingUpload, SentPart, StoreError, StoreErrorKind,
+    UploadStore,
 };
 pub use target::{Place, Target};
 pub use writer::FileWriter;

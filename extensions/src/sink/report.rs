@@ -64,6 +64,36 @@ pub struct WriterReport {
     pub files: Vec<StagedFile>,
 }
 
+/// What an export wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExportReport {
+    /// The export's id: 32 hexadecimal digits that sort by time.
+    pub export_id: String,
+    /// The objects, in the order of their names where the query has an order.
+    pub files: Vec<ExportedFile>,
+    /// The rows in all of them.
+    pub rows: u64,
+    /// The bytes of all of them.
+    pub bytes: u64,
+    /// The manifest's URL, where one was asked for.
+    pub manifest: Option<String>,
+}
+
+/// An object that an export wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExportedFile {
+    /// Where it is.
+    pub url: String,
+    /// Its rows.
+    pub rows: u64,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Its ETag, where the store has such.
+    pub etag: Option<String>,
+    /// What its columns hold: Parquet only, and only with `RETURN = 'files'`.
+    pub columns: Vec<ColumnSummary>,
+}
+
 /// The schema of a writer's report: one row per file, then one summary whose `key` is NULL.
 pub fn report_schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {

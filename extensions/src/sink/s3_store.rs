@@ -18,7 +18,8 @@ use sha2::{Digest, Sha256};
 
 use super::options::ObjectOptions;
 use super::store::{
-    ContentHeaders, ObjectIdentity, PendingUpload, StoreError, StoreErrorKind, UploadStore,
+    ContentHeaders, ObjectIdentity, PendingUpload, SentPart, StoreError, StoreErrorKind,
+    UploadStore,
 };
 use crate::error::Error;
 use crate::s3::{PartReceipt, S3Client, S3Error, S3ErrorKind, metadata_header};
@@ -203,7 +204,7 @@ impl UploadStore for S3UploadStore {
         upload: &PendingUpload,
         number: usize,
         body: Bytes,
-    ) -> Result<String, StoreError> {
+    ) -> Result<SentPart, StoreError> {
         let checksum = self.options.sha256.then(|| sha256(&body));
         let sent = self.client.upload_part(
             &upload.key,
@@ -212,8 +213,9 @@ impl UploadStore for S3UploadStore {
             body,
             checksum.as_deref(),
         );
-        let etag = sent.await.map_err(|error| self.translate(error))?;
-        Ok(PartReceipt { etag, checksum }.to_string())
+        let (etag, retries) = sent.await.map_err(|error| self.translate(error))?;
+        let etag = PartReceipt { etag, checksum }.to_string();
+        Ok(SentPart { etag, retries })
     }
 
     /// S3 confirms a part when it is durable.

@@ -12,6 +12,7 @@ use datafusion::execution::memory_pool::MemoryReservation;
 use tokio::task::JoinHandle;
 
 use super::export::Export;
+use super::progress::WriterMetrics;
 use super::report::StagedFile;
 use super::upload::FileUpload;
 use crate::error::Result;
@@ -38,18 +39,20 @@ pub(super) struct WriterFiles {
     /// What the encoders are charged to.
     memory: MemoryReservation,
     next_sequence: u64,
+    metrics: WriterMetrics,
     closing: VecDeque<JoinHandle<Result<StagedFile>>>,
     staged: Vec<StagedFile>,
 }
 
 impl WriterFiles {
     /// The files of writer number `writer`, each encoded on as many as `threads` threads; their
-    /// encoders are charged to `memory`.
+    /// encoders are charged to `memory`, and its work is counted in `metrics`.
     pub(super) fn new(
         export: Arc<Export>,
         writer: u32,
         threads: usize,
         memory: MemoryReservation,
+        metrics: WriterMetrics,
     ) -> Self {
         Self {
             export,
@@ -57,6 +60,7 @@ impl WriterFiles {
             threads,
             memory,
             next_sequence: 0,
+            metrics,
             closing: VecDeque::new(),
             staged: Vec::new(),
         }
@@ -67,19 +71,25 @@ impl WriterFiles {
         let encoder = spec
             .format
             .start_file(&spec.schema, spec.part_bytes, self.threads)?;
-        let upload = FileUpload::create(&self.export, folder, self.writer, self.next_sequence)?;
+        let (sequence, metrics) = (self.next_sequence, &self.metrics);
+        let upload = FileUpload::create(&self.export, folder, self.writer, sequence, metrics)?;
         self.next_sequence += 1;
         Ok(OpenFile {
             encoder,
             upload,
             memory: self.memory.new_empty(),
+            metrics: self.metrics.clone(),
             rows: 0,
         })
     }
 
     async fn close(&mut self, file: OpenFile) -> Result<()> {
+        let encoding = self.metrics.encode_time.timer();
         let encoded = file.encoder.finish().await?;
+        encoding.done();
+        let waiting = self.metrics.upload_wait.timer();
         let closing = file.upload.finish(encoded, &file.memory).await?;
+        waiting.done();
         self.closing.push_back(closing);
         if self.closing.len() > FILES_CLOSING {
             self.wait_for_oldest().await?;
@@ -89,9 +99,14 @@ impl WriterFiles {
 
     async fn wait_for_oldest(&mut self) -> Result<()> {
         if let Some(closing) = self.closing.pop_front() {
+            let _waiting = self.metrics.upload_wait.timer();
             self.staged.push(finished(closing.await)?);
         }
         Ok(())
+    }
+
+    pub(super) fn metrics(&self) -> &WriterMetrics {
+        &self.metrics
     }
 
     /// The staged files, once all their bytes have arrived.
@@ -118,6 +133,7 @@ struct OpenFile {
     upload: FileUpload,
     /// What the encoder is charged with.
     memory: MemoryReservation,
+    metrics: WriterMetrics,
     rows: u64,
 }
 
@@ -173,7 +189,9 @@ impl FileSeries {
             Some(file) => file,
             None => self.open.insert(files.open(&self.folder).await?),
         };
+        let encoding = file.metrics.encode_time.timer();
         file.encoder.write(slice).await?;
+        encoding.done();
         file.rows += slice.num_rows() as u64;
         files.export.progress().add_rows(slice.num_rows() as u64);
         if !file.charge() {
@@ -242,7 +260,9 @@ impl OpenFile {
     }
 
     async fn flush(&mut self) -> Result<()> {
+        let encoding = self.metrics.encode_time.timer();
         self.encoder.flush().await?;
+        encoding.done();
         self.send_full_parts().await?;
         // What is left can't be made smaller, so it is charged in any case.
         self.memory.resize(self.encoder.memory_bytes());
@@ -250,6 +270,7 @@ impl OpenFile {
     }
 
     async fn send_full_parts(&mut self) -> Result<()> {
+        let _waiting = self.metrics.upload_wait.timer();
         while let Some(part) = self.encoder.parts().take_full() {
             self.upload.send(part, &self.memory).await?;
         }

@@ -48,6 +48,15 @@ pub struct PendingUpload {
     pub upload_id: String,
 }
 
+/// A part that has arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentPart {
+    /// Its receipt, usually its ETag.
+    pub etag: String,
+    /// How often it had to be sent again.
+    pub retries: u32,
+}
+
 /// What a data object is, for whoever downloads it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ContentHeaders {
@@ -125,14 +134,13 @@ pub trait UploadStore: std::fmt::Debug + Send + Sync {
         file_tag: &str,
     ) -> Result<(PendingUpload, bool), StoreError>;
 
-    /// Sends one part and returns its receipt, usually its ETag. Parts count from 1; all but the last
-    /// are of one size.
+    /// Sends one part. Parts count from 1; all but the last are of one size.
     async fn put_part(
         &self,
         upload: &PendingUpload,
         number: usize,
         body: Bytes,
-    ) -> Result<String, StoreError>;
+    ) -> Result<SentPart, StoreError>;
 
     /// Makes sure that the parts sent so far, which are all, survive a crash of the store's machine.
     async fn seal_upload(&self, upload: &PendingUpload) -> Result<(), StoreError>;

@@ -15,6 +15,7 @@ use futures::future::{BoxFuture, Shared};
 use tokio::task::JoinHandle;
 
 use super::export::Export;
+use super::progress::WriterMetrics;
 use super::report::StagedFile;
 use super::store::{ContentHeaders, PendingUpload};
 use crate::error::{Error, ErrorKind, Result};
@@ -34,6 +35,7 @@ pub(super) struct FileUpload {
     key: String,
     created: Created,
     sending: VecDeque<JoinHandle<Result<String>>>,
+    metrics: WriterMetrics,
     etags: Vec<String>,
     parts_started: usize,
     bytes: u64,
@@ -59,6 +61,7 @@ impl FileUpload {
         folder: &str,
         writer: u32,
         sequence: u64,
+        metrics: &WriterMetrics,
     ) -> Result<Self> {
         let key = export.file_key(folder, writer, sequence);
         let tag = format!("{}/{writer}/{sequence}", export.id());
@@ -70,6 +73,7 @@ impl FileUpload {
             key,
             created: created.boxed().shared(),
             sending: VecDeque::new(),
+            metrics: metrics.clone(),
             etags: Vec::new(),
             parts_started: 0,
             bytes: 0,
@@ -97,19 +101,22 @@ impl FileUpload {
         let number = self.parts_started;
         let created = self.created.clone();
         let export = Arc::clone(&self.export);
+        let retries = self.metrics.retries.clone();
         let task = self.export.start_operation(async move {
+            let mut in_flight = PartInFlight::new(&export);
             let bytes = part.len() as u64;
             let send = async {
                 let upload = created.await.map_err(|error| error.copy())?;
                 Ok::<_, Error>(export.store().put_part(&upload, number, part).await?)
             };
-            let etag = tokio::select! {
+            let sent = tokio::select! {
                 sent = send => sent?,
                 () = export.cancelled().cancelled() => return Err(cancelled(&export)),
             };
             drop((permit, charged));
-            export.progress().add_bytes(bytes);
-            Ok(etag)
+            in_flight.confirmed = bytes;
+            retries.add(sent.retries as usize);
+            Ok(sent.etag)
         })?;
         self.sending.push_back(task);
         Ok(())
@@ -199,6 +206,27 @@ impl FileUpload {
             }
         }
         Ok(())
+    }
+}
+
+/// Counted as on its way until it is dropped.
+struct PartInFlight<'a> {
+    export: &'a Export,
+    /// The bytes that have arrived.
+    confirmed: u64,
+}
+
+impl<'a> PartInFlight<'a> {
+    fn new(export: &'a Export) -> Self {
+        export.progress().part_sets_out();
+        let confirmed = 0;
+        Self { export, confirmed }
+    }
+}
+
+impl Drop for PartInFlight<'_> {
+    fn drop(&mut self) {
+        self.export.progress().part_ended(self.confirmed);
     }
 }
 

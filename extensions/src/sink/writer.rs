@@ -8,9 +8,11 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::MemoryConsumer;
+use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 
 use super::export::Export;
 use super::partition::PartitionedFiles;
+use super::progress::WriterMetrics;
 use super::report::{StagedFile, WriterReport};
 use super::series::{FileSeries, WriterFiles};
 use crate::error::Result;
@@ -37,13 +39,14 @@ enum Layout {
 impl FileWriter {
     /// Writer number `writer` of `writers`, whose rows come in the order of the partition columns if
     /// they are `clustered`. Its encoders, and rows that wait for their files, are charged to the
-    /// memory pool of `context`.
+    /// memory pool of `context`; what it does is counted in `metrics`.
     pub fn new(
         export: Arc<Export>,
         writer: u32,
         writers: u32,
         clustered: bool,
         context: &Arc<TaskContext>,
+        metrics: &WriterMetrics,
     ) -> Result<Self> {
         let memory = MemoryConsumer::new(format!("tidegate writer {writer}"))
             .register(context.memory_pool());
@@ -61,7 +64,7 @@ impl FileWriter {
             )?)),
         };
         Ok(Self {
-            files: WriterFiles::new(export, writer, threads, memory),
+            files: WriterFiles::new(export, writer, threads, memory, metrics.clone()),
             layout,
             share,
             report: WriterReport {
@@ -81,6 +84,7 @@ impl FileWriter {
         match &mut self.layout {
             Layout::OneFolder(series) => {
                 series.write(&mut self.files, batch).await?;
+                self.files.metrics().holds(series.memory_bytes());
                 if series.memory_bytes() > self.share {
                     series.flush().await?;
                 }
@@ -99,7 +103,9 @@ impl FileWriter {
             Layout::OneFolder(series) => series.close(&mut self.files).await?,
             Layout::Partitioned(partitioned) => partitioned.finish(&mut self.files).await?,
         }
+        let metrics = self.files.metrics().clone();
         self.report.files = self.files.finish().await?;
+        metrics.record(&self.report);
         Ok(self.report)
     }
 
@@ -112,7 +118,8 @@ impl FileWriter {
         context: &Arc<TaskContext>,
     ) -> Result<Vec<StagedFile>> {
         let memory = MemoryConsumer::new("tidegate empty file").register(context.memory_pool());
-        let mut files = WriterFiles::new(export, 0, 1, memory);
+        let metrics = WriterMetrics::new(&ExecutionPlanMetricsSet::new(), 0);
+        let mut files = WriterFiles::new(export, 0, 1, memory, metrics);
         let mut series = FileSeries::new(String::new());
         series.close_even_if_empty(&mut files).await?;
         files.finish().await

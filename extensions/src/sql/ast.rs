@@ -101,6 +101,18 @@ pub struct SqlOption {
     pub location: Location,
 }
 
+impl SqlOption {
+    /// An option that stands in no text.
+    pub fn new(name: &'static str, value: OptionValue) -> Self {
+        let location = Location { line: 1, column: 1 };
+        Self {
+            name,
+            value,
+            location,
+        }
+    }
+}
+
 /// The value of an option as it was written.
 #[derive(Clone, PartialEq)]
 pub enum OptionValue {
@@ -120,6 +132,14 @@ pub enum OptionValue {
     Names(Vec<Ident>),
     /// `*`
     All,
+}
+
+impl OptionValue {
+    /// `("a", "b")`: names as they are, not folded.
+    pub fn names<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Self {
+        let quoted = names.into_iter().map(|name| Ident::with_quote('"', name));
+        Self::Names(quoted.collect())
+    }
 }
 
 impl fmt::Debug for OptionValue {
@@ -203,6 +223,18 @@ pub(super) fn escaped<T: VisitMut + Clone>(node: &T) -> T {
         ControlFlow::<()>::Continue(())
     });
     node
+}
+
+/// An export that no statement asked for, as text.
+pub(crate) fn describe_export(url: &str, options: &[SqlOption]) -> String {
+    struct Options<'a>(&'a [SqlOption]);
+    impl fmt::Display for Options<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write_options(f, self.0)
+        }
+    }
+    let url = url.replace('\'', "''");
+    format!("COPY (DataFrame) TO '{url}' WITH {}", Options(options))
 }
 
 pub(super) fn write_options(f: &mut fmt::Formatter<'_>, options: &[SqlOption]) -> fmt::Result {

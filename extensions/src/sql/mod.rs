@@ -5,12 +5,17 @@
 
 pub mod ast;
 mod catalog;
+mod complete;
 mod cursor;
 mod options;
 mod parser;
 mod script;
+mod secrecy;
 
-pub(crate) use options::nearest;
+pub(crate) use complete::statement_words;
+pub use complete::{Expected, expected_at};
+pub use options::nearest;
 pub(crate) use parser::source_to_query;
 pub use parser::{SqlDialect, parse_statement};
 pub use script::{Script, ScriptStatement, split_script};
+pub use secrecy::may_hold_secret;

@@ -49,6 +49,9 @@ pub(super) const CONNECTION_OPTIONS: &[Known] = &[
     plain("ALLOW HTTP"),
 ];
 
+/// The options whose values may be secrets.
+pub(super) const OPTIONS_WITH_SECRETS: [&str; 2] = ["SECRET ACCESS KEY", "SESSION TOKEN"];
+
 /// The options after `WITH` of `CREATE CONNECTION` and `ALTER CONNECTION`.
 pub(super) const VALIDATE_OPTIONS: &[Known] = &[plain("VALIDATE")];
 
@@ -79,6 +82,45 @@ pub(super) const COPY_OPTIONS: &[Known] = &[
     plain("STORAGE CLASS"),
     plain("CHECKSUM"),
 ];
+
+/// What an option's value may be, for whoever helps to type it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Values {
+    Any,
+    Boolean,
+    /// One of these texts; others may be possible, too.
+    OneOf(&'static [&'static str]),
+    Connection,
+    /// `SECRET name`
+    Secret,
+    /// `(column, …)`
+    Columns,
+}
+
+/// The values of an option by its canonical name.
+pub(super) fn values_of(name: &str) -> Values {
+    match name {
+        "AWS CONNECTION" => Values::Connection,
+        "FORMAT" => Values::OneOf(&["parquet", "csv", "json"]),
+        "MODE" => Values::OneOf(&["error", "append", "overwrite"]),
+        "PARTITION BY" | "FORCE QUOTE" => Values::Columns,
+        "PARTITION COLUMNS" => Values::OneOf(&["drop", "keep"]),
+        "RETURN" => Values::OneOf(&["count", "files"]),
+        "COMPRESSION" => Values::OneOf(&[
+            "none", "snappy", "zstd", "zstd(9)", "gzip", "brotli", "lz4_raw",
+        ]),
+        "TIMESTAMP UNIT" => Values::OneOf(&["ns", "us", "ms"]),
+        "SERVER SIDE ENCRYPTION" => Values::OneOf(&["AES256", "aws:kms"]),
+        "STORAGE CLASS" => Values::OneOf(&["STANDARD", "STANDARD_IA", "INTELLIGENT_TIERING"]),
+        "CHECKSUM" => Values::OneOf(&["none", "sha256"]),
+        "URL STYLE" => Values::OneOf(&["path", "virtual"]),
+        "MAX FILE SIZE" | "ROW GROUP SIZE" => Values::OneOf(&["64MB", "256MB", "1GB"]),
+        "SECRET ACCESS KEY" | "SESSION TOKEN" | "ACCESS KEY ID" => Values::Secret,
+        "SINGLE FILE" | "MANIFEST" | "HEADER" | "CREDENTIAL CHAIN" | "ALLOW HTTP" | "FORCE"
+        | "VALIDATE" => Values::Boolean,
+        _ => Values::Any,
+    }
+}
 
 /// Names that DuckDB has for some of them.
 const ALIASES: &[(&str, &str)] = &[
@@ -221,7 +263,7 @@ fn unknown_option(written: &str, known: &[Known], statement: &str) -> Error {
 }
 
 /// The candidate that reads most like `written`, if any is close enough to be meant.
-pub(crate) fn nearest<'a>(written: &str, candidates: &[&'a str]) -> Option<&'a str> {
+pub fn nearest<'a>(written: &str, candidates: &[&'a str]) -> Option<&'a str> {
     candidates
         .iter()
         .map(|candidate| {
@@ -234,6 +276,12 @@ pub(crate) fn nearest<'a>(written: &str, candidates: &[&'a str]) -> Option<&'a s
         .filter(|(similarity, _)| *similarity > 0.8)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)
+}
+
+/// Whether a word may be meant for another: the same but for case and a typing error for every three
+/// letters.
+pub(super) fn is_near(written: &str, word: &str) -> bool {
+    strsim::damerau_levenshtein(&written.to_ascii_uppercase(), word) <= word.len() / 3
 }
 
 fn parse_value(cursor: &mut Cursor, option: Known) -> Result<OptionValue> {

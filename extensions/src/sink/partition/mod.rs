@@ -103,7 +103,7 @@ impl PartitionedFiles {
         for (group, rows) in own {
             self.open[group].write(files, &rows).await?;
         }
-        self.keep_within_share().await?;
+        self.keep_within_share(files).await?;
         match rest {
             Some(rows) => self.overflow.push(&self.columns, rows),
             None => Ok(()),
@@ -124,8 +124,9 @@ impl PartitionedFiles {
         Ok(self.open.len() - 1)
     }
 
-    async fn keep_within_share(&mut self) -> Result<()> {
+    async fn keep_within_share(&mut self, files: &WriterFiles) -> Result<()> {
         let held = |open: &[FileSeries]| open.iter().map(FileSeries::memory_bytes).sum::<usize>();
+        files.metrics().holds(held(&self.open));
         while held(&self.open) > self.share {
             let largest = self
                 .open
@@ -159,6 +160,7 @@ impl PartitionedFiles {
             }
             if let Some((_, series)) = &mut self.current {
                 series.write(files, &rows).await?;
+                files.metrics().holds(series.memory_bytes());
                 if series.memory_bytes() > self.share {
                     series.flush().await?;
                 }

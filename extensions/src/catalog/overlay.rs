@@ -1,0 +1,54 @@
+//! A catalog whose changes are forgotten.
+//!
+//! Invariant: the catalog below is only ever read.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Catalog, Objects, Secret};
+use crate::error::Result;
+use crate::secret::SecretValue;
+
+/// What another catalog remembers, and changes to it that last as long as the process: for trying
+/// statements out.
+#[derive(Debug)]
+pub struct OverlayCatalog {
+    below: Arc<dyn Catalog>,
+    /// None until the first change.
+    changed: Mutex<Option<Objects>>,
+}
+
+impl OverlayCatalog {
+    /// Changes on top of `below`.
+    pub fn new(below: Arc<dyn Catalog>) -> Self {
+        let changed = Mutex::default();
+        Self { below, changed }
+    }
+}
+
+impl Catalog for OverlayCatalog {
+    fn objects(&self) -> Result<Objects> {
+        let changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*changed {
+            Some(objects) => Ok(objects.clone()),
+            None => self.below.objects(),
+        }
+    }
+
+    fn change(&self, change: &mut dyn FnMut(&mut Objects) -> Result<()>) -> Result<()> {
+        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut objects = match &*changed {
+            Some(objects) => objects.clone(),
+            None => self.below.objects()?,
+        };
+        change(&mut objects)?;
+        *changed = Some(objects);
+        Ok(())
+    }
+
+    fn open_secret(&self, secret: &Secret) -> Result<SecretValue> {
+        match secret {
+            Secret::Plain(value) => Ok(value.clone()),
+            Secret::Sealed { .. } => self.below.open_secret(secret),
+        }
+    }
+}

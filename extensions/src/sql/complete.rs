@@ -1,0 +1,549 @@
+//! What may come next in a statement that is being typed.
+//!
+//! Invariant: names of options and their values are those that the parser knows; nothing typed is
+//! kept or shown.
+
+use sqlparser::dialect::GenericDialect;
+use sqlparser::tokenizer::{Token, Tokenizer};
+
+use super::options::{
+    CONNECTION_OPTIONS, COPY_OPTIONS, Known, RECOVER_OPTIONS, VALIDATE_OPTIONS, Values, values_of,
+};
+
+/// Something that may come next.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Expected {
+    /// These words.
+    Words(String),
+    /// A text: to be quoted where it does not stand in quotes already.
+    Text(&'static str),
+    /// The name of a secret.
+    Secret,
+    /// The name of a connection.
+    Connection,
+    /// The name of a table or view.
+    Table,
+    /// The name of a column.
+    Column,
+    /// The name of a function.
+    Function,
+    /// The path of a file, in quotes.
+    Path,
+}
+
+const STATEMENTS: &[&str] = &[
+    "COPY",
+    "SELECT",
+    "WITH",
+    "CREATE SECRET",
+    "CREATE CONNECTION",
+    "CREATE TABLE",
+    "CREATE VIEW",
+    "CREATE EXTERNAL TABLE",
+    "CREATE OR REPLACE",
+    "ALTER SECRET",
+    "ALTER CONNECTION",
+    "DROP SECRET",
+    "DROP CONNECTION",
+    "DROP TABLE",
+    "DROP VIEW",
+    "SHOW SECRETS",
+    "SHOW CONNECTIONS",
+    "SHOW CREATE CONNECTION",
+    "SHOW TABLES",
+    "SHOW ALL",
+    "VALIDATE CONNECTION",
+    "RECOVER EXPORT",
+    "INSERT INTO",
+    "DESCRIBE",
+    "EXPLAIN",
+    "SET",
+    "VALUES",
+];
+
+/// Keywords of queries.
+const QUERY: &[&str] = &[
+    "SELECT",
+    "DISTINCT",
+    "FROM",
+    "WHERE",
+    "GROUP BY",
+    "ORDER BY",
+    "HAVING",
+    "LIMIT",
+    "OFFSET",
+    "JOIN",
+    "LEFT JOIN",
+    "RIGHT JOIN",
+    "FULL JOIN",
+    "CROSS JOIN",
+    "ON",
+    "USING",
+    "UNION ALL",
+    "EXCEPT",
+    "INTERSECT",
+    "AS",
+    "AND",
+    "OR",
+    "NOT",
+    "IN",
+    "IS NULL",
+    "IS NOT NULL",
+    "BETWEEN",
+    "LIKE",
+    "ILIKE",
+    "CASE",
+    "WHEN",
+    "THEN",
+    "ELSE",
+    "END",
+    "CAST",
+    "OVER",
+    "PARTITION BY",
+    "ASC",
+    "DESC",
+    "NULLS FIRST",
+    "NULLS LAST",
+    "TRUE",
+    "FALSE",
+    "NULL",
+    "INTERVAL",
+    "DATE",
+    "TIMESTAMP",
+    "EXISTS",
+    "FILTER",
+    "QUALIFY",
+    "VALUES",
+    "TO",
+    "WITH",
+];
+
+/// The words that statements begin with.
+pub(crate) fn statement_words() -> Vec<&'static str> {
+    STATEMENTS
+        .iter()
+        .filter_map(|words| words.split(' ').next())
+        .collect()
+}
+
+/// A token as far as completion looks at it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Seen {
+    /// A word, in upper case.
+    Word(String),
+    /// A quoted text or name, or a number.
+    Value,
+    Open,
+    Close,
+    Comma,
+    Equals,
+    Other,
+}
+
+/// What may stand where a statement ends that has been typed so far, without the word at the cursor,
+/// if there is one. `in_quotes` says that the cursor is in a text.
+pub fn expected_at(before: &str, in_quotes: bool) -> Vec<Expected> {
+    let mut tokens = Vec::new();
+    // What is not closed is where the cursor is.
+    let _ = Tokenizer::new(&GenericDialect {}, before).tokenize_with_location_into_buf(&mut tokens);
+    let mut seen: Vec<Seen> = tokens
+        .into_iter()
+        .filter_map(|token| see(token.token))
+        .collect();
+    let prefix = match seen.first() {
+        Some(Seen::Word(word)) if word == "EXPLAIN" => {
+            let options = ["ANALYZE", "VERBOSE"];
+            let given = seen[1..].iter().take_while(
+                |token| matches!(token, Seen::Word(word) if options.contains(&word.as_str())),
+            );
+            1 + given.count()
+        }
+        _ => 0,
+    };
+    let explained = prefix > 0;
+    seen.drain(..prefix);
+    let mut expected = statement(&seen, in_quotes);
+    if explained && seen.is_empty() {
+        expected.extend(words(&["ANALYZE", "VERBOSE"]));
+    }
+    expected
+}
+
+fn see(token: Token) -> Option<Seen> {
+    Some(match token {
+        Token::Whitespace(_) | Token::EOF => return None,
+        Token::Word(word) if word.quote_style.is_none() => Seen::Word(word.value.to_uppercase()),
+        Token::Word(_) | Token::Number(..) => Seen::Value,
+        Token::SingleQuotedString(_) | Token::DollarQuotedString(_) => Seen::Value,
+        Token::LParen => Seen::Open,
+        Token::RParen => Seen::Close,
+        Token::Comma => Seen::Comma,
+        Token::Eq => Seen::Equals,
+        _ => Seen::Other,
+    })
+}
+
+fn words(all: &[&str]) -> Vec<Expected> {
+    all.iter()
+        .map(|words| Expected::Words((*words).to_owned()))
+        .collect()
+}
+
+fn begins_with(seen: &[Seen], expected: &[&str]) -> bool {
+    expected
+        .iter()
+        .enumerate()
+        .all(|(at, word)| matches!(seen.get(at), Some(Seen::Word(seen)) if seen == word))
+}
+
+fn statement(seen: &[Seen], in_quotes: bool) -> Vec<Expected> {
+    if let Some((list, known)) = option_list(seen) {
+        return option(list, known);
+    }
+    let at = |beginning: &[&str]| {
+        begins_with(seen, beginning).then(|| seen.len().saturating_sub(beginning.len()))
+    };
+    let is_new = matches!(seen.get(1), Some(Seen::Word(word)) if word == "OR");
+    let skipped = if is_new { 3 } else { 1 };
+    let object = match (seen.first(), seen.get(skipped)) {
+        (Some(Seen::Word(verb)), Some(Seen::Word(object))) => {
+            Some((verb.as_str(), object.as_str()))
+        }
+        _ => None,
+    };
+    let after_object = seen.len().saturating_sub(skipped + 1);
+    match object {
+        _ if seen.is_empty() => return words(STATEMENTS),
+        Some(("CREATE", "SECRET")) => return create_secret(seen, after_object),
+        Some(("CREATE", "CONNECTION")) => {
+            return match after_object {
+                0 => words(&["IF NOT EXISTS"]),
+                _ if ends_with(seen, "AWS") => words(&["("]),
+                _ if seen.last() == Some(&Seen::Close) => words(&["WITH (VALIDATE = true)"]),
+                _ => words(&["TO AWS ("]),
+            };
+        }
+        Some(("ALTER", "SECRET")) => {
+            return match after_object {
+                0 => [words(&["IF EXISTS"]), vec![Expected::Secret]].concat(),
+                _ => words(&["AS", "FROM ENV", "FROM FILE", "FROM PROMPT", "RENAME TO"]),
+            };
+        }
+        Some(("ALTER", "CONNECTION")) => {
+            return match after_object {
+                0 => [words(&["IF EXISTS"]), vec![Expected::Connection]].concat(),
+                _ => words(&[
+                    "SET (",
+                    "DROP (",
+                    "RESET (",
+                    "RENAME TO",
+                    "WITH (VALIDATE = true)",
+                ]),
+            };
+        }
+        Some(("DROP", object)) => return drop_object(object, after_object),
+        Some(("VALIDATE", "CONNECTION")) => {
+            return match after_object {
+                0 => vec![Expected::Connection],
+                1 => words(&["FOR"]),
+                _ => Vec::new(),
+            };
+        }
+        _ => {}
+    }
+    if at(&["SHOW", "CREATE", "CONNECTION"]) == Some(0) {
+        return vec![Expected::Connection];
+    }
+    if at(&["RECOVER", "EXPORT"]).is_some() {
+        return words(&["WITH (AWS CONNECTION ="]);
+    }
+    if let Some(count) = at(&["COPY"]) {
+        let depth = depth(seen);
+        let target = seen
+            .iter()
+            .position(|token| *token == Seen::Word("TO".to_owned()));
+        return match (depth, target) {
+            (0, None) if count == 0 => [words(&["("]), vec![Expected::Table]].concat(),
+            (0, None) => words(&["TO"]),
+            (0, Some(to)) if to + 1 == seen.len() && !in_quotes => {
+                [words(&["STDOUT"]), vec![Expected::Path]].concat()
+            }
+            (0, Some(to)) if to + 1 == seen.len() => vec![Expected::Path],
+            (0, Some(_)) if ends_with(seen, "WITH") => words(&["("]),
+            (0, Some(_)) => words(&["WITH ("]),
+            _ => query(seen, in_quotes),
+        };
+    }
+    let first = match seen {
+        [Seen::Word(first)] => first.as_str(),
+        _ => "",
+    };
+    let after_first: Vec<&str> = STATEMENTS
+        .iter()
+        .filter_map(|words| words.strip_prefix(first)?.strip_prefix(' '))
+        .collect();
+    match first {
+        "" => query(seen, in_quotes),
+        _ if after_first.is_empty() => query(seen, in_quotes),
+        _ => words(&after_first),
+    }
+}
+
+fn create_secret(seen: &[Seen], after_object: usize) -> Vec<Expected> {
+    match after_object {
+        0 => words(&["IF NOT EXISTS"]),
+        _ if ends_with(seen, "FROM") => words(&["ENV", "FILE", "PROMPT"]),
+        _ if ends_with(seen, "FILE") => vec![Expected::Path],
+        _ if ends_with(seen, "AS") || ends_with(seen, "ENV") => Vec::new(),
+        _ => words(&["AS", "FROM ENV", "FROM FILE", "FROM PROMPT"]),
+    }
+}
+
+fn drop_object(object: &str, after_object: usize) -> Vec<Expected> {
+    let name = match object {
+        "SECRET" => Expected::Secret,
+        "CONNECTION" => Expected::Connection,
+        _ => Expected::Table,
+    };
+    match after_object {
+        0 => [words(&["IF EXISTS"]), vec![name]].concat(),
+        2 if object.is_empty() => Vec::new(),
+        _ => {
+            let mut expected = words(&["CASCADE", "RESTRICT"]);
+            expected.push(name);
+            expected
+        }
+    }
+}
+
+fn ends_with(seen: &[Seen], word: &str) -> bool {
+    matches!(seen.last(), Some(Seen::Word(last)) if last == word)
+}
+
+/// How many parentheses are open.
+fn depth(seen: &[Seen]) -> usize {
+    seen.iter().fold(0, |depth: usize, token| match token {
+        Seen::Open => depth + 1,
+        Seen::Close => depth.saturating_sub(1),
+        _ => depth,
+    })
+}
+
+/// The option list that the cursor is in, from its parenthesis on, and the options it takes.
+fn option_list(seen: &[Seen]) -> Option<(&[Seen], &'static [Known])> {
+    let mut open = Vec::new();
+    for (at, token) in seen.iter().enumerate() {
+        match token {
+            Seen::Open => open.push(at),
+            Seen::Close => drop(open.pop()),
+            _ => {}
+        }
+    }
+    let start = *open.first()?;
+    let before = &seen[..start];
+    let is = |words: &[&str]| begins_with(seen, words);
+    let has = |word: &str| before.contains(&Seen::Word(word.to_owned()));
+    let known = if is(&["COPY"]) && has("TO") {
+        COPY_OPTIONS
+    } else if is(&["RECOVER"]) {
+        RECOVER_OPTIONS
+    } else if (is(&["CREATE"]) || is(&["ALTER"])) && has("CONNECTION") {
+        match ends_with(before, "WITH") {
+            true => VALIDATE_OPTIONS,
+            false => CONNECTION_OPTIONS,
+        }
+    } else {
+        return None;
+    };
+    Some((&seen[start + 1..], known))
+}
+
+/// What may stand next in an option list.
+fn option(list: &[Seen], known: &'static [Known]) -> Vec<Expected> {
+    let mut inner = 0usize;
+    let mut start = 0;
+    for (at, token) in list.iter().enumerate() {
+        match token {
+            Seen::Open => inner += 1,
+            Seen::Close => inner = inner.saturating_sub(1),
+            Seen::Comma if inner == 0 => start = at + 1,
+            _ => {}
+        }
+    }
+    let given = &list[..start];
+    let current = &list[start..];
+    let typed = leading_words(current);
+    // The longest name that the words begin with, and whether all of it is there.
+    let name = known
+        .iter()
+        .map(|option| option.name)
+        .filter(|name| format!("{typed} ").starts_with(&format!("{name} ")))
+        .max_by_key(|name| name.len());
+    let has_value = current.contains(&Seen::Equals);
+    if let Some(name) = name {
+        let is_secret = ends_with(current, "SECRET") && name != "SECRET";
+        return match values_of(name) {
+            _ if is_secret && (has_value || typed.len() > name.len()) => vec![Expected::Secret],
+            Values::Columns if inner > 0 => vec![Expected::Column],
+            values if has_value || typed.len() == name.len() => value(values, has_value),
+            _ => Vec::new(),
+        };
+    }
+    let is_given = |name: &str| {
+        let first = name.split(' ').next().unwrap_or_default();
+        let list = given.split(|token| *token == Seen::Comma);
+        let mut lists = list.map(leading_words);
+        lists.any(|words| words.starts_with(name) && words.starts_with(first))
+    };
+    let rest = known.iter().filter_map(|option| match typed.as_str() {
+        "" => Some(option.name),
+        typed => option.name.strip_prefix(typed)?.strip_prefix(' '),
+    });
+    let rest = rest.filter(|words| !typed.is_empty() || !is_given(words));
+    rest.map(|words| Expected::Words(words.to_owned()))
+        .collect()
+}
+
+/// The words that a list of tokens begins with, underscores as blanks.
+fn leading_words(tokens: &[Seen]) -> String {
+    let words = tokens.iter().map_while(|token| match token {
+        Seen::Word(word) => Some(word.replace('_', " ")),
+        _ => None,
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+fn value(values: Values, has_equals: bool) -> Vec<Expected> {
+    let mut expected = match values {
+        Values::Any => Vec::new(),
+        Values::Boolean => words(&["true", "false"]),
+        Values::OneOf(texts) => texts.iter().map(|text| Expected::Text(text)).collect(),
+        Values::Connection => vec![Expected::Connection],
+        Values::Secret => words(&["SECRET"]),
+        Values::Columns => words(&["("]),
+    };
+    if !has_equals {
+        expected.extend(words(&["="]));
+    }
+    expected
+}
+
+/// What may stand next in a query, by the word before it.
+fn query(seen: &[Seen], in_quotes: bool) -> Vec<Expected> {
+    let reads = [
+        "FROM", "JOIN", "INTO", "TABLE", "DESCRIBE", "UPDATE", "LOCATION",
+    ];
+    let last = seen.iter().rev().find(|token| **token != Seen::Open);
+    let after_table = match seen.last() {
+        Some(Seen::Word(word)) => reads.contains(&word.as_str()),
+        _ => false,
+    };
+    if after_table && in_quotes {
+        return vec![Expected::Path];
+    }
+    if after_table {
+        return [words(&["("]), vec![Expected::Table]].concat();
+    }
+    if in_quotes {
+        let reads_files = matches!(last, Some(Seen::Word(word)) if word.starts_with("READ_"));
+        return if reads_files {
+            vec![Expected::Path]
+        } else {
+            Vec::new()
+        };
+    }
+    let mut expected = words(QUERY);
+    expected.extend([Expected::Column, Expected::Function, Expected::Table]);
+    expected
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn has(before: &str, expected: Expected) {
+        let all = expected_at(before, false);
+        assert!(all.contains(&expected), "{before}: {all:?}");
+    }
+
+    fn has_words(before: &str, words: &str) {
+        has(before, Expected::Words(words.to_owned()));
+    }
+
+    fn has_not(before: &str, words: &str) {
+        let all = expected_at(before, false);
+        assert!(
+            !all.contains(&Expected::Words(words.to_owned())),
+            "{before}: {all:?}"
+        );
+    }
+
+    #[test]
+    fn statements_are_known_word_by_word() {
+        has_words("", "COPY");
+        has_words("CREATE ", "CONNECTION");
+        has_words("CREATE SECRET s ", "FROM ENV");
+        has_words("CREATE OR REPLACE SECRET s FROM ", "PROMPT");
+        has_words("CREATE CONNECTION c ", "TO AWS (");
+        has("ALTER SECRET ", Expected::Secret);
+        has("DROP CONNECTION ", Expected::Connection);
+        has("VALIDATE CONNECTION ", Expected::Connection);
+        has("SHOW CREATE CONNECTION ", Expected::Connection);
+        has_words("EXPLAIN ", "ANALYZE");
+        has("EXPLAIN ANALYZE COPY ", Expected::Table);
+    }
+
+    #[test]
+    fn copy_is_known_from_its_source_to_its_options() {
+        has("COPY ", Expected::Table);
+        has_words("COPY t ", "TO");
+        has_words("COPY t TO ", "STDOUT");
+        has_words("COPY t TO 's3://b/p' ", "WITH (");
+        has("COPY (SELECT ", Expected::Column);
+        has("COPY (SELECT * FROM ", Expected::Table);
+        let list = "COPY t TO 's3://b/p' WITH (";
+        has_words(list, "AWS CONNECTION");
+        has_words(&format!("{list}AWS "), "CONNECTION");
+        has(&format!("{list}AWS CONNECTION = "), Expected::Connection);
+        has(&format!("{list}aws_connection "), Expected::Connection);
+        has(
+            &format!("{list}AWS CONNECTION = c, FORMAT = "),
+            Expected::Text("parquet"),
+        );
+        has(&format!("{list}FORMAT "), Expected::Text("parquet"));
+        has(&format!("{list}PARTITION BY = (a, "), Expected::Column);
+        has_not(&format!("{list}FORMAT = csv, "), "FORMAT");
+        has_words(&format!("{list}FORMAT = csv, HEADER, "), "MODE");
+        has_words(&format!("{list}HEADER "), "true");
+    }
+
+    #[test]
+    fn connections_know_their_options_and_secrets() {
+        let list = "CREATE CONNECTION c TO AWS (";
+        has_words(list, "SECRET ACCESS KEY");
+        has_words(&format!("{list}SECRET "), "ACCESS KEY");
+        has_words(&format!("{list}SECRET ACCESS KEY = "), "SECRET");
+        has(
+            &format!("{list}SECRET ACCESS KEY = SECRET "),
+            Expected::Secret,
+        );
+        has(
+            &format!("{list}SECRET ACCESS KEY SECRET "),
+            Expected::Secret,
+        );
+        has(&format!("{list}URL STYLE = "), Expected::Text("path"));
+        has_words("ALTER CONNECTION c ", "RESET (");
+        has_words("ALTER CONNECTION c RESET (", "REGION");
+        has_words(
+            "CREATE CONNECTION c TO AWS (REGION = 'r') WITH (",
+            "VALIDATE",
+        );
+    }
+
+    #[test]
+    fn a_text_after_from_is_a_path() {
+        assert_eq!(expected_at("SELECT * FROM ", true), [Expected::Path]);
+        assert_eq!(expected_at("COPY t TO ", true), [Expected::Path]);
+        assert!(expected_at("SELECT * FROM t WHERE a = ", true).is_empty());
+    }
+}

@@ -1,0 +1,405 @@
+//! Exports without SQL.
+//!
+//! Invariant: every setting here is an option of `COPY … TO`, and is checked by the same code.
+
+use std::fmt;
+
+use datafusion::prelude::DataFrame;
+use tidegate_extensions::plan::plan_export;
+use tidegate_extensions::sink::ExportReport;
+use tidegate_extensions::sql::ast::{OptionValue, SqlOption};
+use tidegate_extensions::{Error, ErrorKind, Location, Result, Services};
+use tokio_util::sync::CancellationToken;
+
+use crate::execution::Execution;
+use crate::session::Session;
+
+impl Session {
+    /// Begins an export of a DataFrame's rows. It needs a target and a format.
+    ///
+    /// ```
+    /// use tidegate::{Engine, Parquet};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), tidegate::Error> {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let target = folder.path().join("days").display().to_string();
+    /// let session = Engine::builder().build()?.session();
+    /// session.execute("CREATE TABLE t AS VALUES ('mon', 1), ('tue', 2)").await?;
+    /// let rows = session.context().table("t").await?;
+    /// let report = session
+    ///     .copy(rows)
+    ///     .to(target)
+    ///     .format(Parquet::default().zstd(3))
+    ///     .partition_by(["column1"])
+    ///     .run()
+    ///     .await?;
+    /// assert_eq!(report.rows, 2);
+    /// assert_eq!(report.files.len(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn copy(&self, rows: DataFrame) -> Copy {
+        Copy {
+            session: self.clone(),
+            rows,
+            target: None,
+            options: Vec::new(),
+            cancelled: CancellationToken::new(),
+        }
+    }
+}
+
+/// What an export does about objects that are under its target already.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Refuses a target that is not empty.
+    #[default]
+    Error,
+    /// Adds its objects to them.
+    Append,
+    /// Deletes them once its own objects are there.
+    Overwrite,
+}
+
+/// An export that is being described.
+#[must_use = "an export does nothing before it is run"]
+pub struct Copy {
+    session: Session,
+    rows: DataFrame,
+    target: Option<String>,
+    options: Vec<SqlOption>,
+    cancelled: CancellationToken,
+}
+
+impl fmt::Debug for Copy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Copy")
+            .field("target", &self.target)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+fn text(value: impl Into<String>) -> OptionValue {
+    OptionValue::Text(value.into())
+}
+
+fn number(value: impl ToString) -> OptionValue {
+    OptionValue::Number(value.to_string())
+}
+
+fn flag(value: bool) -> OptionValue {
+    text(if value { "true" } else { "false" })
+}
+
+fn names<N: Into<String>>(names: impl IntoIterator<Item = N>) -> OptionValue {
+    OptionValue::names(names)
+}
+
+impl Copy {
+    /// Where to: `s3://bucket/prefix`, or a path on this machine.
+    pub fn to(mut self, target: impl Into<String>) -> Self {
+        self.target = Some(target.into());
+        self
+    }
+
+    /// The connection to use, which a target on S3 needs.
+    pub fn connection(self, name: impl Into<String>) -> Self {
+        self.set("AWS CONNECTION", text(name))
+    }
+
+    /// The files' format: [`Parquet`], [`Csv`] or [`Json`].
+    pub fn format(mut self, format: impl Into<FileFormat>) -> Self {
+        for option in format.into().options {
+            self = self.set(option.name, option.value);
+        }
+        self
+    }
+
+    /// What is done about objects that are there already.
+    pub fn mode(self, mode: Mode) -> Self {
+        self.set(
+            "MODE",
+            text(match mode {
+                Mode::Error => "error",
+                Mode::Append => "append",
+                Mode::Overwrite => "overwrite",
+            }),
+        )
+    }
+
+    /// A folder `column=value/` for each value of these columns.
+    pub fn partition_by<N: Into<String>>(self, columns: impl IntoIterator<Item = N>) -> Self {
+        self.set("PARTITION BY", names(columns))
+    }
+
+    /// The partition columns stay in the files.
+    pub fn keep_partition_columns(self) -> Self {
+        self.set("PARTITION COLUMNS", text("keep"))
+    }
+
+    /// How many files may be open at once when partitioning.
+    pub fn max_open_files(self, files: usize) -> Self {
+        self.set("MAX OPEN FILES", number(files))
+    }
+
+    /// When a file is full, in encoded bytes.
+    pub fn max_file_bytes(self, bytes: u64) -> Self {
+        self.set("MAX FILE SIZE", number(bytes))
+    }
+
+    /// One object with exactly the target's name.
+    pub fn single_file(self) -> Self {
+        self.set("SINGLE FILE", flag(true))
+    }
+
+    /// Leave a manifest behind.
+    pub fn manifest(self) -> Self {
+        self.set("MANIFEST", flag(true))
+    }
+
+    /// Report each Parquet file's columns: minimum, maximum, number of NULLs.
+    pub fn summarize_columns(self) -> Self {
+        self.set("RETURN", text("files"))
+    }
+
+    /// How the store encrypts the objects: `AES256`, `aws:kms`, `aws:kms:dsse`.
+    pub fn server_side_encryption(self, algorithm: impl Into<String>) -> Self {
+        self.set("SERVER SIDE ENCRYPTION", text(algorithm))
+    }
+
+    /// The key to encrypt with.
+    pub fn kms_key_id(self, key: impl Into<String>) -> Self {
+        self.set("KMS KEY ID", text(key))
+    }
+
+    /// The objects' storage class.
+    pub fn storage_class(self, class: impl Into<String>) -> Self {
+        self.set("STORAGE CLASS", text(class))
+    }
+
+    /// Send every part with its SHA-256 digest, for the store to verify.
+    pub fn sha256_checksums(self) -> Self {
+        self.set("CHECKSUM", text("sha256"))
+    }
+
+    /// The export is cancelled when `token` is, and then leaves nothing behind.
+    pub fn cancelled_by(mut self, token: CancellationToken) -> Self {
+        self.cancelled = token;
+        self
+    }
+
+    /// The later of two settings holds.
+    fn set(mut self, name: &'static str, value: OptionValue) -> Self {
+        self.options.retain(|option| option.name != name);
+        self.options.push(SqlOption::new(name, value));
+        self
+    }
+
+    /// Plans and starts the export, whose progress can then be watched; it is over when
+    /// [`Execution::collect`] has returned.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the settings or the rows' types. Nothing has been sent then.
+    pub async fn start(self) -> Result<Execution> {
+        let Some(target) = self.target else {
+            let why = "an export needs a target: Copy::to sets it";
+            return Err(Error::new(ErrorKind::InvalidParameter, why));
+        };
+        let services = Services::of(self.session.context().state().config())?;
+        let rows = self.rows.into_unoptimized_plan();
+        let plan = plan_export(&services, rows, &target, self.options)?;
+        let nowhere = Location { line: 1, column: 1 };
+        let started = self.session.start_plan(plan, nowhere).await;
+        let execution = started.map_err(Error::without_location)?;
+        Ok(execution.cancelled_by(self.cancelled))
+    }
+
+    /// Exports, and returns when every object is there.
+    ///
+    /// # Errors
+    /// What failed, on what, why, and what to do. Nothing is left under the target then.
+    pub async fn run(self) -> Result<ExportReport> {
+        let outcome = self.start().await?.collect().await;
+        let outcome = outcome.map_err(Error::without_location)?;
+        outcome.export().cloned().ok_or_else(|| {
+            let why = "the export ended without a report";
+            Error::new(ErrorKind::Internal, why)
+        })
+    }
+}
+
+/// A file format with its settings.
+#[derive(Debug, Clone)]
+pub struct FileFormat {
+    options: Vec<SqlOption>,
+}
+
+impl FileFormat {
+    fn new(name: &'static str) -> Self {
+        let options = vec![SqlOption::new("FORMAT", text(name))];
+        Self { options }
+    }
+
+    fn with(mut self, name: &'static str, value: OptionValue) -> Self {
+        self.options.retain(|option| option.name != name);
+        self.options.push(SqlOption::new(name, value));
+        self
+    }
+}
+
+macro_rules! format_type {
+    ($(#[$documentation:meta])* $type:ident, $name:literal) => {
+        $(#[$documentation])*
+        #[derive(Debug, Clone)]
+        pub struct $type(FileFormat);
+
+        impl Default for $type {
+            fn default() -> Self {
+                Self(FileFormat::new($name))
+            }
+        }
+
+        impl From<$type> for FileFormat {
+            fn from(format: $type) -> Self {
+                format.0
+            }
+        }
+
+        impl $type {
+            #[must_use]
+            fn with(self, name: &'static str, value: OptionValue) -> Self {
+                Self(self.0.with(name, value))
+            }
+
+            /// Compress with gzip.
+            #[must_use]
+            pub fn gzip(self) -> Self {
+                self.with("COMPRESSION", text("gzip"))
+            }
+
+            /// Compress with Zstandard at this level.
+            #[must_use]
+            pub fn zstd(self, level: u32) -> Self {
+                self.with("COMPRESSION", text(format!("zstd({level})")))
+            }
+
+            /// Don't compress.
+            #[must_use]
+            pub fn uncompressed(self) -> Self {
+                self.with("COMPRESSION", text("none"))
+            }
+        }
+    };
+}
+
+format_type!(
+    /// Parquet, compressed with Snappy unless told otherwise.
+    Parquet,
+    "parquet"
+);
+format_type!(
+    /// CSV as PostgreSQL writes it, without a header unless told otherwise.
+    Csv,
+    "csv"
+);
+format_type!(
+    /// A JSON object on each line.
+    Json,
+    "json"
+);
+
+/// The unit that timestamps are cast to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimestampUnit {
+    /// Nanoseconds.
+    Nanoseconds,
+    /// Microseconds.
+    Microseconds,
+    /// Milliseconds.
+    Milliseconds,
+}
+
+impl Parquet {
+    /// Compress with Snappy.
+    #[must_use]
+    pub fn snappy(self) -> Self {
+        self.with("COMPRESSION", text("snappy"))
+    }
+
+    /// Compress with Brotli.
+    #[must_use]
+    pub fn brotli(self) -> Self {
+        self.with("COMPRESSION", text("brotli"))
+    }
+
+    /// Compress with LZ4.
+    #[must_use]
+    pub fn lz4_raw(self) -> Self {
+        self.with("COMPRESSION", text("lz4_raw"))
+    }
+
+    /// Cast timestamps; some readers know no nanoseconds.
+    #[must_use]
+    pub fn timestamp_unit(self, unit: TimestampUnit) -> Self {
+        self.with(
+            "TIMESTAMP UNIT",
+            text(match unit {
+                TimestampUnit::Nanoseconds => "ns",
+                TimestampUnit::Microseconds => "us",
+                TimestampUnit::Milliseconds => "ms",
+            }),
+        )
+    }
+
+    /// A row group has at most so many rows.
+    #[must_use]
+    pub fn row_group_rows(self, rows: usize) -> Self {
+        self.with("ROW GROUP ROWS", number(rows))
+    }
+
+    /// A row group has at most so many encoded bytes.
+    #[must_use]
+    pub fn row_group_bytes(self, bytes: u64) -> Self {
+        self.with("ROW GROUP SIZE", number(bytes))
+    }
+}
+
+impl Csv {
+    /// The first line of every file names the columns.
+    #[must_use]
+    pub fn header(self) -> Self {
+        self.with("HEADER", flag(true))
+    }
+
+    /// What stands between values: one byte.
+    #[must_use]
+    pub fn delimiter(self, delimiter: char) -> Self {
+        self.with("DELIMITER", text(delimiter))
+    }
+
+    /// What stands around values that need it: one byte.
+    #[must_use]
+    pub fn quote(self, quote: char) -> Self {
+        self.with("QUOTE", text(quote))
+    }
+
+    /// What stands before a quote inside quotes: one byte.
+    #[must_use]
+    pub fn escape(self, escape: char) -> Self {
+        self.with("ESCAPE", text(escape))
+    }
+
+    /// What NULL is.
+    #[must_use]
+    pub fn null(self, null: impl Into<String>) -> Self {
+        self.with("NULL", text(null))
+    }
+
+    /// Columns whose values are always quoted.
+    #[must_use]
+    pub fn force_quote<N: Into<String>>(self, columns: impl IntoIterator<Item = N>) -> Self {
+        self.with("FORCE QUOTE", names(columns))
+    }
+}

@@ -1,0 +1,144 @@
+//! What a statement returned.
+//!
+//! Invariant: the command tag is PostgreSQL's for the same statement, where it has one.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::logical_expr::{DdlStatement, LogicalPlan, Statement, WriteOp};
+use tidegate_extensions::plan::{CommandNode, CopyOutNode, CopyToNode};
+use tidegate_extensions::sink::ExportReport;
+
+/// What a statement returned.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    tag: String,
+    schema: SchemaRef,
+    batches: Vec<RecordBatch>,
+    export: Option<ExportReport>,
+}
+
+impl Outcome {
+    pub(crate) fn new(
+        tag: String,
+        schema: SchemaRef,
+        batches: Vec<RecordBatch>,
+        export: Option<ExportReport>,
+    ) -> Self {
+        Self {
+            tag,
+            schema,
+            batches,
+            export,
+        }
+    }
+
+    /// The command tag, as PostgreSQL has them: `CREATE SECRET`, `COPY 6001215`, `SELECT 3`.
+    pub fn tag(&self) -> &str {
+        &self.tag
+    }
+
+    /// The rows' schema; without columns where a statement returns no rows.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The rows.
+    pub fn batches(&self) -> &[RecordBatch] {
+        &self.batches
+    }
+
+    /// Whether the statement returns rows at all.
+    pub fn has_rows(&self) -> bool {
+        !self.schema.fields().is_empty()
+    }
+
+    /// What an export wrote.
+    pub fn export(&self) -> Option<&ExportReport> {
+        self.export.as_ref()
+    }
+}
+
+/// How a statement's tag is made.
+#[derive(Debug, Clone)]
+pub(crate) enum Tag {
+    /// The words alone.
+    Plain(String),
+    /// The words and the number of rows returned; the rows are the result.
+    Rows(&'static str),
+    /// The words and the count that the statement returns as its one row.
+    Count(&'static str),
+    /// The rows that files hold, then the files.
+    Files(&'static str),
+    /// The rows that are lines, then the lines.
+    Lines(&'static str),
+}
+
+impl Tag {
+    pub(crate) fn of(plan: &LogicalPlan) -> Self {
+        tag_of(plan)
+    }
+
+    /// The words that the tag begins with.
+    pub(crate) fn words(&self) -> &str {
+        match self {
+            Self::Plain(words) => words,
+            Self::Rows(words) | Self::Count(words) | Self::Files(words) | Self::Lines(words) => {
+                words
+            }
+        }
+    }
+}
+
+fn tag_of(plan: &LogicalPlan) -> Tag {
+    let plain = |words: &str| Tag::Plain(words.to_owned());
+    match plan {
+        LogicalPlan::Extension(extension) => {
+            let node = extension.node.as_any();
+            if let Some(copy) = node.downcast_ref::<CopyToNode>() {
+                return match copy.options.return_files {
+                    true => Tag::Files("COPY"),
+                    false => Tag::Count("COPY"),
+                };
+            }
+            if node.is::<CopyOutNode>() {
+                return Tag::Lines("COPY");
+            }
+            match node.downcast_ref::<CommandNode>() {
+                Some(node) => plain(node.command().tag()),
+                None => Tag::Rows("SELECT"),
+            }
+        }
+        LogicalPlan::Ddl(ddl) => plain(ddl_words(ddl)),
+        LogicalPlan::Dml(dml) => match dml.op {
+            WriteOp::Insert(_) => Tag::Count("INSERT 0"),
+            WriteOp::Delete => Tag::Count("DELETE"),
+            WriteOp::Update => Tag::Count("UPDATE"),
+            _ => Tag::Count("OK"),
+        },
+        LogicalPlan::Copy(_) => Tag::Count("COPY"),
+        LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) => plain("EXPLAIN"),
+        LogicalPlan::Statement(Statement::SetVariable(_)) => plain("SET"),
+        LogicalPlan::Statement(Statement::ResetVariable(_)) => plain("RESET"),
+        LogicalPlan::Statement(Statement::Prepare(_)) => plain("PREPARE"),
+        LogicalPlan::Statement(Statement::Deallocate(_)) => plain("DEALLOCATE"),
+        LogicalPlan::Statement(Statement::TransactionStart(_)) => plain("BEGIN"),
+        LogicalPlan::Statement(Statement::TransactionEnd(_)) => plain("COMMIT"),
+        _ => Tag::Rows("SELECT"),
+    }
+}
+
+fn ddl_words(ddl: &DdlStatement) -> &'static str {
+    match ddl {
+        DdlStatement::CreateExternalTable(_) => "CREATE EXTERNAL TABLE",
+        DdlStatement::CreateMemoryTable(_) => "CREATE TABLE",
+        DdlStatement::CreateView(_) => "CREATE VIEW",
+        DdlStatement::CreateCatalogSchema(_) => "CREATE SCHEMA",
+        DdlStatement::CreateCatalog(_) => "CREATE DATABASE",
+        DdlStatement::CreateIndex(_) => "CREATE INDEX",
+        DdlStatement::DropTable(_) => "DROP TABLE",
+        DdlStatement::DropView(_) => "DROP VIEW",
+        DdlStatement::DropCatalogSchema(_) => "DROP SCHEMA",
+        DdlStatement::CreateFunction(_) => "CREATE FUNCTION",
+        DdlStatement::DropFunction(_) => "DROP FUNCTION",
+    }
+}

@@ -1,0 +1,347 @@
+//! What Tab offers.
+//!
+//! Invariant: looking for candidates changes nothing, and asks no store.
+
+use std::path::Path;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use tidegate::Session;
+use tidegate_extensions::Services;
+use tidegate_extensions::sql::{Expected, expected_at};
+use tokio::runtime::Handle;
+
+use crate::print::Format;
+use crate::shell::{COMMANDS, Kind, Lexer, Scanner, pages};
+
+/// Columns of a table that takes longer to open are not offered.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// Finds candidates in a session's tables and catalog.
+pub(super) struct Completion {
+    session: Session,
+    runtime: Handle,
+}
+
+/// The cursor's place in a line.
+struct Place<'a> {
+    /// The statement up to what is being typed.
+    before: &'a str,
+    /// The whole statement.
+    statement: &'a str,
+    /// What is being typed.
+    partial: &'a str,
+    /// The cursor is in a text that has no end before it.
+    in_quotes: bool,
+}
+
+impl Completion {
+    pub(super) fn new(session: Session, runtime: Handle) -> Self {
+        Self { session, runtime }
+    }
+
+    /// What may stand in place of what ends at the cursor, and where that begins.
+    pub(super) fn complete(&self, line: &str, cursor: usize) -> (usize, Vec<String>) {
+        let Some(typed) = line.get(..cursor) else {
+            return (cursor, Vec::new());
+        };
+        if let Some((start, candidates)) = complete_command(typed) {
+            return (start, candidates);
+        }
+        let place = find_place(line, cursor);
+        let mut candidates = Vec::new();
+        for expected in expected_at(place.before, place.in_quotes) {
+            self.offer(&expected, &place, &mut candidates);
+        }
+        candidates.sort();
+        candidates.dedup();
+        (cursor - place.partial.len(), candidates)
+    }
+
+    fn offer(&self, expected: &Expected, place: &Place<'_>, candidates: &mut Vec<String>) {
+        let partial = place.partial;
+        match expected {
+            _ if place.in_quotes => match expected {
+                Expected::Text(text) => offer_text(text, partial, "'", candidates),
+                Expected::Path => candidates.extend(paths(partial)),
+                _ => {}
+            },
+            Expected::Words(words) => {
+                if starts_with(words, partial) {
+                    let lower = partial.chars().any(char::is_lowercase);
+                    let words = if lower {
+                        words.to_lowercase()
+                    } else {
+                        words.clone()
+                    };
+                    candidates.push(format!("{words} "));
+                }
+            }
+            Expected::Text(text) => {
+                let quoted = format!("'{text}'");
+                if starts_with(text, partial) {
+                    candidates.push(quoted);
+                }
+            }
+            Expected::Secret => candidates.extend(self.catalog_names(partial, true)),
+            Expected::Connection => candidates.extend(self.catalog_names(partial, false)),
+            Expected::Table => candidates.extend(self.tables(partial)),
+            Expected::Column => candidates.extend(self.columns(place)),
+            Expected::Function if partial.is_empty() => {}
+            Expected::Function => candidates.extend(self.functions(partial)),
+            Expected::Path => {}
+        }
+    }
+
+    fn catalog_names(&self, partial: &str, secrets: bool) -> Vec<String> {
+        let state = self.session.context().state();
+        let objects = Services::of(state.config()).and_then(|services| services.catalog.objects());
+        let Ok(objects) = objects else {
+            return Vec::new();
+        };
+        let names: Vec<String> = match secrets {
+            true => objects.secrets().keys().cloned().collect(),
+            false => objects.connections().keys().cloned().collect(),
+        };
+        matching(names, partial)
+    }
+
+    fn tables(&self, partial: &str) -> Vec<String> {
+        let context = self.session.context();
+        let state = context.state();
+        let defaults = &state.config_options().catalog;
+        let mut names = Vec::new();
+        for catalog in context.catalog_names() {
+            let Some(provider) = context.catalog(&catalog) else {
+                continue;
+            };
+            for schema in provider.schema_names() {
+                let Some(tables) = provider.schema(&schema).map(|schema| schema.table_names())
+                else {
+                    continue;
+                };
+                let is_default =
+                    catalog == defaults.default_catalog && schema == defaults.default_schema;
+                names.extend(tables.iter().map(|table| match is_default {
+                    true => quoted(table),
+                    false => format!("{}.{}", quoted(&schema), quoted(table)),
+                }));
+            }
+        }
+        matching_as_they_are(names, partial)
+    }
+
+    /// The columns of the tables that the statement names; of the default schema's where it names none.
+    fn columns(&self, place: &Place<'_>) -> Vec<String> {
+        let mut tables = named_tables(place.statement);
+        if tables.is_empty() {
+            tables = self.tables("");
+            tables.retain(|table| !table.contains('.'));
+        }
+        let context = self.session.context();
+        let columns = async {
+            let mut columns = Vec::new();
+            for table in tables {
+                if let Ok(provider) = context.table_provider(table.as_str()).await {
+                    let schema = provider.schema();
+                    columns.extend(schema.fields().iter().map(|field| field.name().clone()));
+                }
+            }
+            columns
+        };
+        let found = self
+            .runtime
+            .block_on(async { tokio::time::timeout(PATIENCE, columns).await });
+        let (table, partial) = place
+            .partial
+            .rsplit_once('.')
+            .unwrap_or(("", place.partial));
+        let names = matching(found.unwrap_or_default(), partial);
+        match table {
+            "" => names,
+            table => names
+                .into_iter()
+                .map(|name| format!("{table}.{name}"))
+                .collect(),
+        }
+    }
+
+    fn functions(&self, partial: &str) -> Vec<String> {
+        let state = self.session.context().state();
+        let scalar = state.scalar_functions().keys();
+        let aggregate = state.aggregate_functions().keys();
+        let window = state.window_functions().keys();
+        let names = scalar.chain(aggregate).chain(window).cloned();
+        let names = matching_as_they_are(names.collect(), partial);
+        names.into_iter().map(|name| format!("{name}(")).collect()
+    }
+}
+
+fn starts_with(candidate: &str, partial: &str) -> bool {
+    let start = candidate.get(..partial.len());
+    start.is_some_and(|start| start.eq_ignore_ascii_case(partial))
+}
+
+fn offer_text(text: &str, partial: &str, quote: &str, candidates: &mut Vec<String>) {
+    if starts_with(text, partial) {
+        candidates.push(format!("{text}{quote}"));
+    }
+}
+
+/// Names as SQL has them: in quotes where they need them.
+fn quoted(name: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit();
+    let starts_well = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
+    match starts_well && name.chars().all(is_plain) {
+        true => name.to_owned(),
+        false => format!("\"{}\"", name.replace('"', "\"\"")),
+    }
+}
+
+fn matching(names: Vec<String>, partial: &str) -> Vec<String> {
+    matching_as_they_are(names.iter().map(|name| quoted(name)).collect(), partial)
+}
+
+fn matching_as_they_are(mut names: Vec<String>, partial: &str) -> Vec<String> {
+    names.retain(|name| {
+        starts_with(
+            name.trim_start_matches('"'),
+            partial.trim_start_matches('"'),
+        )
+    });
+    names
+}
+
+/// The names after `FROM`, `JOIN` and the like.
+fn named_tables(statement: &str) -> Vec<String> {
+    const BEFORE: [&str; 6] = ["FROM", "JOIN", "COPY", "INTO", "UPDATE", "TABLE"];
+    let mut tables = Vec::new();
+    let mut expects = false;
+    let mut name: Option<String> = None;
+    for lexeme in Lexer::new(statement, 0) {
+        let text = &statement[lexeme.start..lexeme.end];
+        match lexeme.kind {
+            Kind::Word | Kind::Name { closed: true } if expects || name.is_some() => {
+                expects = false;
+                name.get_or_insert_default().push_str(text);
+            }
+            Kind::Symbol if text == "." && name.is_some() => {
+                name.get_or_insert_default().push('.');
+            }
+            Kind::Space => tables.extend(name.take()),
+            _ => {
+                tables.extend(name.take());
+                let word = text.to_ascii_uppercase();
+                expects = BEFORE.contains(&word.as_str());
+            }
+        }
+    }
+    tables.extend(name);
+    tables
+}
+
+/// Where the cursor is.
+fn find_place(line: &str, cursor: usize) -> Place<'_> {
+    // Only the statement at the cursor counts.
+    let typed = &line[..cursor];
+    let mut scanner = Scanner::new(typed);
+    while scanner.next_complete().is_some() {}
+    let start = cursor - scanner.rest().len().min(cursor);
+    let statement_end = Lexer::new(line, start)
+        .find(|lexeme| lexeme.kind == Kind::Semicolon)
+        .map_or(line.len(), |lexeme| lexeme.start);
+    let statement = &line[start..statement_end.max(cursor)];
+    let mut partial_at = cursor;
+    let mut in_quotes = false;
+    if let Some(last) = Lexer::new(&typed[start..], 0).last() {
+        match last.kind {
+            Kind::Text { closed: false } => {
+                partial_at = start + last.start + 1;
+                in_quotes = true;
+            }
+            Kind::Word | Kind::Name { closed: false } => partial_at = start + last.start,
+            _ => {}
+        }
+    }
+    if !in_quotes {
+        // A name may have a schema or a table before it.
+        let before = &typed[start..partial_at];
+        let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.');
+        if before.ends_with('.') {
+            let qualifier = before.trim_end_matches(is_part);
+            partial_at = start + qualifier.len();
+        }
+    }
+    let end = if in_quotes {
+        partial_at - 1
+    } else {
+        partial_at
+    };
+    Place {
+        before: &typed[start..end],
+        statement,
+        partial: &typed[partial_at..],
+        in_quotes,
+    }
+}
+
+/// Completes a backslash command and its argument.
+fn complete_command(typed: &str) -> Option<(usize, Vec<String>)> {
+    let line_start = typed.rfind('\n').map_or(0, |end| end + 1);
+    let line = &typed[line_start..];
+    let command = line.trim_start().strip_prefix('\\')?;
+    let Some((name, argument)) = command.split_once(char::is_whitespace) else {
+        let names = COMMANDS.iter().map(|command| command.name);
+        let found = names.filter(|name| name.starts_with(command));
+        return Some((
+            typed.len() - command.len(),
+            found.map(|name| format!("{name} ")).collect(),
+        ));
+    };
+    let candidates: Vec<String> = match name {
+        "h" => {
+            let argument = argument.trim_start();
+            let statements = pages().map(|page| page.statement().to_owned());
+            let found = statements.filter(|name| starts_with(name, argument));
+            return Some((typed.len() - argument.len(), found.collect()));
+        }
+        "x" => vec!["on".into(), "off".into(), "auto".into()],
+        "timing" => vec!["on".into(), "off".into()],
+        "maxrows" => vec!["all".into()],
+        "format" => Format::value_variants()
+            .iter()
+            .map(|format| format.name())
+            .collect(),
+        "i" | "ir" | "o" => paths(argument.rsplit(' ').next().unwrap_or_default()),
+        _ => Vec::new(),
+    };
+    let partial = argument.rsplit(' ').next().unwrap_or_default();
+    let found = candidates
+        .into_iter()
+        .filter(|name| starts_with(name, partial));
+    Some((typed.len() - partial.len(), found.collect()))
+}
+
+/// The files and folders that a path may go on to.
+fn paths(partial: &str) -> Vec<String> {
+    let (folder, name) = match partial.rfind('/') {
+        Some(end) => partial.split_at(end + 1),
+        None => ("", partial),
+    };
+    let folder_to_read = if folder.is_empty() { "." } else { folder };
+    let Ok(entries) = std::fs::read_dir(Path::new(folder_to_read)) else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for entry in entries.flatten() {
+        let file = entry.file_name().to_string_lossy().into_owned();
+        let is_hidden = file.starts_with('.') && !name.starts_with('.');
+        if file.starts_with(name) && !is_hidden {
+            let is_folder = entry.path().is_dir();
+            let end = if is_folder { "/" } else { "" };
+            found.push(format!("{folder}{file}{end}"));
+        }
+    }
+    found.sort();
+    found
+}

@@ -1,0 +1,132 @@
+//! The line editor.
+//!
+//! Invariant: rustyline is known here and nowhere else.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use rustyline::completion::{Completer, Pair};
+use rustyline::config::{BellStyle, ColorMode};
+use rustyline::error::ReadlineError;
+use rustyline::highlight::{CmdKind, Highlighter};
+use rustyline::hint::Hinter;
+use rustyline::history::{FileHistory, History as _};
+use rustyline::validate::Validator;
+use rustyline::{Cmd, CompletionType, Config, Context, Helper, KeyEvent};
+use tidegate::{Result, Session};
+use tokio::runtime::Handle;
+
+use super::complete::Completion;
+use super::highlight::highlight;
+use super::not_usable;
+
+/// How many statements are remembered.
+const MOST_REMEMBERED: usize = 10_000;
+
+/// Longer texts are not coloured: they were pasted, and are redrawn at every key.
+const LONGEST_COLOURED: usize = 20_000;
+
+/// Reads lines.
+pub(super) struct Editor {
+    editor: rustyline::Editor<Assistant, FileHistory>,
+    colors: bool,
+}
+
+impl Editor {
+    pub(super) fn new(session: Session, runtime: Handle, colors: bool) -> Result<Self> {
+        let usable = |done: rustyline::Result<()>| done.map_err(not_usable);
+        let config = Config::builder()
+            .auto_add_history(false)
+            .bell_style(BellStyle::None)
+            .color_mode(match colors {
+                true => ColorMode::Enabled,
+                false => ColorMode::Disabled,
+            })
+            .completion_type(CompletionType::List)
+            .max_history_size(MOST_REMEMBERED)
+            .map_err(not_usable)?
+            .build();
+        let mut editor = rustyline::Editor::with_config(config).map_err(not_usable)?;
+        editor.set_helper(Some(Assistant {
+            completion: Completion::new(session, runtime),
+            colors,
+        }));
+        editor.bind_sequence(KeyEvent::alt('\r'), Cmd::Newline);
+        usable(Ok(()))?;
+        Ok(Self { editor, colors })
+    }
+
+    pub(super) fn read(&mut self, prompt: &str) -> rustyline::Result<String> {
+        let styled = match self.colors {
+            true => format!("\x1b[1;36m{prompt}\x1b[0m"),
+            false => prompt.to_owned(),
+        };
+        self.editor.readline(&(prompt, styled.as_str()))
+    }
+
+    /// What can't be read is an empty history.
+    pub(super) fn load_history(&mut self, path: &Path) {
+        let _ = self.editor.load_history(path);
+    }
+
+    /// Adds to the history, and to its file where there is one. That others write there at the same
+    /// time does no harm.
+    pub(super) fn remember(&mut self, typed: &str, path: Option<&Path>) {
+        let added = self.editor.add_history_entry(typed).unwrap_or(false);
+        if let (Some(path), true) = (path, added)
+            && let Err(error) = self.editor.history_mut().append(path)
+        {
+            tracing::warn!(%error, "the history was not written");
+        }
+    }
+}
+
+impl std::fmt::Debug for Editor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Editor").finish_non_exhaustive()
+    }
+}
+
+/// What helps while typing.
+struct Assistant {
+    completion: Completion,
+    colors: bool,
+}
+
+impl Helper for Assistant {}
+impl Validator for Assistant {}
+
+impl Hinter for Assistant {
+    type Hint = String;
+}
+
+impl Completer for Assistant {
+    type Candidate = Pair;
+
+    fn complete(
+        &self,
+        line: &str,
+        position: usize,
+        _context: &Context<'_>,
+    ) -> Result<(usize, Vec<Pair>), ReadlineError> {
+        let (start, candidates) = self.completion.complete(line, position);
+        let pairs = candidates.into_iter().map(|candidate| Pair {
+            display: candidate.trim_end().to_owned(),
+            replacement: candidate,
+        });
+        Ok((start, pairs.collect()))
+    }
+}
+
+impl Highlighter for Assistant {
+    fn highlight<'l>(&self, line: &'l str, _position: usize) -> Cow<'l, str> {
+        match self.colors && line.len() <= LONGEST_COLOURED {
+            true => Cow::Owned(highlight(line)),
+            false => Cow::Borrowed(line),
+        }
+    }
+
+    fn highlight_char(&self, line: &str, _position: usize, kind: CmdKind) -> bool {
+        self.colors && kind != CmdKind::MoveCursor && line.len() <= LONGEST_COLOURED
+    }
+}

@@ -1,0 +1,57 @@
+//! What was typed before.
+//!
+//! Invariant: the file never holds a text that may hold a secret, and only its owner may read it.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use tidegate_extensions::sql::may_hold_secret;
+
+use super::editor::Editor;
+use crate::print::complain;
+
+/// The history, and the file that keeps it.
+#[derive(Debug)]
+pub(super) struct History {
+    path: Option<PathBuf>,
+}
+
+impl History {
+    /// Gives the editor what was typed in earlier runs.
+    pub(super) fn open(path: Option<PathBuf>, editor: &mut Editor) -> Self {
+        let path = path.filter(|path| match make_private(path) {
+            Ok(()) => true,
+            Err(error) => {
+                complain(&format!(
+                    "no history is kept in {}: {error}",
+                    path.display()
+                ));
+                false
+            }
+        });
+        if let Some(path) = &path {
+            editor.load_history(path);
+        }
+        Self { path }
+    }
+
+    /// Remembers what was typed, unless it may hold a secret.
+    pub(super) fn add(&mut self, typed: &str, editor: &mut Editor) {
+        let typed = typed.trim();
+        if typed.is_empty() || may_hold_secret(typed) {
+            return;
+        }
+        editor.remember(typed, self.path.as_deref());
+    }
+}
+
+/// Makes the file if there is none.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o600);
+    options.open(path).map(drop)
+}

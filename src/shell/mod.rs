@@ -1,0 +1,376 @@
+//! What runs scripts, and what the user types.
+//!
+//! Invariant: items run in the order in which they stand; each is read only after the one before it
+//! has run. An error is printed once, with its place, and ends its script unless
+//! `ON_ERROR_STOP` is off.
+
+mod command;
+mod help;
+mod lexer;
+mod report;
+mod scanner;
+mod variables;
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tidegate::{CancellationToken, Checked, Error, ErrorKind, Execution, Result, Session};
+
+pub(crate) use self::command::{COMMANDS, ends_statement};
+pub(crate) use self::help::pages;
+pub(crate) use self::lexer::{Kind, Lexer};
+pub(crate) use self::report::Source;
+pub(crate) use self::scanner::{Item, Open, Scanner};
+pub(crate) use self::variables::Variables;
+
+use self::report::report;
+use self::scanner::Fragment;
+use crate::print::numbers::{counted, duration};
+use crate::print::{self, Expanded, Format, Style, not_written};
+use crate::progress_line::{ProgressLine, ShowProgress, summarize};
+
+/// Scripts that read each other end here.
+const DEEPEST: usize = 64;
+
+/// How results are shown.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) format: Format,
+    pub(crate) expanded: Expanded,
+    pub(crate) timing: bool,
+    pub(crate) quiet: bool,
+    /// A person reads: results get a footer instead of a tag, and may be cut.
+    pub(crate) interactive: bool,
+    pub(crate) most_rows: Option<u64>,
+    pub(crate) progress: ShowProgress,
+    /// Statements are planned and checked, not run.
+    pub(crate) dry_run: bool,
+}
+
+/// Where results go.
+#[derive(Debug)]
+enum Output {
+    Standard,
+    File(PathBuf, BufWriter<File>),
+}
+
+/// What to do after an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flow {
+    /// Go on.
+    Continue,
+    /// The script failed.
+    Failed,
+    /// The user wants to leave.
+    Quit,
+}
+
+/// Executes items.
+#[derive(Debug)]
+pub(crate) struct Shell {
+    session: Session,
+    pub(crate) variables: Variables,
+    pub(crate) settings: Settings,
+    output: Output,
+    /// Cancels the statement at hand.
+    interrupt: Interrupt,
+    /// Whether anything has failed.
+    failed: bool,
+    depth: usize,
+}
+
+/// Cancels the statement that is being executed, and none that comes later.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Interrupt {
+    current: std::sync::Arc<std::sync::Mutex<CancellationToken>>,
+}
+
+impl Interrupt {
+    /// Cancels what is being executed.
+    pub(crate) fn cancel(&self) {
+        self.lock().cancel();
+    }
+
+    /// A token for the next statement.
+    fn renew(&self) -> CancellationToken {
+        let token = CancellationToken::new();
+        *self.lock() = token.clone();
+        token
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, CancellationToken> {
+        let current = self.current.lock();
+        current.unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Shell {
+    pub(crate) fn new(session: Session, settings: Settings) -> Self {
+        Self {
+            session,
+            variables: Variables::default(),
+            settings,
+            output: Output::Standard,
+            interrupt: Interrupt::default(),
+            failed: false,
+            depth: 0,
+        }
+    }
+
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    pub(crate) fn interrupt(&self) -> &Interrupt {
+        &self.interrupt
+    }
+
+    /// Whether a statement has failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// Runs a script to its end, or to its first error.
+    ///
+    /// # Errors
+    /// Results can't be written.
+    pub(crate) async fn run_script(&mut self, source: &Source) -> Result<Flow> {
+        let mut scanner = Scanner::new(source.text());
+        loop {
+            let flow = match scanner.next_complete() {
+                Some(Item::Statement(statement)) => self.run_statement(source, &statement).await?,
+                Some(Item::Command(written)) => {
+                    let statement = match command::ends_statement(&written.text) {
+                        true => scanner.end_statement(),
+                        false => None,
+                    };
+                    self.run_command(source, &written, statement).await?
+                }
+                None => match scanner.end_statement() {
+                    Some(statement) => return self.run_statement(source, &statement).await,
+                    None => return Ok(Flow::Continue),
+                },
+            };
+            if flow != Flow::Continue {
+                return Ok(flow);
+            }
+        }
+    }
+
+    /// Runs a script that another names; the other goes on only if it succeeds.
+    pub(crate) async fn run_file(&mut self, path: &Path) -> Result<Flow> {
+        if self.depth == DEEPEST {
+            let why = format!("scripts are nested more than {DEEPEST} deep");
+            return Err(Error::new(ErrorKind::InvalidParameter, why));
+        }
+        let source = Source::read(path)?;
+        self.depth += 1;
+        let flow = Box::pin(self.run_script(&source)).await;
+        self.depth -= 1;
+        flow
+    }
+
+    /// Runs the statements of a fragment: one, or several where a variable held them.
+    pub(crate) async fn run_statement(
+        &mut self,
+        source: &Source,
+        fragment: &Fragment,
+    ) -> Result<Flow> {
+        let statement = self.variables.interpolate(fragment);
+        let mut done = match self.session.split_script(&statement.text) {
+            Err(error) => Err(error),
+            Ok(script) => {
+                let mut done = Ok(());
+                for statement in script.statements {
+                    if done.is_ok() {
+                        done = self.execute(statement).await;
+                    }
+                }
+                done.and(script.error.map_or(Ok(()), Err))
+            }
+        };
+        if let Err(error) = done {
+            let error = error.at(tidegate::Location { line: 1, column: 1 });
+            done = Err(match self.variables.find_unset(&fragment.text) {
+                Some(name) if error.hint().is_none() => error.with_hint(format!(
+                    "the variable {name} is not set: -v {name}=value or \\set {name} value"
+                )),
+                _ => error,
+            });
+        }
+        self.conclude(
+            source,
+            done,
+            |place| statement.locate(place),
+            &fragment.text,
+        )
+    }
+
+    /// Prints an error and says what follows from it.
+    fn conclude(
+        &mut self,
+        source: &Source,
+        done: Result<()>,
+        locate: impl Fn(tidegate::Location) -> tidegate::Location,
+        written: &str,
+    ) -> Result<Flow> {
+        match done {
+            Ok(()) => Ok(Flow::Continue),
+            Err(error) if print::is_broken_pipe(&error) => Err(error),
+            Err(error) => {
+                report(source, &error, locate, written);
+                self.failed = true;
+                Ok(match self.variables.stop_on_error() {
+                    true => Flow::Failed,
+                    false => Flow::Continue,
+                })
+            }
+        }
+    }
+
+    async fn execute(&mut self, statement: tidegate::ScriptStatement) -> Result<()> {
+        let started = Instant::now();
+        let token = self.interrupt.renew();
+        let location = statement.location();
+        if self.settings.dry_run {
+            let checked = self.session.check(statement).await?;
+            return self.print_checked(&checked);
+        }
+        let execution = tokio::select! {
+            started = self.session.start_statement(statement) => started?,
+            () = token.cancelled() => {
+                let why = "the statement was cancelled";
+                return Err(Error::new(ErrorKind::Cancelled, why).at(location));
+            }
+        };
+        let mut execution = execution.cancelled_by(token);
+        let mut line = ProgressLine::start(self.settings.progress, execution.progress());
+        if execution.returns_lines() {
+            line.stop();
+            // Its lines are all that is to be read there.
+            return execution.copy_lines(&mut *self.output.writer()).await;
+        }
+        let returns_rows = execution.returns_rows();
+        let mut shown = None;
+        if returns_rows {
+            let style = self.style();
+            let out = &mut *self.output.writer();
+            let rows = print::print_rows(&mut execution, &style, out, || line.stop()).await?;
+            shown = Some(rows);
+        } else {
+            while execution.next().await?.is_some() {}
+        }
+        line.stop();
+        self.print_footer(&execution, shown, started.elapsed())
+    }
+
+    fn style(&self) -> Style {
+        let terminal = match &self.output {
+            Output::Standard => print::terminal_size(std::io::stdout()),
+            Output::File(..) => None,
+        };
+        Style {
+            format: self.settings.format,
+            expanded: self.settings.expanded,
+            width: terminal.map(|(_, columns)| columns),
+            most_rows: self.settings.most_rows.filter(|_| terminal.is_some()),
+        }
+    }
+
+    /// What stands below the rows, or in place of them.
+    fn print_footer(
+        &mut self,
+        execution: &Execution,
+        shown: Option<print::Shown>,
+        elapsed: Duration,
+    ) -> Result<()> {
+        let report = execution.export_report();
+        let has_summary = report.is_some() && std::io::IsTerminal::is_terminal(&std::io::stderr());
+        if let (Some(report), true, false) = (&report, has_summary, self.settings.quiet) {
+            print::complain(&summarize(report, elapsed));
+        }
+        let settings = &self.settings;
+        let is_for_programs = settings.format.is_data();
+        if settings.quiet || is_for_programs || (settings.interactive && has_summary) {
+            return Ok(());
+        }
+        let timing = settings.timing.then(|| duration(elapsed));
+        let footer = match (settings.interactive, shown) {
+            (true, Some(shown)) if shown.has_more => {
+                let rows = counted(shown.rows, "row");
+                format!("(the first {rows}; there are more: \\maxrows all shows every row)")
+            }
+            (true, Some(shown)) => {
+                let rows = counted(shown.rows, "row");
+                let timing = timing.map_or(String::new(), |timing| format!(" · {timing}"));
+                format!("({rows}{timing})")
+            }
+            (true, None) => {
+                let timing = timing.map_or(String::new(), |timing| format!(" · {timing}"));
+                format!("{}{timing}", execution.tag())
+            }
+            (false, _) => match timing {
+                Some(timing) => format!("{}\nTime: {timing}", execution.tag()),
+                None => execution.tag(),
+            },
+        };
+        self.print(&footer)
+    }
+
+    fn print_checked(&mut self, checked: &Checked) -> Result<()> {
+        if self.settings.quiet || self.settings.format.is_data() {
+            return Ok(());
+        }
+        self.print(&checked.to_string())
+    }
+
+    /// Prints a line among the results.
+    pub(crate) fn print(&mut self, text: &str) -> Result<()> {
+        let mut out = self.output.writer();
+        writeln!(out, "{text}")
+            .and_then(|()| out.flush())
+            .map_err(not_written)
+    }
+
+    /// Prints what `\echo` was given.
+    fn echo(&mut self, text: &str, without_line_end: bool) -> Result<()> {
+        if !without_line_end {
+            return self.print(text);
+        }
+        let mut out = self.output.writer();
+        write!(out, "{text}")
+            .and_then(|()| out.flush())
+            .map_err(not_written)
+    }
+
+    /// Sends results to a file from here on, or back to where they went first.
+    fn redirect(&mut self, path: Option<&Path>) -> Result<()> {
+        if let Output::File(path, file) = &mut self.output {
+            file.flush().map_err(|error| not_opened(path, &error))?;
+        }
+        self.output = match path {
+            None => Output::Standard,
+            Some(path) => {
+                let file = File::create(path).map_err(|error| not_opened(path, &error))?;
+                Output::File(path.to_owned(), BufWriter::new(file))
+            }
+        };
+        Ok(())
+    }
+}
+
+impl Output {
+    fn writer(&mut self) -> Box<dyn Write + Send + '_> {
+        match self {
+            Self::Standard => Box::new(BufWriter::new(std::io::stdout())),
+            Self::File(_, file) => Box::new(file),
+        }
+    }
+}
+
+fn not_opened(path: &Path, error: &std::io::Error) -> Error {
+    let why = format!("can't write {}: {error}", path.display());
+    Error::new(ErrorKind::InvalidParameter, why)
+}
