@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::logical_expr::{DdlStatement, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{DdlStatement, LogicalPlan, LogicalPlanBuilder, Statement};
 use tidegate_extensions::plan::{Command, CommandNode, find_export};
 use tidegate_extensions::sql::ScriptStatement;
 use tidegate_extensions::{Error, Location, Result};
@@ -59,6 +59,9 @@ impl Session {
             plan if changes_session(&plan) => {
                 self.start_plan(plan, location).await?.collect().await?;
             }
+            LogicalPlan::Statement(Statement::Execute(_)) => {
+                detail = Some("without its prepared statement, which is not run".to_owned());
+            }
             // Analyzing would run it.
             LogicalPlan::Analyze(analyze) => {
                 let input = Arc::unwrap_or_clone(analyze.input);
@@ -82,7 +85,10 @@ impl Session {
         let spec = export.spec();
         let (format, columns) = (spec.format.name(), spec.schema.fields().len());
         let target = &spec.target;
-        Ok(Some(format!("to {target}: {columns} columns, {format}")))
+        let plural = if columns == 1 { "" } else { "s" };
+        Ok(Some(format!(
+            "to {target}: {columns} column{plural}, {format}"
+        )))
     }
 }
 
@@ -103,6 +109,8 @@ fn without_rows(plan: LogicalPlan) -> Result<LogicalPlan> {
 /// changing anything.
 fn changes_session(plan: &LogicalPlan) -> bool {
     match plan {
+        // What was prepared may change anything.
+        LogicalPlan::Statement(Statement::Execute(_)) => false,
         LogicalPlan::Ddl(_) | LogicalPlan::Statement(_) => true,
         LogicalPlan::Extension(extension) => {
             let node = extension.node.as_any().downcast_ref::<CommandNode>();

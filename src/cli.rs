@@ -26,6 +26,7 @@ use crate::print::{self, Format};
 use crate::progress_line::ShowProgress;
 use crate::repl;
 use crate::shell::{Flow, Settings, Shell, Source};
+use crate::signals::{SIGINT, Signals};
 
 /// How long the program waits for clean-up before it exits.
 const CLEAN_UP: Duration = Duration::from_millis(4500);
@@ -358,10 +359,19 @@ async fn finish<T>(
     engine: &Engine,
     work: impl Future<Output = Result<T>>,
 ) -> std::result::Result<T, Failure> {
+    let mut signals = Signals::listen(true);
     let ended = tokio::select! {
         ended = work => Ok(ended),
-        signal = told_to_stop() => Err(signal),
+        signal = signals.next() => Err(signal),
     };
+    conclude(engine, ended).await
+}
+
+/// What came of it, once clean-up has ended.
+async fn conclude<T>(
+    engine: &Engine,
+    ended: std::result::Result<Result<T>, u8>,
+) -> std::result::Result<T, Failure> {
     engine.shutdown(CLEAN_UP).await;
     match ended {
         Ok(result) => result.map_err(Failure::Statement),
@@ -369,34 +379,6 @@ async fn finish<T>(
             signal,
             unfinished: engine.unfinished_exports(),
         }),
-    }
-}
-
-const SIGHUP: u8 = 1;
-const SIGINT: u8 = 2;
-const SIGTERM: u8 = 15;
-
-/// The number of the signal that ends the program: Ctrl-C, SIGTERM as a scheduler sends it, or SIGHUP
-/// as a terminal does that is closed.
-async fn told_to_stop() -> u8 {
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => SIGINT,
-        signal = told_to_leave() => signal,
-    }
-}
-
-/// As [`told_to_stop`], but for Ctrl-C.
-async fn told_to_leave() -> u8 {
-    use tokio::signal::unix::{SignalKind, signal};
-    let received = async |kind: SignalKind| match signal(kind) {
-        Ok(mut signal) => {
-            signal.recv().await;
-        }
-        Err(_) => std::future::pending().await,
-    };
-    tokio::select! {
-        () = received(SignalKind::terminate()) => SIGTERM,
-        () = received(SignalKind::hangup()) => SIGHUP,
     }
 }
 
@@ -420,14 +402,17 @@ fn shell(cli: &Cli, engine: &Engine, interactive: bool) -> std::result::Result<S
 }
 
 async fn run_scripts(cli: &Cli, matches: &ArgMatches) -> std::result::Result<(), Failure> {
-    let Some(sources) = sources(cli, matches)? else {
+    let Some(sources) = sources(cli, matches).await? else {
         return run_repl(cli).await;
     };
     let engine = build_engine(cli)?;
     let mut shell = shell(cli, &engine, false)?;
     let work = async {
         for source in &sources {
-            if shell.run_script(source).await? != Flow::Continue {
+            if matches!(
+                shell.run_script(source).await?,
+                Flow::Failed | Flow::Cancelled
+            ) {
                 break;
             }
         }
@@ -455,36 +440,32 @@ async fn run_repl(cli: &Cli) -> std::result::Result<(), Failure> {
     let interrupt = shell.interrupt().clone();
     let terminal = repl::Terminal::take();
     let typing = repl::run(shell, colors, history);
-    let signals = async {
+    let mut signals = Signals::listen(false);
+    let told_to_leave = async {
         loop {
-            if tokio::signal::ctrl_c().await.is_err() {
-                std::future::pending::<()>().await;
+            match signals.next().await {
+                SIGINT => interrupt.cancel(),
+                signal => return signal,
             }
-            interrupt.cancel();
         }
     };
     let ended = tokio::select! {
         ended = typing => Ok(ended),
-        signal = told_to_leave() => Err(signal),
-        () = signals => Err(SIGINT),
+        signal = told_to_leave => Err(signal),
     };
     if ended.is_err() {
         interrupt.cancel();
         terminal.interrupt_editor();
     }
-    engine.shutdown(CLEAN_UP).await;
-    match ended {
-        Ok(result) => result.map_err(Failure::Statement),
-        Err(signal) => Err(Failure::Interrupted {
-            signal,
-            unfinished: engine.unfinished_exports(),
-        }),
-    }
+    conclude(&engine, ended).await
 }
 
 /// What is to be executed, in the order of the command line; standard input if nothing is named. None
 /// if that is a terminal.
-fn sources(cli: &Cli, matches: &ArgMatches) -> std::result::Result<Option<Vec<Source>>, Failure> {
+async fn sources(
+    cli: &Cli,
+    matches: &ArgMatches,
+) -> std::result::Result<Option<Vec<Source>>, Failure> {
     let places = |id: &str| -> Vec<usize> {
         matches
             .indices_of(id)
@@ -499,7 +480,7 @@ fn sources(cli: &Cli, matches: &ArgMatches) -> std::result::Result<Option<Vec<So
         let source = if path.as_os_str() == "-" {
             read_standard_input()?
         } else {
-            let read = Source::read(path);
+            let read = Source::read(path).await;
             read.map_err(|error| Failure::CommandLine(error.message().to_owned()))?
         };
         ordered.push((place, source));
@@ -539,9 +520,18 @@ async fn serve(root: PathBuf, listen: SocketAddr, key: AccessKey) -> Result<()> 
         root.display()
     );
     println!("access key id {}", key.id);
+    println!("To connect, with its secret access key:");
+    println!("  CREATE SECRET local_key FROM PROMPT;");
+    println!(
+        "  CREATE CONNECTION local TO AWS (ENDPOINT = '{}', ACCESS KEY ID = '{}', SECRET ACCESS KEY = SECRET local_key);",
+        server.endpoint(),
+        key.id
+    );
+    println!("Each folder in {} is a bucket.", root.display());
+    let mut signals = Signals::listen(true);
     tokio::select! {
         () = server.run() => {}
-        _ = told_to_stop() => {}
+        _ = signals.next() => {}
     }
     Ok(())
 }

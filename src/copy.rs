@@ -44,6 +44,7 @@ impl Session {
             session: self.clone(),
             rows,
             target: None,
+            format: None,
             options: Vec::new(),
             cancelled: CancellationToken::new(),
         }
@@ -68,6 +69,7 @@ pub struct Copy {
     session: Session,
     rows: DataFrame,
     target: Option<String>,
+    format: Option<FileFormat>,
     options: Vec<SqlOption>,
     cancelled: CancellationToken,
 }
@@ -76,6 +78,7 @@ impl fmt::Debug for Copy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Copy")
             .field("target", &self.target)
+            .field("format", &self.format)
             .field("options", &self.options)
             .finish_non_exhaustive()
     }
@@ -111,9 +114,7 @@ impl Copy {
 
     /// The files' format: [`Parquet`], [`Csv`] or [`Json`].
     pub fn format(mut self, format: impl Into<FileFormat>) -> Self {
-        for option in format.into().options {
-            self = self.set(option.name, option.value);
-        }
+        self.format = Some(format.into());
         self
     }
 
@@ -149,9 +150,10 @@ impl Copy {
         self.set("MAX FILE SIZE", number(bytes))
     }
 
-    /// One object with exactly the target's name.
-    pub fn single_file(self) -> Self {
-        self.set("SINGLE FILE", flag(true))
+    /// Whether to write one object with exactly the target's name. Where not set, a local target that
+    /// ends in the format's extension is one.
+    pub fn single_file(self, single: bool) -> Self {
+        self.set("SINGLE FILE", flag(single))
     }
 
     /// Leave a manifest behind.
@@ -209,7 +211,9 @@ impl Copy {
         };
         let services = Services::of(self.session.context().state().config())?;
         let rows = self.rows.into_unoptimized_plan();
-        let plan = plan_export(&services, rows, &target, self.options)?;
+        let format = self.format.into_iter().flat_map(|format| format.options);
+        let options = format.chain(self.options).collect();
+        let plan = plan_export(&services, rows, &target, options)?;
         let nowhere = Location { line: 1, column: 1 };
         let started = self.session.start_plan(plan, nowhere).await;
         let execution = started.map_err(Error::without_location)?;

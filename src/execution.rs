@@ -162,9 +162,9 @@ impl Execution {
         if !self.returns_rows() && !self.returns_lines() {
             batches.clear();
         }
-        let schema = match batches.is_empty() && !matches!(self.tag, Tag::Rows(_) | Tag::Files(_)) {
-            true => SchemaRef::new(arrow::datatypes::Schema::empty()),
-            false => SchemaRef::clone(&self.schema),
+        let schema = match self.returns_rows() || self.returns_lines() {
+            true => SchemaRef::clone(&self.schema),
+            false => SchemaRef::new(arrow::datatypes::Schema::empty()),
         };
         Ok(Outcome::new(
             self.tag(),
@@ -220,7 +220,7 @@ impl Execution {
         let Some(export) = self.progress.export() else {
             return cancelled("the statement was cancelled");
         };
-        let is_over = tokio::time::timeout(CLEAN_UP, export.wait_until_over()).await;
+        let _ = tokio::time::timeout(CLEAN_UP, export.wait_until_over()).await;
         if let Some(report) = export.report() {
             let rows = report.rows;
             return cancelled(&format!(
@@ -228,9 +228,9 @@ impl Execution {
             ));
         }
         let cancelled = cancelled("the export was cancelled");
-        match (is_over, export.leftovers()) {
-            (Ok(()), None) | (_, None) => cancelled,
-            (_, Some(left)) => cancelled.with_hint(format!(
+        match export.leftovers() {
+            None => cancelled,
+            Some(left) => cancelled.with_hint(format!(
                 "the store did not confirm that everything was removed; to remove it later: {}",
                 left.recover
             )),

@@ -10,6 +10,7 @@ mod print;
 mod progress_line;
 mod repl;
 mod shell;
+mod signals;
 
 use std::process::ExitCode;
 

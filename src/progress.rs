@@ -52,15 +52,20 @@ pub struct ExportSnapshot {
 }
 
 impl Snapshot {
-    /// The share of the work that is done, between 0 and 1, where it is known.
+    /// The share of the rows that has been read, between 0 and 1, where it is known: not of tables in
+    /// memory, which don't count what they hand out.
     pub fn fraction(&self) -> Option<f64> {
         let total = self.rows_total.filter(|total| *total > 0)?;
+        if self.rows_read == 0 {
+            return None;
+        }
         Some((self.rows_read as f64 / total as f64).min(1.0))
     }
 
     /// The time that the rest will take at the pace so far, where that can be told.
     pub fn time_left(&self) -> Option<Duration> {
-        let done = self.fraction().filter(|done| *done > 0.01)?;
+        // Once everything has been read, nothing tells how long the rest takes.
+        let done = self.fraction().filter(|done| (0.01..1.0).contains(done))?;
         Some(self.elapsed.mul_f64((1.0 - done) / done))
     }
 }

@@ -223,6 +223,9 @@ fn unwrap_own(error: DataFusionError) -> std::result::Result<Error, DataFusionEr
     }
 }
 
+/// How DataFusion's error for a URL begins that no store is registered for.
+const NO_STORE: &str = "No suitable object store found for ";
+
 fn translate(error: &DataFusionError) -> Error {
     let kind = match error.find_root() {
         DataFusionError::SQL(_, _) => ErrorKind::Syntax,
@@ -242,7 +245,20 @@ fn translate(error: &DataFusionError) -> Error {
         DataFusionError::SQL(parser, _) => split_location(&parser_message(parser)),
         other => (plain_message(other), None),
     };
-    let mut translated = Error::new(kind, message);
+    let mut translated = match message.starts_with(NO_STORE) {
+        true => {
+            let url = message[NO_STORE.len()..]
+                .split(". See")
+                .next()
+                .unwrap_or_default();
+            Error::new(
+                ErrorKind::InvalidParameter,
+                format!("no connection to read {url} with"),
+            )
+            .with_hint("OPTIONS ('aws.connection' 'name') of CREATE EXTERNAL TABLE names one")
+        }
+        false => Error::new(kind, message),
+    };
     if let Some(location) = location.or_else(|| diagnostic_location(error)) {
         translated = translated.at(location);
     }

@@ -67,6 +67,13 @@ fn suggest_statement(error: Error) -> Error {
     else {
         return error;
     };
+    if found.starts_with(['\'', '"', '$']) {
+        // The rest of something else, perhaps of a secret.
+        let why = "Expected: an SQL statement, found: a text";
+        let place = error.location();
+        let error = Error::new(ErrorKind::Syntax, why);
+        return place.into_iter().fold(error, Error::at);
+    }
     let known = statement_words();
     match nearest(found, &known) {
         Some(near) => error.with_hint(format!("did you mean {near}?")),

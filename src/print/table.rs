@@ -1,7 +1,7 @@
 //! Tables.
 //!
-//! Invariant: every line of a table has the same width, which is at most the terminal's; what does
-//! not fit is cut, and the cut can be seen.
+//! Invariant: on a terminal, every line of a table has the same width, which is at most the terminal's;
+//! what does not fit is cut, and the cut can be seen. Elsewhere nothing is cut.
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -11,7 +11,7 @@ use super::cells::{cells, cut, headers, is_number, width};
 use super::vertical::Vertical;
 use super::{Expanded, Out, Printer, Style, not_written};
 
-/// The columns' widths are those of so many rows; wider cells that come later are cut.
+/// The columns' widths are those of so many rows.
 const ROWS_MEASURED: usize = 10_000;
 
 /// A column of text is not made narrower than this, in columns of the terminal.
@@ -51,7 +51,7 @@ struct Column {
 }
 
 impl Column {
-    /// The column at most so wide, if it is a text: half a number would be another one.
+    /// The column at most so wide, if it is a text.
     fn limited(&self, limit: usize) -> Self {
         match self.at_right {
             true => self.clone(),
@@ -93,7 +93,7 @@ impl Table {
             let columns = fit(natural, self.terminal);
             let headers = cells_of(&columns, &self.headers);
             write_rule(&columns, out)?;
-            write_row(&columns, &headers, out)?;
+            write_row(&columns, &headers, self.terminal.is_some(), out)?;
             write_rule(&columns, out)?;
             self.state = State::Tabular(columns);
         }
@@ -135,7 +135,12 @@ impl Table {
                     None => cells(batch)?,
                 };
                 for row in &rows {
-                    write_row(columns, &cells_of(columns, row), out)?;
+                    write_row(
+                        columns,
+                        &cells_of(columns, row),
+                        self.terminal.is_some(),
+                        out,
+                    )?;
                 }
                 Ok(())
             }
@@ -207,7 +212,7 @@ fn fit(mut columns: Vec<Column>, terminal: Option<usize>) -> Vec<Column> {
         match columns.iter().position(|column| column.source.is_none()) {
             None => columns[middle] = left_out.clone(),
             // The columns after the gap are as many as those before, or one less.
-            Some(gap) if columns.len() - gap - 1 >= gap => drop(columns.remove(gap + 1)),
+            Some(gap) if columns.len() - gap > gap => drop(columns.remove(gap + 1)),
             Some(gap) => drop(columns.remove(gap - 1)),
         }
     }
@@ -232,13 +237,19 @@ fn write_rule(columns: &[Column], out: Out<'_>) -> Result<()> {
     out.write_all(line.as_bytes()).map_err(not_written)
 }
 
-fn write_row(columns: &[Column], row: &[&str], out: Out<'_>) -> Result<()> {
+/// Cells that are too wide are cut, or make their line wider.
+fn write_row(columns: &[Column], row: &[&str], cuts: bool, out: Out<'_>) -> Result<()> {
     let height = row.iter().map(|cell| cell.split('\n').count()).max();
     let mut text = String::new();
     for line in 0..height.unwrap_or(1) {
         text.push('|');
         for (column, cell) in columns.iter().zip(row) {
-            let cell = cut(cell.split('\n').nth(line).unwrap_or_default(), column.width);
+            let cell = cell.split('\n').nth(line).unwrap_or_default();
+            // Half a number would be another one.
+            let cell = match cuts && !column.at_right {
+                true => cut(cell, column.width),
+                false => cell.to_owned(),
+            };
             let pad = " ".repeat(column.width.saturating_sub(width(&cell)));
             let (before, after) = match column.at_right {
                 true => (pad.as_str(), ""),

@@ -45,7 +45,14 @@ impl Completion {
         let Some(typed) = line.get(..cursor) else {
             return (cursor, Vec::new());
         };
-        if let Some((start, candidates)) = complete_command(typed) {
+        if let Some((start, mut candidates)) = complete_command(typed) {
+            let line = typed.rsplit('\n').next().unwrap_or_default();
+            let words: Vec<&str> = line.trim_start().splitn(2, ' ').collect();
+            match words.as_slice() {
+                ["\\d", name] => candidates = self.tables(name),
+                ["\\dc", name] => candidates = self.catalog_names(name, false),
+                _ => {}
+            }
             return (start, candidates);
         }
         let place = find_place(line, cursor);
@@ -64,6 +71,10 @@ impl Completion {
             _ if place.in_quotes => match expected {
                 Expected::Text(text) => offer_text(text, partial, "'", candidates),
                 Expected::Path => candidates.extend(paths(partial)),
+                Expected::Connection => {
+                    let names = self.catalog_names(partial, false).into_iter();
+                    candidates.extend(names.map(|name| format!("{name}'")));
+                }
                 _ => {}
             },
             Expected::Words(words) => {
@@ -122,6 +133,9 @@ impl Completion {
                 };
                 let is_default =
                     catalog == defaults.default_catalog && schema == defaults.default_schema;
+                if schema == "tidegate" || schema == "information_schema" {
+                    continue;
+                }
                 names.extend(tables.iter().map(|table| match is_default {
                     true => quoted(table),
                     false => format!("{}.{}", quoted(&schema), quoted(table)),
@@ -133,9 +147,12 @@ impl Completion {
 
     /// The columns of the tables that the statement names; of the default schema's where it names none.
     fn columns(&self, place: &Place<'_>) -> Vec<String> {
+        // Only what is registered is looked at: a path would be looked for.
+        let known = self.tables("");
         let mut tables = named_tables(place.statement);
+        tables.retain(|table| known.contains(table));
         if tables.is_empty() {
-            tables = self.tables("");
+            tables = known;
             tables.retain(|table| !table.contains('.'));
         }
         let context = self.session.context();

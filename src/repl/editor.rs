@@ -34,7 +34,6 @@ pub(super) struct Editor {
 
 impl Editor {
     pub(super) fn new(session: Session, runtime: Handle, colors: bool) -> Result<Self> {
-        let usable = |done: rustyline::Result<()>| done.map_err(not_usable);
         let config = Config::builder()
             .auto_add_history(false)
             .bell_style(BellStyle::None)
@@ -49,14 +48,18 @@ impl Editor {
         let mut editor = rustyline::Editor::with_config(config).map_err(not_usable)?;
         editor.set_helper(Some(Assistant {
             completion: Completion::new(session, runtime),
+            before: String::new(),
             colors,
         }));
         editor.bind_sequence(KeyEvent::alt('\r'), Cmd::Newline);
-        usable(Ok(()))?;
         Ok(Self { editor, colors })
     }
 
-    pub(super) fn read(&mut self, prompt: &str) -> rustyline::Result<String> {
+    /// Reads a line that goes on with what was typed `before`.
+    pub(super) fn read(&mut self, prompt: &str, before: &str) -> rustyline::Result<String> {
+        if let Some(assistant) = self.editor.helper_mut() {
+            before.clone_into(&mut assistant.before);
+        }
         let styled = match self.colors {
             true => format!("\x1b[1;36m{prompt}\x1b[0m"),
             false => prompt.to_owned(),
@@ -90,6 +93,8 @@ impl std::fmt::Debug for Editor {
 /// What helps while typing.
 struct Assistant {
     completion: Completion,
+    /// The lines before the one that is being typed.
+    before: String,
     colors: bool,
 }
 
@@ -109,7 +114,12 @@ impl Completer for Assistant {
         position: usize,
         _context: &Context<'_>,
     ) -> Result<(usize, Vec<Pair>), ReadlineError> {
-        let (start, candidates) = self.completion.complete(line, position);
+        let whole = format!("{}{line}", self.before);
+        let cursor = self.before.len() + position;
+        let (start, candidates) = self.completion.complete(&whole, cursor);
+        let Some(start) = start.checked_sub(self.before.len()) else {
+            return Ok((position, Vec::new()));
+        };
         let pairs = candidates.into_iter().map(|candidate| Pair {
             display: candidate.trim_end().to_owned(),
             replacement: candidate,

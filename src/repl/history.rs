@@ -39,7 +39,8 @@ impl History {
     /// Remembers what was typed, unless it may hold a secret.
     pub(super) fn add(&mut self, typed: &str, editor: &mut Editor) {
         let typed = typed.trim();
-        if typed.is_empty() || may_hold_secret(typed) {
+        // A variable's value may be meant for a secret.
+        if typed.is_empty() || may_hold_secret(typed) || typed.contains("\\set ") {
             return;
         }
         editor.remember(typed, self.path.as_deref());

@@ -81,6 +81,15 @@ fn not_usable(error: ReadlineError) -> Error {
     .with_source(error)
 }
 
+/// What people type in other shells, as a command of this one.
+fn as_command(line: &str) -> &str {
+    match line.trim() {
+        "help" => "\\?",
+        "exit" | "quit" => "\\q",
+        _ => line,
+    }
+}
+
 struct Repl {
     shell: Shell,
     runtime: Handle,
@@ -108,10 +117,14 @@ impl Repl {
             println!("tidegate {version}. \\? for help, \\h COPY for exports, \\q to leave");
         }
         loop {
-            let typed = self.editor.read(&self.prompt());
+            let typed = self.editor.read(&self.prompt(), &self.unfinished);
             match typed {
                 Ok(line) => {
-                    self.unfinished.push_str(&line);
+                    self.unfinished.push_str(if self.unfinished.is_empty() {
+                        as_command(&line)
+                    } else {
+                        &line
+                    });
                     self.unfinished.push('\n');
                     if self.run_typed()? == Flow::Quit {
                         return Ok(());
@@ -151,9 +164,8 @@ impl Repl {
                     }
                 }
             })?;
-            // What follows an error was typed for the case that there is none.
-            if flow == Flow::Quit || (flow == Flow::Failed && self.shell.variables.stop_on_error())
-            {
+            // As in psql, an error ends what was typed no more than it ends the shell; Ctrl-C does.
+            if matches!(flow, Flow::Quit | Flow::Cancelled) {
                 self.remember(&typed);
                 return Ok(flow);
             }

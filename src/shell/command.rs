@@ -3,7 +3,7 @@
 //! Invariant: whatever a command shows of the catalog or the tables comes from a statement that the
 //! user could have written.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::ValueEnum;
 use tidegate::{Error, ErrorKind, Location, Result};
@@ -92,9 +92,16 @@ impl Shell {
         match done {
             Ok(flow) => Ok(flow),
             Err(error) => {
-                let start = written.start;
-                let error = error.without_location().at(start);
-                self.conclude(source, Err(error), |place| place, &written.text)
+                let error = error.without_location().at(written.start);
+                let shown = Fragment {
+                    text: match name_of(&written.text) {
+                        // A variable's value may be meant for a secret.
+                        "set" => String::new(),
+                        _ => format!("\\{}", written.text),
+                    },
+                    start: written.start,
+                };
+                self.conclude(source, Err(error), |place| place, &shown)
             }
         }
     }
@@ -106,33 +113,62 @@ impl Shell {
         statement: Option<Fragment>,
     ) -> Result<Flow> {
         let name = name_of(&written.text);
-        let arguments = arguments(&written.text[name.len()..], &self.variables)?;
+        let rest = &written.text[name.len()..];
+        let arguments = arguments(rest, &self.variables)?;
+        check_count(name, &arguments)?;
         let first = arguments.first().map(String::as_str);
         match name {
             "?" => self.print(&help::commands())?,
             "h" | "help" => self.print(&help::page(&arguments.join(" "))?)?,
             "q" | "quit" | "exit" => return Ok(Flow::Quit),
-            "d" => match first {
-                Some(table) => return self.query(&format!("DESCRIBE {table}")).await,
-                None => return self.list("d", None).await,
-            },
-            "dt" | "dv" | "df" | "dn" | "dc" | "ds" => return self.list(name, first).await,
-            "x" => self.settings.expanded = expanded(first, self.settings.expanded)?,
-            "timing" => self.settings.timing = switch(name, first, self.settings.timing)?,
+            // The name is one of SQL, with its quotes.
+            "d" if first.is_some_and(|name| !name.contains(['*', '?'])) => {
+                let table = self.variables.interpolate(&unplaced(rest)).text;
+                let table = table.trim().trim_end_matches(';');
+                self.query(&format!("DESCRIBE {table}")).await?;
+            }
+            "d" | "dt" | "dv" | "df" | "dn" | "dc" | "ds" => {
+                self.list(name, first.map(|pattern| pattern.trim_end_matches(';')))
+                    .await?;
+            }
+            "x" => {
+                self.settings.expanded = expanded(first, self.settings.expanded)?;
+                let state = match self.settings.expanded {
+                    Expanded::On => "on",
+                    Expanded::Off => "off",
+                    Expanded::Auto => "used where a row is too wide",
+                };
+                self.tell(&format!("expanded display is {state}"))?;
+            }
+            "timing" => {
+                self.settings.timing = switch(name, first, self.settings.timing)?;
+                let state = if self.settings.timing { "on" } else { "off" };
+                self.tell(&format!("timing is {state}"))?;
+            }
             "format" | "f" => match first {
                 None => self.print(&format!("the format is {}", self.settings.format.name()))?,
                 Some(wanted) => self.settings.format = format(wanted)?,
             },
-            "maxrows" => self.settings.most_rows = most_rows(first)?,
-            "o" => self.redirect(first.map(Path::new))?,
+            "maxrows" => {
+                if first.is_some() {
+                    self.settings.most_rows = most_rows(first)?;
+                }
+                let most = self.settings.most_rows;
+                let rows = most.map_or("all rows are".to_owned(), |most| {
+                    format!("at most {most} rows are")
+                });
+                self.tell(&format!("{rows} printed"))?;
+            }
+            "o" => self.redirect(first.map(at_home).as_deref())?,
             "i" | "ir" => {
-                let path = PathBuf::from(required(name, first)?);
+                let path = at_home(required(name, first)?.trim_end_matches(';'));
                 let folder = source.folder().filter(|_| name == "ir");
                 let path = folder.map_or(path.clone(), |folder| folder.join(path));
                 return self.run_file(&path).await;
             }
             "g" | "gx" => {
-                let Some(statement) = statement else {
+                // Without a statement, the one before is executed again.
+                let Some(statement) = statement.or_else(|| self.last.clone()) else {
                     return Ok(Flow::Continue);
                 };
                 let expanded = self.settings.expanded;
@@ -169,19 +205,30 @@ impl Shell {
     }
 
     /// Runs a statement of a command's own.
-    async fn query(&mut self, sql: &str) -> Result<Flow> {
-        let source = Source::typed(sql.to_owned());
-        let fragment = Fragment {
-            text: sql.to_owned(),
-            start: Location { line: 1, column: 1 },
-        };
+    async fn query(&mut self, sql: &str) -> Result<()> {
         let dry_run = std::mem::replace(&mut self.settings.dry_run, false);
-        let flow = self.run_statement(&source, &fragment).await;
+        let done = self.execute_text(sql).await;
         self.settings.dry_run = dry_run;
-        flow
+        done
     }
 
-    async fn list(&mut self, what: &str, pattern: Option<&str>) -> Result<Flow> {
+    /// Says what a command has set, to whom it may surprise.
+    fn tell(&mut self, state: &str) -> Result<()> {
+        match self.settings.interactive && !self.settings.quiet {
+            true => self.print(state),
+            false => Ok(()),
+        }
+    }
+
+    async fn list(&mut self, what: &str, pattern: Option<&str>) -> Result<()> {
+        // A pattern may have a schema's before it.
+        let (schema, pattern) = match pattern.and_then(|pattern| pattern.split_once('.')) {
+            Some((schema, name)) => (Some(like_pattern(schema)), Some(name)),
+            None => (None, pattern),
+        };
+        let in_schema = schema.map_or("true".to_owned(), |like| {
+            format!("table_schema LIKE '{like}'")
+        });
         let like = pattern.map(like_pattern);
         let matching = |column: &str| match &like {
             Some(like) => format!("{column} LIKE '{like}'"),
@@ -194,7 +241,7 @@ impl Shell {
             format!(
                 "SELECT table_schema AS schema, table_name AS name, lower(table_type) AS type \
                  FROM information_schema.tables \
-                 WHERE table_schema NOT IN ('information_schema', 'tidegate') AND {kind} AND {} \
+                 WHERE table_schema NOT IN ('information_schema', 'tidegate') AND {kind} AND {in_schema} AND {} \
                  ORDER BY 1, 2",
                 matching("table_name")
             )
@@ -230,12 +277,72 @@ fn like_pattern(pattern: &str) -> String {
     pattern.replace('*', "%").replace('?', "_")
 }
 
-/// Splits a command's arguments: blanks separate them, single quotes hold them together and know
-/// `\n` and `\t`, double quotes hold them together; variables are replaced.
+/// Refuses what a command would pass over.
+fn check_count(name: &str, arguments: &[String]) -> Result<()> {
+    let Some(command) = COMMANDS.iter().find(|command| command.name == name) else {
+        return Ok(());
+    };
+    if name == "o" && arguments.iter().any(|argument| argument.starts_with('|')) {
+        let error = Error::new(ErrorKind::Unsupported, "\\o writes to files only");
+        return Err(error.with_hint("pipe the program's own output: tidegate … | command"));
+    }
+    let most = match command.arguments {
+        "" => 0,
+        _ if name == "h" || command.arguments.contains('…') => usize::MAX,
+        _ => 1,
+    };
+    if arguments.len() <= most {
+        return Ok(());
+    }
+    let surplus = &arguments[most];
+    let why = format!(
+        "\\{name} takes no more than \\{name} {}: {surplus}",
+        command.arguments
+    );
+    Err(Error::new(ErrorKind::Syntax, why.replace(" :", ":")))
+}
+
+/// A path that may begin with the user's home.
+fn at_home(path: &str) -> PathBuf {
+    match (path.strip_prefix("~/"), dirs::home_dir()) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => PathBuf::from(path),
+    }
+}
+
+/// A text of no script.
+fn unplaced(text: &str) -> Fragment {
+    Fragment {
+        text: text.to_owned(),
+        start: Location { line: 1, column: 1 },
+    }
+}
+
+/// What stands between single quotes: a doubled quote is one, and `\n`, `\t` and `\\` are what they are
+/// in C.
+fn unquote(inner: &str) -> String {
+    let mut plain = String::with_capacity(inner.len());
+    let mut characters = inner.chars().peekable();
+    while let Some(c) = characters.next() {
+        match (c, characters.peek()) {
+            ('\'', Some('\'')) | ('\\', Some('\\')) => plain.push(c),
+            ('\\', Some('n')) => plain.push('\n'),
+            ('\\', Some('t')) => plain.push('\t'),
+            _ => {
+                plain.push(c);
+                continue;
+            }
+        }
+        characters.next();
+    }
+    plain
+}
+
+/// Splits a command's arguments: blanks separate them, quotes hold them together, variables are
+/// replaced.
 fn arguments(written: &str, variables: &Variables) -> Result<Vec<String>> {
     let mut all: Vec<String> = Vec::new();
     let mut current: Option<String> = None;
-    let start = Location { line: 1, column: 1 };
     for lexeme in Lexer::new(written, 0) {
         let text = &written[lexeme.start..lexeme.end];
         match lexeme.kind {
@@ -245,20 +352,15 @@ fn arguments(written: &str, variables: &Variables) -> Result<Vec<String>> {
                 return Err(Error::new(ErrorKind::Syntax, why));
             }
             Kind::Text { .. } if text.starts_with('\'') => {
-                let inner = text[1..text.len() - 1].replace("''", "'");
-                let inner = inner.replace("\\n", "\n").replace("\\t", "\t");
+                let inner = unquote(&text[1..text.len() - 1]);
                 current.get_or_insert_default().push_str(&inner);
             }
-            Kind::Name { .. } if all.is_empty() || !text.starts_with('"') => {
-                current.get_or_insert_default().push_str(text);
-            }
-            Kind::Name { .. } => {
+            Kind::Name { .. } if text.starts_with('"') => {
                 let inner = text[1..text.len() - 1].replace("\"\"", "\"");
                 current.get_or_insert_default().push_str(&inner);
             }
             Kind::Variable => {
-                let text = text.to_owned();
-                let replaced = variables.interpolate(&Fragment { text, start }).text;
+                let replaced = variables.interpolate(&unplaced(text)).text;
                 current.get_or_insert_default().push_str(&replaced);
             }
             _ => current.get_or_insert_default().push_str(text),
@@ -341,7 +443,8 @@ mod tests {
         let split = |written| arguments(written, &variables).unwrap();
         assert_eq!(split(" a  b\tc"), ["a", "b", "c"]);
         assert_eq!(split("'it''s' a'b c'd"), ["it's", "ab cd"]);
-        assert_eq!(split("x 'one\\ntwo'"), ["x", "one\ntwo"]);
+        assert_eq!(split("x 'one\\ntwo' 'a\\\\nb'"), ["x", "one\ntwo", "a\\nb"]);
+        assert_eq!(split("\"a b\" \"c\""), ["a b", "c"]);
         assert_eq!(split(":x :'x' ':x'"), ["a b", "'a b'", ":x"]);
         assert_eq!(split("/tmp/x.sql"), ["/tmp/x.sql"]);
         assert_eq!(split("''"), [""]);

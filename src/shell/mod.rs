@@ -63,6 +63,8 @@ pub(crate) enum Flow {
     Continue,
     /// The script failed.
     Failed,
+    /// A statement was cancelled: nothing that follows is wanted.
+    Cancelled,
     /// The user wants to leave.
     Quit,
 }
@@ -79,6 +81,8 @@ pub(crate) struct Shell {
     /// Whether anything has failed.
     failed: bool,
     depth: usize,
+    /// What `\g` executes again.
+    last: Option<Fragment>,
 }
 
 /// Cancels the statement that is being executed, and none that comes later.
@@ -116,6 +120,7 @@ impl Shell {
             interrupt: Interrupt::default(),
             failed: false,
             depth: 0,
+            last: None,
         }
     }
 
@@ -165,11 +170,19 @@ impl Shell {
             let why = format!("scripts are nested more than {DEEPEST} deep");
             return Err(Error::new(ErrorKind::InvalidParameter, why));
         }
-        let source = Source::read(path)?;
+        let token = self.interrupt.renew();
+        let source = tokio::select! {
+            source = Source::read(path) => source?,
+            () = token.cancelled() => return Err(cancelled()),
+        };
         self.depth += 1;
         let flow = Box::pin(self.run_script(&source)).await;
         self.depth -= 1;
-        flow
+        Ok(match flow? {
+            // It ends the script that it stands in.
+            Flow::Quit => Flow::Continue,
+            flow => flow,
+        })
     }
 
     /// Runs the statements of a fragment: one, or several where a variable held them.
@@ -179,18 +192,8 @@ impl Shell {
         fragment: &Fragment,
     ) -> Result<Flow> {
         let statement = self.variables.interpolate(fragment);
-        let mut done = match self.session.split_script(&statement.text) {
-            Err(error) => Err(error),
-            Ok(script) => {
-                let mut done = Ok(());
-                for statement in script.statements {
-                    if done.is_ok() {
-                        done = self.execute(statement).await;
-                    }
-                }
-                done.and(script.error.map_or(Ok(()), Err))
-            }
-        };
+        self.last = Some(fragment.clone());
+        let mut done = self.execute_text(&statement.text).await;
         if let Err(error) = done {
             let error = error.at(tidegate::Location { line: 1, column: 1 });
             done = Err(match self.variables.find_unset(&fragment.text) {
@@ -200,12 +203,16 @@ impl Shell {
                 _ => error,
             });
         }
-        self.conclude(
-            source,
-            done,
-            |place| statement.locate(place),
-            &fragment.text,
-        )
+        self.conclude(source, done, |place| statement.locate(place), fragment)
+    }
+
+    /// Executes the statements of a text; places in errors are those of the text.
+    async fn execute_text(&mut self, sql: &str) -> Result<()> {
+        let script = self.session.split_script(sql)?;
+        for statement in script.statements {
+            self.execute(statement).await?;
+        }
+        script.error.map_or(Ok(()), Err)
     }
 
     /// Prints an error and says what follows from it.
@@ -214,7 +221,7 @@ impl Shell {
         source: &Source,
         done: Result<()>,
         locate: impl Fn(tidegate::Location) -> tidegate::Location,
-        written: &str,
+        written: &Fragment,
     ) -> Result<Flow> {
         match done {
             Ok(()) => Ok(Flow::Continue),
@@ -223,6 +230,7 @@ impl Shell {
                 report(source, &error, locate, written);
                 self.failed = true;
                 Ok(match self.variables.stop_on_error() {
+                    _ if error.kind() == ErrorKind::Cancelled => Flow::Cancelled,
                     true => Flow::Failed,
                     false => Flow::Continue,
                 })
@@ -235,15 +243,15 @@ impl Shell {
         let token = self.interrupt.renew();
         let location = statement.location();
         if self.settings.dry_run {
-            let checked = self.session.check(statement).await?;
+            let checked = tokio::select! {
+                checked = self.session.check(statement) => checked?,
+                () = token.cancelled() => return Err(cancelled().at(location)),
+            };
             return self.print_checked(&checked);
         }
         let execution = tokio::select! {
             started = self.session.start_statement(statement) => started?,
-            () = token.cancelled() => {
-                let why = "the statement was cancelled";
-                return Err(Error::new(ErrorKind::Cancelled, why).at(location));
-            }
+            () = token.cancelled() => return Err(cancelled().at(location)),
         };
         let mut execution = execution.cancelled_by(token);
         let mut line = ProgressLine::start(self.settings.progress, execution.progress());
@@ -347,16 +355,14 @@ impl Shell {
 
     /// Sends results to a file from here on, or back to where they went first.
     fn redirect(&mut self, path: Option<&Path>) -> Result<()> {
-        if let Output::File(path, file) = &mut self.output {
-            file.flush().map_err(|error| not_opened(path, &error))?;
+        let before = std::mem::replace(&mut self.output, Output::Standard);
+        if let Output::File(path, mut file) = before {
+            file.flush().map_err(|error| not_opened(&path, &error))?;
         }
-        self.output = match path {
-            None => Output::Standard,
-            Some(path) => {
-                let file = File::create(path).map_err(|error| not_opened(path, &error))?;
-                Output::File(path.to_owned(), BufWriter::new(file))
-            }
-        };
+        if let Some(path) = path.filter(|_| !self.settings.dry_run) {
+            let file = File::create(path).map_err(|error| not_opened(path, &error))?;
+            self.output = Output::File(path.to_owned(), BufWriter::new(file));
+        }
         Ok(())
     }
 }
@@ -368,6 +374,10 @@ impl Output {
             Self::File(_, file) => Box::new(file),
         }
     }
+}
+
+fn cancelled() -> Error {
+    Error::new(ErrorKind::Cancelled, "the statement was cancelled")
 }
 
 fn not_opened(path: &Path, error: &std::io::Error) -> Error {

@@ -8,7 +8,8 @@ use std::path::Path;
 use tidegate::{Error, ErrorKind, Location, Result};
 use tidegate_extensions::sql::may_hold_secret;
 
-use crate::print::complain;
+use super::scanner::Fragment;
+use crate::print::{complain, terminal_size};
 
 /// A text to execute, and what to call it in errors.
 #[derive(Debug, Clone)]
@@ -38,8 +39,8 @@ impl Source {
 
     /// # Errors
     /// The file can't be read.
-    pub(crate) fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|error| {
+    pub(crate) async fn read(path: &Path) -> Result<Self> {
+        let text = tokio::fs::read_to_string(path).await.map_err(|error| {
             let why = format!("can't read {}: {error}", path.display());
             Error::new(ErrorKind::InvalidParameter, why)
         })?;
@@ -56,15 +57,16 @@ impl Source {
     }
 }
 
-/// How much of a line is shown on either side of the place, in characters.
-const AROUND: usize = 60;
+/// How much of a line is shown where standard error is no terminal, in characters.
+const SHOWN: usize = 120;
 
-/// Prints an error. `locate` turns its place into one of the source; `written` is the statement.
+/// Prints an error of `written`, whose place `locate` turns into one of the source. Of the source,
+/// nothing but what was executed is shown: what stands beside it may be somebody's secret.
 pub(super) fn report(
     source: &Source,
     error: &Error,
     locate: impl Fn(Location) -> Location,
-    written: &str,
+    written: &Fragment,
 ) {
     let place = error.location().map(locate);
     match (&source.name, place) {
@@ -74,27 +76,40 @@ pub(super) fn report(
         (Some(name), None) => complain(&format!("{name}: {}", error.message())),
         (None, _) => complain(&format!("error: {}", error.message())),
     }
-    if let Some(place) = place.filter(|_| !may_hold_secret(written)) {
-        point_at(&source.text, place);
+    if let Some(place) = place.filter(|_| !may_hold_secret(&written.text)) {
+        point_at(written, place);
     }
     if let Some(hint) = error.hint() {
         complain(&format!("hint: {hint}"));
     }
 }
 
-/// Shows the line of a place, and a caret below it.
-fn point_at(text: &str, place: Location) {
-    let line = usize::try_from(place.line).unwrap_or(usize::MAX);
-    let Some(whole) = text.lines().nth(line.saturating_sub(1)) else {
+/// Shows the line of a place, as far as it belongs to what was executed, and a caret below it.
+fn point_at(written: &Fragment, place: Location) {
+    let Some(line) = place.line.checked_sub(written.start.line) else {
         return;
     };
-    let column = usize::try_from(place.column).unwrap_or(1).saturating_sub(1);
-    let from = column.saturating_sub(AROUND);
-    let shown: String = whole.chars().skip(from).take(2 * AROUND).collect();
+    let before = match line {
+        0 => written.start.column,
+        _ => 1,
+    };
+    let whole = usize::try_from(line)
+        .ok()
+        .and_then(|line| written.text.lines().nth(line));
+    let column = place.column.checked_sub(before);
+    let column = column.and_then(|column| usize::try_from(column).ok());
+    let (Some(whole), Some(column)) = (whole, column) else {
+        return;
+    };
+    let number = place.line.to_string();
+    let terminal = terminal_size(std::io::stderr()).map(|(_, columns)| columns);
+    let room = terminal.map_or(SHOWN, |columns| columns.saturating_sub(number.len() + 4));
+    // The caret must fit, too.
+    let from = column.saturating_sub(room / 2);
+    let shown: String = whole.chars().skip(from).take(room).collect();
     let shown = crate::print::printable(shown.replace('\t', " "));
     let before: String = shown.chars().take(column - from).collect();
     let pad = " ".repeat(crate::print::width(&before));
-    let number = place.line.to_string();
     let margin = " ".repeat(number.len());
     complain(&format!("{number} | {shown}\n{margin} | {pad}^"));
 }

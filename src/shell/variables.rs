@@ -88,8 +88,13 @@ impl Variables {
         let mut references = Lexer::new(text, 0)
             .filter(|lexeme| lexeme.kind == Kind::Variable)
             .map(|lexeme| &text[lexeme.start..lexeme.end]);
-        let unset = references.find(|reference| self.resolve(reference).is_none())?;
-        Some(unset[1..].trim_matches(['\'', '"']).to_owned())
+        // A slice of a list has a number there.
+        let unset = references.find_map(|reference| {
+            let name = reference[1..].trim_matches(['\'', '"']);
+            let is_name = name.starts_with(|c: char| c.is_alphabetic() || c == '_');
+            (is_name && self.resolve(reference).is_none()).then_some(name)
+        })?;
+        Some(unset.to_owned())
     }
 
     /// Replaces the references to variables that are set.

@@ -75,12 +75,33 @@ fn a_statement_may_have_many_lines() {
 }
 
 #[test]
+fn an_error_ends_a_statement_and_nothing_else() {
+    let home = tempfile::tempdir().unwrap();
+    let terminal = Terminal::start(home.path(), &[]);
+    let screen = terminal.run("SELECT nothing; SELECT 'went on' AS t;");
+    assert!(
+        screen.contains("No field named nothing") && screen.contains("| went on |"),
+        "{screen}"
+    );
+    let screen = terminal.run("\\gx");
+    assert!(
+        screen.contains("t | went on"),
+        "the last statement again: {screen}"
+    );
+    let screen = terminal.run("\\timing");
+    assert!(screen.contains("timing is off"), "{screen}");
+    terminal.send(&format!("exit{ENTER}"));
+    assert!(terminal.wait().success());
+}
+
+#[test]
 fn history_lasts_and_knows_no_secret() {
     let home = tempfile::tempdir().unwrap();
     let terminal = Terminal::start(home.path(), &[]);
     terminal.run("SELECT 'remembered' AS a;");
     terminal.run("CREATE SECRET s AS 'hunter2';");
     terminal.run("CRAETE SECERT s2 AS 'hunter2';");
+    terminal.run("\\set key 'hunter2'");
     terminal.run("SELECT 2;\nCREATE SECRET s3 AS\n$$hunter2$$;");
     terminal
         .run("CREATE CONNECTION c TO AWS (ACCESS KEY ID = 'a', SECRET ACCESS KEY = 'hunter2');");
@@ -140,6 +161,14 @@ fn tab_knows_the_statements_and_what_there_is() {
         ("SELECT l_order", "SELECT l_orderkey"),
         ("SELECT * FROM lineitem WHERE l_part", "WHERE l_partkey"),
         ("SELECT date_tru", "date_trunc("),
+        ("SELECT * FROM read_p", "read_parquet("),
+        (
+            "SELECT * FROM read_parquet('s3://b/x', aws_connection => '",
+            "=> 'only_connection'",
+        ),
+        ("CREATE CONNECTION x TO ", "x TO AWS ("),
+        ("SHOW CREATE C", "SHOW CREATE CONNECTION"),
+        ("\\d line", "\\d lineitem"),
         ("VALID", "VALIDATE CONNECTION"),
         ("\\h CREATE S", "\\h CREATE SECRET"),
         ("\\timi", "\\timing"),
@@ -149,6 +178,13 @@ fn tab_knows_the_statements_and_what_there_is() {
         terminal.wait_for(completed);
         terminal.give_up();
     }
+    // A statement of several lines is one.
+    terminal.clear();
+    terminal.send(&format!("CREATE CONNECTION x TO AWS ({ENTER}"));
+    terminal.wait_for("(>");
+    terminal.send(&format!("REG{TAB}"));
+    terminal.wait_for("REGION");
+    terminal.give_up();
     // Several are listed.
     terminal.clear();
     terminal.send(&format!("COPY lineitem TO 's3://b/x' (MO{TAB}"));

@@ -134,6 +134,98 @@ fn results_go_where_they_are_sent() {
     assert_eq!(rows, "a\n1\n");
 }
 
+/// What stands beside a statement that fails may be a secret, and is not shown with it.
+#[test]
+fn an_error_shows_its_own_statement_only() {
+    for script in [
+        "CREATE SECRET s AS 'hunter2'; SELECT * FROM nosuch;",
+        "CREATE SECRET s AS\n'hunter2'; SELECT nosuch;",
+        "CREATE SECRET s AS 'hunter2' \\nonsense",
+        "CREATE SECRET s AS 'hunter2' SELECT 1;",
+        "\\set no-name 'hunter2'",
+        "'hunter2'; SELECT 1;",
+        "CREATE CONNECTION c TO AWS (ENDPOINT = 'https://k:hunter2@h', CREDENTIAL CHAIN = true);",
+        "COPY (SELECT 1) TO 's3://b/x' STORED AS PARQUET OPTIONS ('aws.secret_access_key' 'hunter2')",
+    ] {
+        let output = run(&[], script);
+        assert_eq!(output.status.code(), Some(1), "{script}");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!said.contains("hunter2"), "{script}: {said}");
+    }
+    let output = run(&[], "SELECT 1; SELECT * FROM nosuch; SELECT 2;");
+    insta::assert_snapshot!("own_statement", shown(&output));
+}
+
+#[test]
+fn leaving_ends_the_script_it_stands_in() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.sql"), "\\echo a\n\\q\n\\echo never\n").unwrap();
+    std::fs::write(folder.path().join("b.sql"), "\\i a.sql\n\\echo b\n").unwrap();
+    let output = run_in(folder.path(), &["-f", "a.sql", "-f", "b.sql"], "");
+    assert_eq!(shown(&output), "a\na\nb\n---\n---\nexit status 0");
+}
+
+#[test]
+fn what_a_command_can_not_do_it_says() {
+    for (script, expected) in [
+        (
+            "\\o /no/such/folder/x\nSELECT 1;",
+            "can't write /no/such/folder/x",
+        ),
+        ("\\o | cat", "writes to files only"),
+        ("SELECT 1 \\g out.txt", "takes no more"),
+        ("\\timing perhaps", "on or off"),
+        ("\\d nosuch", "nosuch"),
+        ("\\i", "needs an argument"),
+    ] {
+        let output = run(&[], script);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{script}");
+        assert!(
+            said.starts_with("<stdin>:1:") && said.contains(expected),
+            "{script}: {said}"
+        );
+    }
+}
+
+/// Some joins keep every thread busy without ever looking up.
+#[test]
+fn a_signal_ends_the_program_whatever_it_does() {
+    let process = program()
+        .args([
+            "-c",
+            "SELECT count(*) FROM generate_series(1, 10000000) AS a (x), \
+               generate_series(1, 100000) AS b (y) WHERE a.x > b.y",
+        ])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    let kill = std::process::Command::new("kill")
+        .arg(process.id().to_string())
+        .status();
+    assert!(kill.unwrap().success());
+    let killed = std::time::Instant::now();
+    let output = process.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(143));
+    assert!(killed.elapsed() < std::time::Duration::from_secs(10));
+}
+
+/// The widths of a table's columns are those of its first rows; nothing is lost of what comes later.
+#[test]
+fn a_long_table_loses_nothing() {
+    let script = "SELECT value, CASE WHEN value < 90000 THEN 'short' ELSE 'much longer' END AS t \
+                  FROM generate_series(1, 1100000)";
+    let output = run(&["-c", script], "");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        printed.contains("| 1100000 | much longer |"),
+        "{}",
+        &printed[printed.len() - 300..]
+    );
+}
+
 /// A result that does not fit into memory goes through: it is printed as it comes.
 #[test]
 fn whoever_reads_the_results_may_stop() {
@@ -230,6 +322,21 @@ async fn a_dry_run_checks_everything_and_changes_nothing() {
         assert_eq!(output.status.code(), Some(1));
         assert!(said.contains(expected), "{said}");
     }
+
+    // Nor do commands and prepared statements write.
+    std::fs::write(home.path().join("kept.txt"), "kept").unwrap();
+    std::fs::create_dir(home.path().join("e")).unwrap();
+    let output = run(
+        &["--dry-run"],
+        "\\o kept.txt\nCREATE EXTERNAL TABLE e (a BIGINT) STORED AS CSV LOCATION 'e/';
+         PREPARE p AS INSERT INTO e VALUES (7); EXECUTE p;",
+    );
+    assert!(output.status.success(), "{}", shown(&output));
+    assert_eq!(
+        std::fs::read_to_string(home.path().join("kept.txt")).unwrap(),
+        "kept"
+    );
+    assert_eq!(std::fs::read_dir(home.path().join("e")).unwrap().count(), 0);
 
     // A dry run sees the catalog, and a target that is not empty.
     let setup = format!(

@@ -5,17 +5,17 @@
 //!
 //! An export goes through four steps, each in its own module:
 //!
-//! 1. [`export`]: *begin* checks the target, claims it with a `LOCK` and marks it `INCOMPLETE`.
-//! 2. [`writer`], [`partition`], [`series`] and [`upload`]: every writer puts its rows into files,
+//! 1. `export`: *begin* checks the target, claims it with a `LOCK` and marks it `INCOMPLETE`.
+//! 2. `writer`, `partition`, `series` and `upload`: every writer puts its rows into files,
 //!    in folders by the values of the partition columns; files roll on encoded size, and a file's
 //!    parts go into a multipart upload that is left pending.
-//! 3. [`report`]: writers describe their staged files as rows of an Arrow batch, which the
+//! 3. `report`: writers describe their staged files as rows of an Arrow batch, which the
 //!    [`S3Sink`] gathers.
-//! 4. [`commit`]: the sink checks that no row is missing, completes every upload, and removes the
-//!    bookkeeping. Any failure rolls everything back ([`rollback`]).
+//! 4. `commit`: the sink checks that no row is missing, completes every upload, and removes the
+//!    bookkeeping. Any failure rolls everything back (`rollback`).
 //!
-//! What a process leaves that dies in between is told apart by [`survey`] and ended by [`recover`]
-//! or the next export's [`claim`]. S3 and the local disk are two [`store`]s.
+//! What a process leaves that dies in between is told apart by `survey` and ended by `recover`
+//! or the next export's `claim`. S3 and the local disk are two `store`s.
 
 mod bookkeeping;
 mod budget;

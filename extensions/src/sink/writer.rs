@@ -31,7 +31,7 @@ pub struct FileWriter {
 #[derive(Debug)]
 enum Layout {
     /// One after the other.
-    OneFolder(FileSeries),
+    OneFolder(Box<FileSeries>),
     /// By the values of the partition columns.
     Partitioned(Box<PartitionedFiles>),
 }
@@ -58,7 +58,7 @@ impl FileWriter {
             .memory
             .encoders_share(spec.partition.is_some(), writers);
         let layout = match &spec.partition {
-            None => Layout::OneFolder(FileSeries::new(String::new())),
+            None => Layout::OneFolder(Box::new(FileSeries::new(String::new()))),
             Some(partition) => Layout::Partitioned(Box::new(PartitionedFiles::new(
                 partition, spec, writers, clustered, context,
             )?)),

@@ -219,6 +219,7 @@ fn statement(seen: &[Seen], in_quotes: bool) -> Vec<Expected> {
             return match after_object {
                 0 => words(&["IF NOT EXISTS"]),
                 _ if ends_with(seen, "AWS") => words(&["("]),
+                _ if ends_with(seen, "TO") => words(&["AWS ("]),
                 _ if seen.last() == Some(&Seen::Close) => words(&["WITH (VALIDATE = true)"]),
                 _ => words(&["TO AWS ("]),
             };
@@ -274,18 +275,16 @@ fn statement(seen: &[Seen], in_quotes: bool) -> Vec<Expected> {
             _ => query(seen, in_quotes),
         };
     }
-    let first = match seen {
-        [Seen::Word(first)] => first.as_str(),
-        _ => "",
-    };
-    let after_first: Vec<&str> = STATEMENTS
+    // The words of statements that begin with those that are there.
+    let typed = leading_words(seen);
+    let is_all = seen.iter().all(|token| matches!(token, Seen::Word(_)));
+    let rest: Vec<&str> = STATEMENTS
         .iter()
-        .filter_map(|words| words.strip_prefix(first)?.strip_prefix(' '))
+        .filter_map(|words| words.strip_prefix(typed.as_str())?.strip_prefix(' '))
         .collect();
-    match first {
-        "" => query(seen, in_quotes),
-        _ if after_first.is_empty() => query(seen, in_quotes),
-        _ => words(&after_first),
+    match is_all && !rest.is_empty() {
+        true => words(&rest),
+        false => query(seen, in_quotes),
     }
 }
 
@@ -434,6 +433,23 @@ fn query(seen: &[Seen], in_quotes: bool) -> Vec<Expected> {
         "FROM", "JOIN", "INTO", "TABLE", "DESCRIBE", "UPDATE", "LOCATION",
     ];
     let last = seen.iter().rev().find(|token| **token != Seen::Open);
+    if let [.., Seen::Word(option), Seen::Other] = seen
+        && option == "AWS_CONNECTION"
+    {
+        return vec![Expected::Connection];
+    }
+    if seen.ends_with(&[Seen::Word("STORED".to_owned()), Seen::Word("AS".to_owned())]) {
+        return words(&["PARQUET", "CSV", "JSON"]);
+    }
+    if let Some(Seen::Word(first)) = seen.last() {
+        let second = QUERY
+            .iter()
+            .filter_map(|words| words.strip_prefix(first.as_str())?.strip_prefix(' '));
+        let second: Vec<&str> = second.collect();
+        if !second.is_empty() {
+            return words(&second);
+        }
+    }
     let after_table = match seen.last() {
         Some(Seen::Word(word)) => reads.contains(&word.as_str()),
         _ => false,
@@ -442,7 +458,8 @@ fn query(seen: &[Seen], in_quotes: bool) -> Vec<Expected> {
         return vec![Expected::Path];
     }
     if after_table {
-        return [words(&["("]), vec![Expected::Table]].concat();
+        let from = words(&["(", "read_parquet(", "read_csv(", "read_json("]);
+        return [from, vec![Expected::Table]].concat();
     }
     if in_quotes {
         let reads_files = matches!(last, Some(Seen::Word(word)) if word.starts_with("READ_"));
@@ -490,6 +507,11 @@ mod tests {
         has("VALIDATE CONNECTION ", Expected::Connection);
         has("SHOW CREATE CONNECTION ", Expected::Connection);
         has_words("EXPLAIN ", "ANALYZE");
+        has_words("SHOW CREATE ", "CONNECTION");
+        has_words("CREATE OR ", "REPLACE");
+        has_words("CREATE CONNECTION c TO ", "AWS (");
+        has_words("SELECT a FROM t GROUP ", "BY");
+        has_words("CREATE EXTERNAL TABLE t STORED AS ", "PARQUET");
         has("EXPLAIN ANALYZE COPY ", Expected::Table);
     }
 
@@ -544,6 +566,8 @@ mod tests {
     fn a_text_after_from_is_a_path() {
         assert_eq!(expected_at("SELECT * FROM ", true), [Expected::Path]);
         assert_eq!(expected_at("COPY t TO ", true), [Expected::Path]);
+        let call = "SELECT * FROM read_parquet('s3://b/p', aws_connection => ";
+        assert_eq!(expected_at(call, true), [Expected::Connection]);
         assert!(expected_at("SELECT * FROM t WHERE a = ", true).is_empty());
     }
 }

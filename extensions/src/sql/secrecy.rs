@@ -4,42 +4,59 @@
 //! errors in them included, before any of it is kept or shown.
 
 use sqlparser::dialect::GenericDialect;
-use sqlparser::tokenizer::{Token, Tokenizer};
+use sqlparser::tokenizer::Token;
 
 use super::options::{OPTIONS_WITH_SECRETS, is_near};
 use super::parser::{SqlDialect, parse_statement};
-use super::script::split_script;
+use super::script::{ScriptStatement, split_script};
 
 /// Words after which a literal may be a secret.
 const WORDS: [&str; 4] = ["SECRET", "SECRETS", "TOKEN", "PASSWORD"];
 
+/// What a quoted text holds that has credentials in it: signed URLs, and URLs with a password.
+const IN_TEXTS: [&str; 4] = ["signature=", "sig=", "credential=", "token="];
+
 /// How deep expressions may be nested in what is understood.
 const RECURSION_LIMIT: usize = 50;
 
-/// Whether a text that a user typed may hold the value of a secret: it creates or alters a secret, has
-/// a word like `SECRET` in it, however misspelt, and anything quoted after it, or is about to make a
-/// connection and not understood. `SECRET ACCESS KEY = SECRET name` does not count: what follows is a name.
+/// Whether a text that a user typed may hold the value of a secret: a statement in it creates or alters
+/// a secret, has a word like `SECRET`, however misspelt, and anything quoted after it, has a URL with
+/// credentials, is about to make a connection and not understood, or is no statement because its
+/// beginning is missing. `SECRET ACCESS KEY = SECRET name` does not count: what follows is a name.
 pub fn may_hold_secret(text: &str) -> bool {
-    let mut tokens = Vec::new();
-    let is_whole = Tokenizer::new(&GenericDialect {}, text)
-        .tokenize_with_location_into_buf(&mut tokens)
-        .is_ok();
-    if !is_whole {
+    let script = split_script(text, &GenericDialect {});
+    if script.error.is_some() {
         // What is not closed runs to the end: words in it can't be told from a secret.
-        let mut words = text.split(|c: char| !c.is_ascii_alphanumeric());
-        return words.any(|word| is_suspicious(word) || is_near(word, "CONNECTION"));
+        return words_of(text).any(|word| is_suspicious(word) || is_near(word, "CONNECTION"));
     }
-    if makes(text, "CONNECTION") {
-        if !is_understood(text) {
-            return true;
-        }
-    } else if makes(text, "SECRET") {
+    script.statements.into_iter().any(statement_may)
+}
+
+fn statement_may(statement: ScriptStatement) -> bool {
+    let tokens: Vec<Token> = statement
+        .tokens
+        .iter()
+        .map(|token| token.token.clone())
+        .collect();
+    let makes = |thing: &str| {
+        let has = |wanted: &str| tokens.iter().any(|token| spells(token, wanted));
+        (has("CREATE") || has("ALTER")) && has(thing)
+    };
+    if tokens.first().is_some_and(is_literal) {
         return true;
     }
-    let tokens = tokens.into_iter().map(|token| token.token);
-    let tokens: Vec<Token> = tokens
-        .filter(|token| !matches!(token, Token::Whitespace(_)))
-        .collect();
+    if makes("CONNECTION") {
+        if !is_understood(statement) {
+            return true;
+        }
+    } else if makes("SECRET") {
+        return true;
+    }
+    has_value_of_secret(&tokens)
+}
+
+/// Whether something quoted follows a suspicious word.
+fn has_value_of_secret(tokens: &[Token]) -> bool {
     let mut suspicious = false;
     let mut at = 0;
     while let Some(token) = tokens.get(at) {
@@ -47,40 +64,44 @@ pub fn may_hold_secret(text: &str) -> bool {
             at += length;
             continue;
         }
-        match token {
-            Token::Word(word) if word.quote_style.is_none() => {
-                suspicious |= is_suspicious(&word.value);
+        if is_quoted(token) {
+            let text = token.to_string();
+            if suspicious || has_credentials(&text) {
+                return true;
             }
-            token if suspicious && is_quoted(token) => return true,
-            _ => {}
+            // The name of a setting.
+            suspicious |= words_of(&text).any(is_suspicious);
+        } else if let Token::Word(word) = token {
+            suspicious |= words_of(&word.value).any(is_suspicious);
         }
         at += 1;
     }
     false
 }
 
-/// Whether the text creates or alters such a thing, or was meant to.
-fn makes(text: &str, thing: &str) -> bool {
-    let words: Vec<&str> = text.split(|c: char| !c.is_ascii_alphanumeric()).collect();
-    let has = |wanted: &str| words.iter().any(|word| is_near(word, wanted));
-    (has("CREATE") || has("ALTER")) && has(thing)
+fn has_credentials(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    let in_url = text
+        .split_once("://")
+        .is_some_and(|(_, rest)| rest.contains('@'));
+    in_url || IN_TEXTS.iter().any(|part| text.contains(part))
 }
 
-/// Whether every statement of the text is one.
-fn is_understood(text: &str) -> bool {
-    let dialect = GenericDialect {};
-    let script = split_script(text, &dialect);
-    let Ok(sql) = SqlDialect::new("generic".to_owned(), RECURSION_LIMIT) else {
-        return false;
-    };
-    let mut statements = script.statements.into_iter();
-    script.error.is_none() && statements.all(|statement| parse_statement(statement, &sql).is_ok())
+fn words_of(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_ascii_alphanumeric())
+}
+
+fn spells(token: &Token, wanted: &str) -> bool {
+    matches!(token, Token::Word(word) if word.quote_style.is_none() && is_near(&word.value, wanted))
+}
+
+fn is_understood(statement: ScriptStatement) -> bool {
+    let sql = SqlDialect::new("generic".to_owned(), RECURSION_LIMIT);
+    sql.is_ok_and(|sql| parse_statement(statement, &sql).is_ok())
 }
 
 fn is_suspicious(word: &str) -> bool {
-    // SECRET_ACCESS_KEY is three words.
-    let mut words = word.split('_');
-    words.any(|word| WORDS.iter().any(|suspicious| is_near(word, suspicious)))
+    WORDS.iter().any(|suspicious| is_near(word, suspicious))
 }
 
 /// The tokens of `SECRET ACCESS KEY = SECRET name` and the like, which names a secret and ends.
@@ -105,6 +126,22 @@ fn names_secret(tokens: &[Token]) -> Option<usize> {
     (is_name && ends).then_some(value + 2)
 }
 
+fn is_literal(token: &Token) -> bool {
+    match token {
+        Token::Word(word) => word.quote_style.is_some(),
+        Token::Number(..)
+        | Token::SingleQuotedString(_)
+        | Token::DoubleQuotedString(_)
+        | Token::DollarQuotedString(_)
+        | Token::EscapedStringLiteral(_)
+        | Token::NationalStringLiteral(_)
+        | Token::UnicodeStringLiteral(_)
+        | Token::HexStringLiteral(_) => true,
+        _ => false,
+    }
+}
+
+/// Whether the token is a literal, or anything else that may be part of one.
 fn is_quoted(token: &Token) -> bool {
     match token {
         Token::Word(word) => word.quote_style.is_some(),
@@ -146,7 +183,12 @@ mod tests {
             "CREATE SECRET s AS v",
             "CREATE CONNECTION c TO AWS (SESSION v = 'v', ENDPOINT = 'https://x')",
             "CREATE CONECTION c TO AWS (ACCESS KEY ID = v)",
-            "\\set secret 'v'",
+            "SELECT 1; 'v'; SELECT 2",
+            "CREATE SECRET s AS v; CREATE CONNECTION c TO AWS (CREDENTIAL CHAIN = true)",
+            "CREATE CONNECTION c TO AWS (ENDPOINT = 'https://k:v@h', CREDENTIAL CHAIN = true)",
+            "COPY (SELECT 1) TO 's3://b/x' STORED AS PARQUET OPTIONS ('aws.secret_access_key' 'v')",
+            "SET \"aws.secret_access_key\" = 'v'",
+            "SELECT * FROM 'https://h/x.csv?X-Amz-Signature=v'",
         ] {
             assert!(may_hold_secret(text), "{text}");
         }

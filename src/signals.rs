@@ -1,0 +1,98 @@
+//! Signals that end a statement or the program.
+//!
+//! Invariant: they are heard whatever the program's threads are busy with. A query may keep all of
+//! tokio's threads from ever looking up, so signals have a thread and a runtime of their own.
+
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+/// Ctrl-C.
+pub(crate) const SIGINT: u8 = 2;
+
+/// A terminal that is closed.
+const SIGHUP: u8 = 1;
+
+/// What schedulers send.
+const SIGTERM: u8 = 15;
+
+/// How long the program may take to end once it was told to. Clean-up needs a little less.
+const PATIENCE: Duration = Duration::from_millis(5500);
+
+/// The signals that arrive, by their numbers.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    received: UnboundedReceiver<u8>,
+}
+
+impl Signals {
+    /// Listens from here on. SIGTERM and SIGHUP, and Ctrl-C where `interrupts_end` the program, end it
+    /// after a while if nobody else does.
+    pub(crate) fn listen(interrupts_end: bool) -> Self {
+        let (sender, received) = unbounded_channel();
+        let thread = std::thread::Builder::new().name("signals".to_owned());
+        let listening = thread.spawn(move || {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            match runtime.enable_all().build() {
+                Ok(runtime) => runtime.block_on(forward(sender, interrupts_end)),
+                Err(error) => tracing::error!(%error, "signals are not heard"),
+            }
+        });
+        if let Err(error) = listening {
+            tracing::error!(%error, "signals are not heard");
+        }
+        Self { received }
+    }
+
+    /// The next signal.
+    pub(crate) async fn next(&mut self) -> u8 {
+        match self.received.recv().await {
+            Some(signal) => signal,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+async fn forward(sender: UnboundedSender<u8>, interrupts_end: bool) {
+    let open = |kind: SignalKind| match signal(kind) {
+        Ok(signal) => Some(signal),
+        Err(error) => {
+            tracing::error!(%error, "a signal is not heard");
+            None
+        }
+    };
+    let mut interrupt = open(SignalKind::interrupt());
+    let mut terminate = open(SignalKind::terminate());
+    let mut hangup = open(SignalKind::hangup());
+    loop {
+        let received = tokio::select! {
+            () = wait(&mut interrupt) => SIGINT,
+            () = wait(&mut terminate) => SIGTERM,
+            () = wait(&mut hangup) => SIGHUP,
+        };
+        if received != SIGINT || interrupts_end {
+            tokio::spawn(end_in_time(received));
+        }
+        if sender.send(received).is_err() {
+            // Nobody listens any more; whoever sends signals still wants the program to end.
+            std::process::exit(128 + i32::from(received));
+        }
+    }
+}
+
+async fn wait(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Ends a program that does not end itself.
+async fn end_in_time(signal: u8) {
+    tokio::time::sleep(PATIENCE).await;
+    crate::print::complain("tidegate: cancelled while a query kept every thread busy");
+    std::process::exit(128 + i32::from(signal));
+}
