@@ -118,8 +118,8 @@ impl Shell {
         check_count(name, &arguments)?;
         let first = arguments.first().map(String::as_str);
         match name {
-            "?" => self.print(&help::commands())?,
-            "h" | "help" => self.print(&help::page(&arguments.join(" "))?)?,
+            "?" => self.say(&help::commands(), false)?,
+            "h" | "help" => self.say(&help::page(&arguments.join(" "))?, false)?,
             "q" | "quit" | "exit" => return Ok(Flow::Quit),
             // The name is one of SQL, with its quotes.
             "d" if first.is_some_and(|name| !name.contains(['*', '?'])) => {
@@ -146,7 +146,10 @@ impl Shell {
                 self.tell(&format!("timing is {state}"))?;
             }
             "format" | "f" => match first {
-                None => self.print(&format!("the format is {}", self.settings.format.name()))?,
+                None => self.say(
+                    &format!("the format is {}", self.settings.format.name()),
+                    false,
+                )?,
                 Some(wanted) => self.settings.format = format(wanted)?,
             },
             "maxrows" => {
@@ -186,7 +189,7 @@ impl Shell {
                         .iter()
                         .map(|(name, value)| format!("{name} = '{value}'"))
                         .collect();
-                    self.print(&listed.join("\n"))?;
+                    self.say(&listed.join("\n"), false)?;
                 }
                 Some((name, values)) => {
                     let set = self.variables.set(name, values.concat());
@@ -197,7 +200,7 @@ impl Shell {
             "echo" => {
                 let quiet_end = first == Some("-n");
                 let words = &arguments[usize::from(quiet_end)..];
-                self.echo(&words.join(" "), quiet_end)?;
+                self.say(&words.join(" "), quiet_end)?;
             }
             unknown => return Err(unknown_command(unknown)),
         }
@@ -215,7 +218,7 @@ impl Shell {
     /// Says what a command has set, to whom it may surprise.
     fn tell(&mut self, state: &str) -> Result<()> {
         match self.settings.interactive && !self.settings.quiet {
-            true => self.print(state),
+            true => self.say(state, false),
             false => Ok(()),
         }
     }
@@ -295,11 +298,14 @@ fn check_count(name: &str, arguments: &[String]) -> Result<()> {
         return Ok(());
     }
     let surplus = &arguments[most];
-    let why = format!(
-        "\\{name} takes no more than \\{name} {}: {surplus}",
-        command.arguments
-    );
-    Err(Error::new(ErrorKind::Syntax, why.replace(" :", ":")))
+    let why = match most {
+        0 => format!("\\{name} takes nothing: {surplus}"),
+        _ => format!(
+            "\\{name} takes no more than {}: {surplus}",
+            command.arguments
+        ),
+    };
+    Err(Error::new(ErrorKind::Syntax, why))
 }
 
 /// A path that may begin with the user's home.

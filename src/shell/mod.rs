@@ -16,7 +16,10 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use tidegate::{CancellationToken, Checked, Error, ErrorKind, Execution, Result, Session};
+use tidegate::{
+    CancellationToken, Checked, Error, ErrorKind, Execution, Location, Result, ScriptStatement,
+    Session,
+};
 
 pub(crate) use self::command::{COMMANDS, ends_statement};
 pub(crate) use self::help::pages;
@@ -195,7 +198,7 @@ impl Shell {
         self.last = Some(fragment.clone());
         let mut done = self.execute_text(&statement.text).await;
         if let Err(error) = done {
-            let error = error.at(tidegate::Location { line: 1, column: 1 });
+            let error = error.at(Location { line: 1, column: 1 });
             done = Err(match self.variables.find_unset(&fragment.text) {
                 Some(name) if error.hint().is_none() => error.with_hint(format!(
                     "the variable {name} is not set: -v {name}=value or \\set {name} value"
@@ -220,7 +223,7 @@ impl Shell {
         &mut self,
         source: &Source,
         done: Result<()>,
-        locate: impl Fn(tidegate::Location) -> tidegate::Location,
+        locate: impl Fn(Location) -> Location,
         written: &Fragment,
     ) -> Result<Flow> {
         match done {
@@ -238,7 +241,7 @@ impl Shell {
         }
     }
 
-    async fn execute(&mut self, statement: tidegate::ScriptStatement) -> Result<()> {
+    async fn execute(&mut self, statement: ScriptStatement) -> Result<()> {
         let started = Instant::now();
         let token = self.interrupt.renew();
         let location = statement.location();
@@ -342,13 +345,11 @@ impl Shell {
             .map_err(not_written)
     }
 
-    /// Prints what `\echo` was given.
-    fn echo(&mut self, text: &str, without_line_end: bool) -> Result<()> {
-        if !without_line_end {
-            return self.print(text);
-        }
-        let mut out = self.output.writer();
-        write!(out, "{text}")
+    /// Tells whoever started the program something, wherever results go.
+    fn say(&self, text: &str, without_line_end: bool) -> Result<()> {
+        let end = if without_line_end { "" } else { "\n" };
+        let mut out = std::io::stdout();
+        write!(out, "{text}{end}")
             .and_then(|()| out.flush())
             .map_err(not_written)
     }

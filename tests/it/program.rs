@@ -15,20 +15,24 @@ pub(crate) fn program() -> Command {
     command
 }
 
-fn tidegate(arguments: &[&str], input: Option<&str>) -> Output {
+/// Runs the program in a folder, with `input` on its standard input.
+pub(crate) fn run_in(folder: &Path, arguments: &[&str], input: &str) -> Output {
     let mut process = program()
         .args(arguments)
+        .current_dir(folder)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let mut stdin = process.stdin.take().unwrap();
-    stdin
-        .write_all(input.unwrap_or_default().as_bytes())
-        .unwrap();
+    stdin.write_all(input.as_bytes()).unwrap();
     drop(stdin);
     process.wait_with_output().unwrap()
+}
+
+fn tidegate(arguments: &[&str], input: Option<&str>) -> Output {
+    run_in(Path::new("."), arguments, input.unwrap_or_default())
 }
 
 fn text(bytes: &[u8]) -> String {

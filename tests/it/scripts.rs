@@ -1,26 +1,10 @@
 //! Scripts: variables, commands, formats, errors, dry runs.
 
-use std::io::Write;
 use std::path::Path;
 use std::process::{Output, Stdio};
 
-use crate::program::program;
+use crate::program::{program, run_in};
 use crate::servers::embedded;
-
-fn run_in(folder: &Path, arguments: &[&str], input: &str) -> Output {
-    let mut process = program()
-        .args(arguments)
-        .current_dir(folder)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = process.stdin.take().unwrap();
-    stdin.write_all(input.as_bytes()).unwrap();
-    drop(stdin);
-    process.wait_with_output().unwrap()
-}
 
 fn run(arguments: &[&str], input: &str) -> Output {
     run_in(Path::new("."), arguments, input)
@@ -126,8 +110,7 @@ fn rows_are_printed_in_every_format() {
 #[test]
 fn results_go_where_they_are_sent() {
     let folder = tempfile::tempdir().unwrap();
-    let script =
-        "\\o rows.csv\n\\format csv\nSELECT 1 AS a;\n\\o\n\\format table\n\\x\nSELECT 2 AS b;\n";
+    let script = "\\o rows.csv\n\\format csv\n\\echo not a result\nSELECT 1 AS a;\n\\o\n\\format table\n\\x\nSELECT 2 AS b;\n";
     let output = run_in(folder.path(), &[], script);
     insta::assert_snapshot!("redirected", shown(&output));
     let rows = std::fs::read_to_string(folder.path().join("rows.csv")).unwrap();
@@ -173,7 +156,8 @@ fn what_a_command_can_not_do_it_says() {
             "can't write /no/such/folder/x",
         ),
         ("\\o | cat", "writes to files only"),
-        ("SELECT 1 \\g out.txt", "takes no more"),
+        ("SELECT 1 \\g out.txt", "takes nothing"),
+        ("\\timing on off", "takes no more"),
         ("\\timing perhaps", "on or off"),
         ("\\d nosuch", "nosuch"),
         ("\\i", "needs an argument"),

@@ -200,118 +200,120 @@ fn statement(seen: &[Seen], in_quotes: bool) -> Vec<Expected> {
     if let Some((list, known)) = option_list(seen) {
         return option(list, known);
     }
-    let at = |beginning: &[&str]| {
-        begins_with(seen, beginning).then(|| seen.len().saturating_sub(beginning.len()))
-    };
-    let is_new = matches!(seen.get(1), Some(Seen::Word(word)) if word == "OR");
-    let skipped = if is_new { 3 } else { 1 };
-    let object = match (seen.first(), seen.get(skipped)) {
+    let has_or_replace = begins_with(seen, &["CREATE", "OR", "REPLACE"]);
+    let object_at = if has_or_replace { 3 } else { 1 };
+    // What stands after the verb and what it is about.
+    let after = seen.get(object_at + 1..).unwrap_or_default();
+    match (seen.first(), seen.get(object_at)) {
+        (None, _) => words(STATEMENTS),
         (Some(Seen::Word(verb)), Some(Seen::Word(object))) => {
-            Some((verb.as_str(), object.as_str()))
-        }
-        _ => None,
-    };
-    let after_object = seen.len().saturating_sub(skipped + 1);
-    match object {
-        _ if seen.is_empty() => return words(STATEMENTS),
-        Some(("CREATE", "SECRET")) => return create_secret(seen, after_object),
-        Some(("CREATE", "CONNECTION")) => {
-            return match after_object {
-                0 => words(&["IF NOT EXISTS"]),
-                _ if ends_with(seen, "AWS") => words(&["("]),
-                _ if ends_with(seen, "TO") => words(&["AWS ("]),
-                _ if seen.last() == Some(&Seen::Close) => words(&["WITH (VALIDATE = true)"]),
-                _ => words(&["TO AWS ("]),
-            };
-        }
-        Some(("ALTER", "SECRET")) => {
-            return match after_object {
-                0 => [words(&["IF EXISTS"]), vec![Expected::Secret]].concat(),
-                _ => words(&["AS", "FROM ENV", "FROM FILE", "FROM PROMPT", "RENAME TO"]),
-            };
-        }
-        Some(("ALTER", "CONNECTION")) => {
-            return match after_object {
-                0 => [words(&["IF EXISTS"]), vec![Expected::Connection]].concat(),
-                _ => words(&[
-                    "SET (",
-                    "DROP (",
-                    "RESET (",
-                    "RENAME TO",
-                    "WITH (VALIDATE = true)",
-                ]),
-            };
-        }
-        Some(("DROP", object)) => return drop_object(object, after_object),
-        Some(("VALIDATE", "CONNECTION")) => {
-            return match after_object {
-                0 => vec![Expected::Connection],
-                1 => words(&["FOR"]),
-                _ => Vec::new(),
-            };
-        }
-        _ => {}
-    }
-    if at(&["SHOW", "CREATE", "CONNECTION"]) == Some(0) {
-        return vec![Expected::Connection];
-    }
-    if at(&["RECOVER", "EXPORT"]).is_some() {
-        return words(&["WITH (AWS CONNECTION ="]);
-    }
-    if let Some(count) = at(&["COPY"]) {
-        let depth = depth(seen);
-        let target = seen
-            .iter()
-            .position(|token| *token == Seen::Word("TO".to_owned()));
-        return match (depth, target) {
-            (0, None) if count == 0 => [words(&["("]), vec![Expected::Table]].concat(),
-            (0, None) => words(&["TO"]),
-            (0, Some(to)) if to + 1 == seen.len() && !in_quotes => {
-                [words(&["STDOUT"]), vec![Expected::Path]].concat()
+            match (verb.as_str(), object.as_str()) {
+                ("CREATE", "SECRET") => create_secret(after),
+                ("CREATE", "CONNECTION") => create_connection(after),
+                ("ALTER", "SECRET") => alter_secret(after),
+                ("ALTER", "CONNECTION") => alter_connection(after),
+                ("DROP", object) => drop_object(object, after),
+                ("VALIDATE", "CONNECTION") => validate_connection(after),
+                ("RECOVER", "EXPORT") => words(&["WITH (AWS CONNECTION ="]),
+                ("COPY", _) => copy(seen, in_quotes),
+                _ if begins_with(seen, &["SHOW", "CREATE", "CONNECTION"]) => {
+                    vec![Expected::Connection]
+                }
+                _ => other(seen, in_quotes),
             }
-            (0, Some(to)) if to + 1 == seen.len() => vec![Expected::Path],
-            (0, Some(_)) if ends_with(seen, "WITH") => words(&["("]),
-            (0, Some(_)) => words(&["WITH ("]),
-            _ => query(seen, in_quotes),
-        };
+        }
+        (Some(Seen::Word(verb)), _) if verb == "COPY" => copy(seen, in_quotes),
+        _ => other(seen, in_quotes),
     }
-    // The words of statements that begin with those that are there.
+}
+
+/// What may stand next in a statement of DataFusion's, or after the first words of any.
+fn other(seen: &[Seen], in_quotes: bool) -> Vec<Expected> {
     let typed = leading_words(seen);
     let is_all = seen.iter().all(|token| matches!(token, Seen::Word(_)));
-    let rest: Vec<&str> = STATEMENTS
+    let rest = STATEMENTS
         .iter()
-        .filter_map(|words| words.strip_prefix(typed.as_str())?.strip_prefix(' '))
-        .collect();
+        .filter_map(|words| words.strip_prefix(typed.as_str())?.strip_prefix(' '));
+    let rest: Vec<&str> = rest.collect();
     match is_all && !rest.is_empty() {
         true => words(&rest),
         false => query(seen, in_quotes),
     }
 }
 
-fn create_secret(seen: &[Seen], after_object: usize) -> Vec<Expected> {
-    match after_object {
-        0 => words(&["IF NOT EXISTS"]),
-        _ if ends_with(seen, "FROM") => words(&["ENV", "FILE", "PROMPT"]),
-        _ if ends_with(seen, "FILE") => vec![Expected::Path],
-        _ if ends_with(seen, "AS") || ends_with(seen, "ENV") => Vec::new(),
+fn copy(seen: &[Seen], in_quotes: bool) -> Vec<Expected> {
+    let to = Seen::Word("TO".to_owned());
+    let after_to = seen.iter().position(|token| *token == to);
+    let after_to = after_to.map(|to| &seen[to + 1..]);
+    match (depth(seen), after_to) {
+        (0, None) if seen.len() == 1 => [words(&["("]), vec![Expected::Table]].concat(),
+        (0, None) => words(&["TO"]),
+        (0, Some([])) if in_quotes => vec![Expected::Path],
+        (0, Some([])) => [words(&["STDOUT"]), vec![Expected::Path]].concat(),
+        (0, Some(target)) if ends_with(target, "WITH") => words(&["("]),
+        (0, Some(_)) => words(&["WITH ("]),
+        _ => query(seen, in_quotes),
+    }
+}
+
+fn create_connection(after: &[Seen]) -> Vec<Expected> {
+    match after {
+        [] => words(&["IF NOT EXISTS"]),
+        [.., Seen::Close] => words(&["WITH (VALIDATE = true)"]),
+        _ if ends_with(after, "AWS") => words(&["("]),
+        _ if ends_with(after, "TO") => words(&["AWS ("]),
+        _ => words(&["TO AWS ("]),
+    }
+}
+
+fn alter_secret(after: &[Seen]) -> Vec<Expected> {
+    match after {
+        [] => [words(&["IF EXISTS"]), vec![Expected::Secret]].concat(),
+        _ => words(&["AS", "FROM ENV", "FROM FILE", "FROM PROMPT", "RENAME TO"]),
+    }
+}
+
+fn alter_connection(after: &[Seen]) -> Vec<Expected> {
+    const CHANGES: &[&str] = &[
+        "SET (",
+        "DROP (",
+        "RESET (",
+        "RENAME TO",
+        "WITH (VALIDATE = true)",
+    ];
+    match after {
+        [] => [words(&["IF EXISTS"]), vec![Expected::Connection]].concat(),
+        _ => words(CHANGES),
+    }
+}
+
+fn validate_connection(after: &[Seen]) -> Vec<Expected> {
+    match after {
+        [] => vec![Expected::Connection],
+        [_] => words(&["FOR"]),
+        _ => Vec::new(),
+    }
+}
+
+fn create_secret(after: &[Seen]) -> Vec<Expected> {
+    match after {
+        [] => words(&["IF NOT EXISTS"]),
+        _ if ends_with(after, "FROM") => words(&["ENV", "FILE", "PROMPT"]),
+        _ if ends_with(after, "FILE") => vec![Expected::Path],
+        _ if ends_with(after, "AS") || ends_with(after, "ENV") => Vec::new(),
         _ => words(&["AS", "FROM ENV", "FROM FILE", "FROM PROMPT"]),
     }
 }
 
-fn drop_object(object: &str, after_object: usize) -> Vec<Expected> {
+fn drop_object(object: &str, after: &[Seen]) -> Vec<Expected> {
     let name = match object {
         "SECRET" => Expected::Secret,
         "CONNECTION" => Expected::Connection,
         _ => Expected::Table,
     };
-    match after_object {
-        0 => [words(&["IF EXISTS"]), vec![name]].concat(),
-        2 if object.is_empty() => Vec::new(),
-        _ => {
-            let mut expected = words(&["CASCADE", "RESTRICT"]);
-            expected.push(name);
-            expected
-        }
+    match after {
+        [] => [words(&["IF EXISTS"]), vec![name]].concat(),
+        _ => [words(&["CASCADE", "RESTRICT"]), vec![name]].concat(),
     }
 }
 
@@ -380,19 +382,17 @@ fn option(list: &[Seen], known: &'static [Known]) -> Vec<Expected> {
         .max_by_key(|name| name.len());
     let has_value = current.contains(&Seen::Equals);
     if let Some(name) = name {
-        let is_secret = ends_with(current, "SECRET") && name != "SECRET";
+        let has_more = has_value || typed.len() > name.len();
         return match values_of(name) {
-            _ if is_secret && (has_value || typed.len() > name.len()) => vec![Expected::Secret],
+            _ if has_more && ends_with(current, "SECRET") => vec![Expected::Secret],
             Values::Columns if inner > 0 => vec![Expected::Column],
             values if has_value || typed.len() == name.len() => value(values, has_value),
             _ => Vec::new(),
         };
     }
     let is_given = |name: &str| {
-        let first = name.split(' ').next().unwrap_or_default();
-        let list = given.split(|token| *token == Seen::Comma);
-        let mut lists = list.map(leading_words);
-        lists.any(|words| words.starts_with(name) && words.starts_with(first))
+        let mut options = given.split(|token| *token == Seen::Comma);
+        options.any(|option| leading_words(option).starts_with(name))
     };
     let rest = known.iter().filter_map(|option| match typed.as_str() {
         "" => Some(option.name),
