@@ -3,7 +3,7 @@
 //! Invariant: scripts run in the order in which they were named, on one session, and the first
 //! error ends them.
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::{IsTerminal, Read};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -251,14 +251,14 @@ async fn dispatch(cli: Cli, matches: &ArgMatches) -> ExitCode {
         Some(Action::Completions { shell }) => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "tidegate", &mut text);
-            write_out(&text).map_err(Failure::Statement)
+            print::write_out(&String::from_utf8_lossy(&text)).map_err(Failure::Statement)
         }
         Some(Action::Man) => {
             let mut text = Vec::new();
             let rendered = clap_mangen::Man::new(Cli::command()).render(&mut text);
             let written = rendered.map_err(print::not_written);
             written
-                .and_then(|()| write_out(&text))
+                .and_then(|()| print::write_out(&String::from_utf8_lossy(&text)))
                 .map_err(Failure::Statement)
         }
         None => run_scripts(&cli, matches).await,
@@ -284,13 +284,6 @@ async fn dispatch(cli: Cli, matches: &ArgMatches) -> ExitCode {
             ExitCode::from(128 + signal)
         }
     }
-}
-
-fn write_out(text: &[u8]) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text)
-        .and_then(|()| out.flush())
-        .map_err(print::not_written)
 }
 
 /// Why the program does not end with 0.

@@ -100,6 +100,12 @@ fn names<N: Into<String>>(names: impl IntoIterator<Item = N>) -> OptionValue {
     OptionValue::names(names)
 }
 
+/// The later of two settings holds.
+fn set(options: &mut Vec<SqlOption>, name: &'static str, value: OptionValue) {
+    options.retain(|option| option.name != name);
+    options.push(SqlOption::new(name, value));
+}
+
 impl Copy {
     /// Where to: `s3://bucket/prefix`, or a path on this machine.
     pub fn to(mut self, target: impl Into<String>) -> Self {
@@ -192,10 +198,8 @@ impl Copy {
         self
     }
 
-    /// The later of two settings holds.
     fn set(mut self, name: &'static str, value: OptionValue) -> Self {
-        self.options.retain(|option| option.name != name);
-        self.options.push(SqlOption::new(name, value));
+        set(&mut self.options, name, value);
         self
     }
 
@@ -247,8 +251,7 @@ impl FileFormat {
     }
 
     fn with(mut self, name: &'static str, value: OptionValue) -> Self {
-        self.options.retain(|option| option.name != name);
-        self.options.push(SqlOption::new(name, value));
+        set(&mut self.options, name, value);
         self
     }
 }

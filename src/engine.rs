@@ -236,8 +236,10 @@ impl EngineBuilder {
         for (url, store) in &self.additions.object_stores {
             runtime.register_object_store(url, Arc::clone(store));
         }
-        // What can't be added to a session is known now.
-        self.additions.add_to(&SessionContext::new())?;
+        if !self.additions.tables.is_empty() {
+            // A name that can't be is known now. A session costs some time, so only then.
+            self.additions.add_to(&SessionContext::new())?;
+        }
         Ok(Engine {
             services,
             runtime,

@@ -75,7 +75,41 @@ pub(crate) enum Tag {
 
 impl Tag {
     pub(crate) fn of(plan: &LogicalPlan) -> Self {
-        tag_of(plan)
+        let plain = |words: &str| Tag::Plain(words.to_owned());
+        match plan {
+            LogicalPlan::Extension(extension) => {
+                let node = extension.node.as_any();
+                if let Some(copy) = node.downcast_ref::<CopyToNode>() {
+                    return match copy.options.return_files {
+                        true => Tag::Files("COPY"),
+                        false => Tag::Count("COPY"),
+                    };
+                }
+                if node.is::<CopyOutNode>() {
+                    return Tag::Lines("COPY");
+                }
+                match node.downcast_ref::<CommandNode>() {
+                    Some(node) => plain(node.command().tag()),
+                    None => Tag::Rows("SELECT"),
+                }
+            }
+            LogicalPlan::Ddl(ddl) => plain(ddl_words(ddl)),
+            LogicalPlan::Dml(dml) => match dml.op {
+                WriteOp::Insert(_) => Tag::Count("INSERT 0"),
+                WriteOp::Delete => Tag::Count("DELETE"),
+                WriteOp::Update => Tag::Count("UPDATE"),
+                _ => Tag::Count("OK"),
+            },
+            LogicalPlan::Copy(_) => Tag::Count("COPY"),
+            LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) => plain("EXPLAIN"),
+            LogicalPlan::Statement(Statement::SetVariable(_)) => plain("SET"),
+            LogicalPlan::Statement(Statement::ResetVariable(_)) => plain("RESET"),
+            LogicalPlan::Statement(Statement::Prepare(_)) => plain("PREPARE"),
+            LogicalPlan::Statement(Statement::Deallocate(_)) => plain("DEALLOCATE"),
+            LogicalPlan::Statement(Statement::TransactionStart(_)) => plain("BEGIN"),
+            LogicalPlan::Statement(Statement::TransactionEnd(_)) => plain("COMMIT"),
+            _ => Tag::Rows("SELECT"),
+        }
     }
 
     /// The words that the tag begins with.
@@ -86,44 +120,6 @@ impl Tag {
                 words
             }
         }
-    }
-}
-
-fn tag_of(plan: &LogicalPlan) -> Tag {
-    let plain = |words: &str| Tag::Plain(words.to_owned());
-    match plan {
-        LogicalPlan::Extension(extension) => {
-            let node = extension.node.as_any();
-            if let Some(copy) = node.downcast_ref::<CopyToNode>() {
-                return match copy.options.return_files {
-                    true => Tag::Files("COPY"),
-                    false => Tag::Count("COPY"),
-                };
-            }
-            if node.is::<CopyOutNode>() {
-                return Tag::Lines("COPY");
-            }
-            match node.downcast_ref::<CommandNode>() {
-                Some(node) => plain(node.command().tag()),
-                None => Tag::Rows("SELECT"),
-            }
-        }
-        LogicalPlan::Ddl(ddl) => plain(ddl_words(ddl)),
-        LogicalPlan::Dml(dml) => match dml.op {
-            WriteOp::Insert(_) => Tag::Count("INSERT 0"),
-            WriteOp::Delete => Tag::Count("DELETE"),
-            WriteOp::Update => Tag::Count("UPDATE"),
-            _ => Tag::Count("OK"),
-        },
-        LogicalPlan::Copy(_) => Tag::Count("COPY"),
-        LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) => plain("EXPLAIN"),
-        LogicalPlan::Statement(Statement::SetVariable(_)) => plain("SET"),
-        LogicalPlan::Statement(Statement::ResetVariable(_)) => plain("RESET"),
-        LogicalPlan::Statement(Statement::Prepare(_)) => plain("PREPARE"),
-        LogicalPlan::Statement(Statement::Deallocate(_)) => plain("DEALLOCATE"),
-        LogicalPlan::Statement(Statement::TransactionStart(_)) => plain("BEGIN"),
-        LogicalPlan::Statement(Statement::TransactionEnd(_)) => plain("COMMIT"),
-        _ => Tag::Rows("SELECT"),
     }
 }
 

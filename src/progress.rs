@@ -3,8 +3,8 @@
 //! Invariant: watching delays nobody: every number is read from counters that the operators keep
 //! anyway, and a watched statement may end at any time.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use datafusion::common::stats::Precision;
@@ -19,7 +19,8 @@ use tidegate_extensions::sink::Export;
 pub struct Progress {
     plan: Arc<dyn ExecutionPlan>,
     export: Option<Arc<Export>>,
-    rows_total: Option<u64>,
+    /// Looked up when it is first asked for.
+    rows_total: Arc<OnceLock<Option<u64>>>,
     started: Instant,
     ended: Arc<AtomicBool>,
 }
@@ -74,7 +75,7 @@ impl Progress {
     pub(crate) fn new(plan: Arc<dyn ExecutionPlan>) -> Self {
         Self {
             export: find_export(&plan).cloned(),
-            rows_total: rows_in_leaves(&plan),
+            rows_total: Arc::default(),
             plan,
             started: Instant::now(),
             ended: Arc::default(),
@@ -86,7 +87,7 @@ impl Progress {
         Snapshot {
             elapsed: self.started.elapsed(),
             rows_read: rows_read(&self.plan),
-            rows_total: self.rows_total,
+            rows_total: *self.rows_total.get_or_init(|| rows_in_leaves(&self.plan)),
             export: self.export.as_ref().map(|export| {
                 let progress = export.progress();
                 ExportSnapshot {

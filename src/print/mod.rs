@@ -199,6 +199,17 @@ impl Printer for Nothing {
     }
 }
 
+/// Writes a text to standard output.
+///
+/// # Errors
+/// Nobody takes it.
+pub(crate) fn write_out(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(not_written)
+}
+
 /// The error for a result that nobody takes.
 pub(crate) fn not_written(error: std::io::Error) -> Error {
     Error::new(ErrorKind::Io, format!("can't write the result: {error}")).with_source(error)

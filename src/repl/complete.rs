@@ -45,15 +45,8 @@ impl Completion {
         let Some(typed) = line.get(..cursor) else {
             return (cursor, Vec::new());
         };
-        if let Some((start, mut candidates)) = complete_command(typed) {
-            let line = typed.rsplit('\n').next().unwrap_or_default();
-            let words: Vec<&str> = line.trim_start().splitn(2, ' ').collect();
-            match words.as_slice() {
-                ["\\d", name] => candidates = self.tables(name),
-                ["\\dc", name] => candidates = self.catalog_names(name, false),
-                _ => {}
-            }
-            return (start, candidates);
+        if let Some(completed) = self.complete_command(typed) {
+            return completed;
         }
         let place = find_place(line, cursor);
         let mut candidates = Vec::new();
@@ -65,11 +58,54 @@ impl Completion {
         (cursor - place.partial.len(), candidates)
     }
 
+    /// Completes a backslash command and its argument.
+    fn complete_command(&self, typed: &str) -> Option<(usize, Vec<String>)> {
+        let line = typed.rsplit('\n').next().unwrap_or_default();
+        let command = line.trim_start().strip_prefix('\\')?;
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let (partial, candidates): (&str, Vec<String>) =
+            match command.split_once(char::is_whitespace) {
+                None => {
+                    let names = COMMANDS.iter().map(|command| format!("{} ", command.name));
+                    (command, names.collect())
+                }
+                // A statement's name may have several words.
+                Some(("h", argument)) => {
+                    let statements = pages().map(|page| page.statement().to_owned());
+                    (argument.trim_start(), statements.collect())
+                }
+                Some((name, argument)) => {
+                    let partial = argument.rsplit(' ').next().unwrap_or_default();
+                    let candidates = match name {
+                        "d" | "dt" | "dv" => self.tables(""),
+                        "dc" => self.catalog_names("", false),
+                        "ds" => self.catalog_names("", true),
+                        "x" => owned(&["on", "off", "auto"]),
+                        "timing" => owned(&["on", "off"]),
+                        "maxrows" => owned(&["all"]),
+                        "format" => Format::value_variants()
+                            .iter()
+                            .map(|format| format.name())
+                            .collect(),
+                        "i" | "ir" | "o" => paths(partial),
+                        _ => Vec::new(),
+                    };
+                    (partial, candidates)
+                }
+            };
+        let found = candidates
+            .into_iter()
+            .filter(|name| starts_with(name, partial));
+        Some((typed.len() - partial.len(), found.collect()))
+    }
+
     fn offer(&self, expected: &Expected, place: &Place<'_>, candidates: &mut Vec<String>) {
         let partial = place.partial;
         match expected {
             _ if place.in_quotes => match expected {
-                Expected::Text(text) => offer_text(text, partial, "'", candidates),
+                Expected::Text(text) if starts_with(text, partial) => {
+                    candidates.push(format!("{text}'"));
+                }
                 Expected::Path => candidates.extend(paths(partial)),
                 Expected::Connection => {
                     let names = self.catalog_names(partial, false).into_iter();
@@ -89,9 +125,8 @@ impl Completion {
                 }
             }
             Expected::Text(text) => {
-                let quoted = format!("'{text}'");
                 if starts_with(text, partial) {
-                    candidates.push(quoted);
+                    candidates.push(format!("'{text}'"));
                 }
             }
             Expected::Secret => candidates.extend(self.catalog_names(partial, true)),
@@ -199,12 +234,6 @@ fn starts_with(candidate: &str, partial: &str) -> bool {
     start.is_some_and(|start| start.eq_ignore_ascii_case(partial))
 }
 
-fn offer_text(text: &str, partial: &str, quote: &str, candidates: &mut Vec<String>) {
-    if starts_with(text, partial) {
-        candidates.push(format!("{text}{quote}"));
-    }
-}
-
 /// Names as SQL has them: in quotes where they need them.
 fn quoted(name: &str) -> String {
     let is_plain = |c: char| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit();
@@ -300,43 +329,6 @@ fn find_place(line: &str, cursor: usize) -> Place<'_> {
         partial: &typed[partial_at..],
         in_quotes,
     }
-}
-
-/// Completes a backslash command and its argument.
-fn complete_command(typed: &str) -> Option<(usize, Vec<String>)> {
-    let line_start = typed.rfind('\n').map_or(0, |end| end + 1);
-    let line = &typed[line_start..];
-    let command = line.trim_start().strip_prefix('\\')?;
-    let Some((name, argument)) = command.split_once(char::is_whitespace) else {
-        let names = COMMANDS.iter().map(|command| command.name);
-        let found = names.filter(|name| name.starts_with(command));
-        return Some((
-            typed.len() - command.len(),
-            found.map(|name| format!("{name} ")).collect(),
-        ));
-    };
-    let candidates: Vec<String> = match name {
-        "h" => {
-            let argument = argument.trim_start();
-            let statements = pages().map(|page| page.statement().to_owned());
-            let found = statements.filter(|name| starts_with(name, argument));
-            return Some((typed.len() - argument.len(), found.collect()));
-        }
-        "x" => vec!["on".into(), "off".into(), "auto".into()],
-        "timing" => vec!["on".into(), "off".into()],
-        "maxrows" => vec!["all".into()],
-        "format" => Format::value_variants()
-            .iter()
-            .map(|format| format.name())
-            .collect(),
-        "i" | "ir" | "o" => paths(argument.rsplit(' ').next().unwrap_or_default()),
-        _ => Vec::new(),
-    };
-    let partial = argument.rsplit(' ').next().unwrap_or_default();
-    let found = candidates
-        .into_iter()
-        .filter(|name| starts_with(name, partial));
-    Some((typed.len() - partial.len(), found.collect()))
 }
 
 /// The files and folders that a path may go on to.

@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 use self::editor::Editor;
 use self::history::History;
 use crate::print::complain;
-use crate::shell::{Flow, Item, Open, Scanner, Shell, Source};
+use crate::shell::{Flow, Open, Scanner, Shell, Source};
 
 /// The terminal, which is given back as it was.
 pub(crate) struct Terminal {
@@ -146,24 +146,11 @@ impl Repl {
         let source = Source::typed(typed.clone());
         let mut scanner = Scanner::new(&typed);
         let mut has_run = false;
-        while let Some(item) = scanner.next_complete() {
-            let statement = match &item {
-                Item::Command(command) if crate::shell::ends_statement(&command.text) => {
-                    scanner.end_statement()
-                }
-                _ => None,
-            };
+        while let Some(flow) = self
+            .runtime
+            .block_on(self.shell.run_next(&source, &mut scanner))?
+        {
             has_run = true;
-            let flow = self.runtime.block_on(async {
-                match &item {
-                    Item::Statement(statement) => {
-                        self.shell.run_statement(&source, statement).await
-                    }
-                    Item::Command(command) => {
-                        self.shell.run_command(&source, command, statement).await
-                    }
-                }
-            })?;
             // As in psql, an error ends what was typed no more than it ends the shell; Ctrl-C does.
             if matches!(flow, Flow::Quit | Flow::Cancelled) {
                 self.remember(&typed);

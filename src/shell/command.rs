@@ -12,7 +12,7 @@ use super::lexer::{Kind, Lexer};
 use super::report::Source;
 use super::scanner::Fragment;
 use super::{Flow, Shell, Variables, help};
-use crate::print::{Expanded, Format};
+use crate::print::{Expanded, Format, write_out};
 
 /// A command, for help and completion.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ pub(crate) const COMMANDS: &[Command] = &[
 ];
 
 /// Whether the command ends the statement that stands before it.
-pub(crate) fn ends_statement(written: &str) -> bool {
+pub(super) fn ends_statement(written: &str) -> bool {
     matches!(name_of(written), "g" | "gx")
 }
 
@@ -82,7 +82,7 @@ fn name_of(written: &str) -> &str {
 
 impl Shell {
     /// Runs a command; `statement` is the one that it ends, if it ends one.
-    pub(crate) async fn run_command(
+    pub(super) async fn run_command(
         &mut self,
         source: &Source,
         written: &Fragment,
@@ -118,8 +118,8 @@ impl Shell {
         check_count(name, &arguments)?;
         let first = arguments.first().map(String::as_str);
         match name {
-            "?" => self.say(&help::commands(), false)?,
-            "h" | "help" => self.say(&help::page(&arguments.join(" "))?, false)?,
+            "?" => say(&help::commands())?,
+            "h" | "help" => say(&help::page(&arguments.join(" "))?)?,
             "q" | "quit" | "exit" => return Ok(Flow::Quit),
             // The name is one of SQL, with its quotes.
             "d" if first.is_some_and(|name| !name.contains(['*', '?'])) => {
@@ -146,10 +146,7 @@ impl Shell {
                 self.tell(&format!("timing is {state}"))?;
             }
             "format" | "f" => match first {
-                None => self.say(
-                    &format!("the format is {}", self.settings.format.name()),
-                    false,
-                )?,
+                None => say(&format!("the format is {}", self.settings.format.name()))?,
                 Some(wanted) => self.settings.format = format(wanted)?,
             },
             "maxrows" => {
@@ -189,7 +186,7 @@ impl Shell {
                         .iter()
                         .map(|(name, value)| format!("{name} = '{value}'"))
                         .collect();
-                    self.say(&listed.join("\n"), false)?;
+                    say(&listed.join("\n"))?;
                 }
                 Some((name, values)) => {
                     let set = self.variables.set(name, values.concat());
@@ -198,9 +195,11 @@ impl Shell {
             },
             "unset" => self.variables.unset(required(name, first)?),
             "echo" => {
-                let quiet_end = first == Some("-n");
-                let words = &arguments[usize::from(quiet_end)..];
-                self.say(&words.join(" "), quiet_end)?;
+                let (words, end) = match first {
+                    Some("-n") => (&arguments[1..], ""),
+                    _ => (&arguments[..], "\n"),
+                };
+                write_out(&format!("{}{end}", words.join(" ")))?;
             }
             unknown => return Err(unknown_command(unknown)),
         }
@@ -216,9 +215,9 @@ impl Shell {
     }
 
     /// Says what a command has set, to whom it may surprise.
-    fn tell(&mut self, state: &str) -> Result<()> {
+    fn tell(&self, state: &str) -> Result<()> {
         match self.settings.interactive && !self.settings.quiet {
-            true => self.say(state, false),
+            true => say(state),
             false => Ok(()),
         }
     }
@@ -268,6 +267,11 @@ impl Shell {
         };
         self.query(&sql).await
     }
+}
+
+/// Tells whoever started the program something, wherever results go.
+fn say(text: &str) -> Result<()> {
+    write_out(&format!("{text}\n"))
 }
 
 /// psql's patterns have `*` and `?`.

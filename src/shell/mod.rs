@@ -21,15 +21,15 @@ use tidegate::{
     Session,
 };
 
-pub(crate) use self::command::{COMMANDS, ends_statement};
+pub(crate) use self::command::COMMANDS;
 pub(crate) use self::help::pages;
 pub(crate) use self::lexer::{Kind, Lexer};
 pub(crate) use self::report::Source;
-pub(crate) use self::scanner::{Item, Open, Scanner};
+pub(crate) use self::scanner::{Open, Scanner};
 pub(crate) use self::variables::Variables;
 
 use self::report::report;
-use self::scanner::Fragment;
+use self::scanner::{Fragment, Item};
 use crate::print::numbers::{counted, duration};
 use crate::print::{self, Expanded, Format, Style, not_written};
 use crate::progress_line::{ProgressLine, ShowProgress, summarize};
@@ -146,29 +146,43 @@ impl Shell {
     /// Results can't be written.
     pub(crate) async fn run_script(&mut self, source: &Source) -> Result<Flow> {
         let mut scanner = Scanner::new(source.text());
-        loop {
-            let flow = match scanner.next_complete() {
-                Some(Item::Statement(statement)) => self.run_statement(source, &statement).await?,
-                Some(Item::Command(written)) => {
-                    let statement = match command::ends_statement(&written.text) {
-                        true => scanner.end_statement(),
-                        false => None,
-                    };
-                    self.run_command(source, &written, statement).await?
-                }
-                None => match scanner.end_statement() {
-                    Some(statement) => return self.run_statement(source, &statement).await,
-                    None => return Ok(Flow::Continue),
-                },
-            };
+        while let Some(flow) = self.run_next(source, &mut scanner).await? {
             if flow != Flow::Continue {
                 return Ok(flow);
             }
         }
+        // The last statement needs no semicolon.
+        match scanner.end_statement() {
+            Some(statement) => self.run_statement(source, &statement).await,
+            None => Ok(Flow::Continue),
+        }
+    }
+
+    /// Runs the next item that is complete; none if there is none.
+    ///
+    /// # Errors
+    /// Results can't be written.
+    pub(crate) async fn run_next(
+        &mut self,
+        source: &Source,
+        scanner: &mut Scanner<'_>,
+    ) -> Result<Option<Flow>> {
+        let flow = match scanner.next_complete() {
+            None => return Ok(None),
+            Some(Item::Statement(statement)) => self.run_statement(source, &statement).await?,
+            Some(Item::Command(written)) => {
+                let statement = match command::ends_statement(&written.text) {
+                    true => scanner.end_statement(),
+                    false => None,
+                };
+                self.run_command(source, &written, statement).await?
+            }
+        };
+        Ok(Some(flow))
     }
 
     /// Runs a script that another names; the other goes on only if it succeeds.
-    pub(crate) async fn run_file(&mut self, path: &Path) -> Result<Flow> {
+    async fn run_file(&mut self, path: &Path) -> Result<Flow> {
         if self.depth == DEEPEST {
             let why = format!("scripts are nested more than {DEEPEST} deep");
             return Err(Error::new(ErrorKind::InvalidParameter, why));
@@ -189,11 +203,7 @@ impl Shell {
     }
 
     /// Runs the statements of a fragment: one, or several where a variable held them.
-    pub(crate) async fn run_statement(
-        &mut self,
-        source: &Source,
-        fragment: &Fragment,
-    ) -> Result<Flow> {
+    async fn run_statement(&mut self, source: &Source, fragment: &Fragment) -> Result<Flow> {
         let statement = self.variables.interpolate(fragment);
         self.last = Some(fragment.clone());
         let mut done = self.execute_text(&statement.text).await;
@@ -308,24 +318,22 @@ impl Shell {
             return Ok(());
         }
         let timing = settings.timing.then(|| duration(elapsed));
-        let footer = match (settings.interactive, shown) {
-            (true, Some(shown)) if shown.has_more => {
+        let and_timing = timing
+            .as_ref()
+            .map_or(String::new(), |timing| format!(" · {timing}"));
+        let footer = match (settings.interactive, shown, timing) {
+            (true, Some(shown), _) => {
                 let rows = counted(shown.rows, "row");
-                format!("(the first {rows}; there are more: \\maxrows all shows every row)")
+                match shown.has_more {
+                    true => {
+                        format!("(the first {rows}; there are more: \\maxrows all shows every row)")
+                    }
+                    false => format!("({rows}{and_timing})"),
+                }
             }
-            (true, Some(shown)) => {
-                let rows = counted(shown.rows, "row");
-                let timing = timing.map_or(String::new(), |timing| format!(" · {timing}"));
-                format!("({rows}{timing})")
-            }
-            (true, None) => {
-                let timing = timing.map_or(String::new(), |timing| format!(" · {timing}"));
-                format!("{}{timing}", execution.tag())
-            }
-            (false, _) => match timing {
-                Some(timing) => format!("{}\nTime: {timing}", execution.tag()),
-                None => execution.tag(),
-            },
+            (true, None, _) => format!("{}{and_timing}", execution.tag()),
+            (false, _, Some(timing)) => format!("{}\nTime: {timing}", execution.tag()),
+            (false, _, None) => execution.tag(),
         };
         self.print(&footer)
     }
@@ -338,18 +346,9 @@ impl Shell {
     }
 
     /// Prints a line among the results.
-    pub(crate) fn print(&mut self, text: &str) -> Result<()> {
+    fn print(&mut self, text: &str) -> Result<()> {
         let mut out = self.output.writer();
         writeln!(out, "{text}")
-            .and_then(|()| out.flush())
-            .map_err(not_written)
-    }
-
-    /// Tells whoever started the program something, wherever results go.
-    fn say(&self, text: &str, without_line_end: bool) -> Result<()> {
-        let end = if without_line_end { "" } else { "\n" };
-        let mut out = std::io::stdout();
-        write!(out, "{text}{end}")
             .and_then(|()| out.flush())
             .map_err(not_written)
     }

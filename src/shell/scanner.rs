@@ -156,16 +156,8 @@ impl<'a> Scanner<'a> {
         if at < self.known.0 {
             self.known = (0, Location { line: 1, column: 1 });
         }
-        let (from, mut place) = self.known;
-        for c in self.text[from..at].chars() {
-            match c {
-                '\n' => {
-                    place.line += 1;
-                    place.column = 1;
-                }
-                _ => place.column += 1,
-            }
-        }
+        let (from, place) = self.known;
+        let place = advance(place, &self.text[from..at]);
         self.known = (at, place);
         place
     }
@@ -182,6 +174,21 @@ impl<'a> Scanner<'a> {
         text.push_str(self.text.get(from..end).unwrap_or_default());
         text
     }
+}
+
+/// The place after a text that begins at `place`.
+pub(super) fn advance(place: Location, text: &str) -> Location {
+    let mut place = place;
+    for c in text.chars() {
+        match c {
+            '\n' => {
+                place.line += 1;
+                place.column = 1;
+            }
+            _ => place.column += 1,
+        }
+    }
+    place
 }
 
 #[cfg(test)]

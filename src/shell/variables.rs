@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use tidegate::Location;
 
 use super::lexer::{Kind, Lexer};
-use super::scanner::Fragment;
+use super::scanner::{Fragment, advance};
 
 /// Whether a script ends at its first error; it does unless this is off.
 pub(crate) const ON_ERROR_STOP: &str = "ON_ERROR_STOP";
@@ -138,21 +138,6 @@ impl Interpolated {
             None => place,
         }
     }
-}
-
-/// The place after a text that begins at `place`.
-fn advance(place: Location, text: &str) -> Location {
-    let mut place = place;
-    for c in text.chars() {
-        match c {
-            '\n' => {
-                place.line += 1;
-                place.column = 1;
-            }
-            _ => place.column += 1,
-        }
-    }
-    place
 }
 
 /// The byte at a place of a text that begins at line 1, column 1.
