@@ -33,8 +33,17 @@ const BOOKKEEPING: &str = FOLDER.split_at(FOLDER.len() - 1).0;
 /// The end of a staged file's name.
 const STAGED: &str = ".staged";
 
-/// How often a file is opened anew whose folder another export has just removed as empty.
-const ATTEMPTS: u32 = 5;
+/// How many bytes are written at once. Linux puts a larger write into page-cache folios of megabytes,
+/// for which it has to find contiguous memory: that took several times as long.
+const WRITE_BYTES: usize = 256 << 10;
+
+/// How often a folder is created for a file that another export has just removed as empty.
+const ATTEMPTS: u32 = 100;
+
+/// Nothing here is left half changed by a thread that dies.
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The folder of a local target, and the file system around it.
 #[derive(Debug, Clone)]
@@ -45,10 +54,13 @@ pub struct LocalUploadStore {
     open: Arc<Mutex<OpenUploads>>,
 }
 
+/// Parts are written one after the other: the file system would only let them spin for its lock.
+type OpenStaged = Arc<Mutex<File>>;
+
 #[derive(Debug, Default)]
 struct OpenUploads {
     /// The staged files being written, by their upload's id.
-    files: HashMap<String, Arc<File>>,
+    files: HashMap<String, OpenStaged>,
     /// The tags of files that this process has made appear, by key.
     completed: HashMap<String, String>,
     /// Their tags until then, by upload id.
@@ -68,7 +80,7 @@ impl LocalUploadStore {
     }
 
     fn open(&self) -> MutexGuard<'_, OpenUploads> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.open)
     }
 
     /// Runs blocking work on the file system where it may block.
@@ -110,26 +122,28 @@ impl LocalUploadStore {
 
     fn create_staged(&self, path: &Path) -> io::Result<u64> {
         self.look_at_folder();
-        let file = open_in_folder(path, OpenOptions::new().write(true).create_new(true))?;
+        let file = in_folder(path, || {
+            OpenOptions::new().write(true).create_new(true).open(path)
+        })?;
         let inode = file.metadata()?.ino();
         let id = upload_id(path, inode);
-        self.open().files.insert(id, Arc::new(file));
+        self.open().files.insert(id, Arc::new(Mutex::new(file)));
         Ok(inode)
     }
 
     /// The staged file of an upload, opened again if another process had created it.
-    fn staged_file(&self, upload_id: &str) -> io::Result<Arc<File>> {
+    fn staged_file(&self, upload_id: &str) -> io::Result<OpenStaged> {
         if let Some(file) = self.open().files.get(upload_id) {
             return Ok(Arc::clone(file));
         }
         let (path, _) = split_upload_id(upload_id)?;
-        Ok(Arc::new(OpenOptions::new().write(true).open(path)?))
+        let file = OpenOptions::new().write(true).open(path)?;
+        Ok(Arc::new(Mutex::new(file)))
     }
 
     fn complete(&self, upload_id: &str, key: &str, path: &Path) -> io::Result<()> {
         let (staged, inode) = split_upload_id(upload_id)?;
-        create_folders(path)?;
-        match fs::rename(&staged, path) {
+        match in_folder(path, || fs::rename(&staged, path)) {
             Ok(()) => {}
             // It may have been renamed by the process that died.
             Err(error) if error.kind() == IoErrorKind::NotFound => {
@@ -178,10 +192,14 @@ impl LocalUploadStore {
             for entry in entries {
                 let entry = entry?;
                 let path = entry.path();
-                if entry.file_type()?.is_dir() {
-                    folders.push(path);
-                    continue;
-                }
+                match entry.file_type() {
+                    Ok(kind) if kind.is_dir() => {
+                        folders.push(path);
+                        continue;
+                    }
+                    Err(error) if is_gone(&error) => continue,
+                    kind => kind?,
+                };
                 found.push(key_of(&path)?);
                 if found.len() == limit {
                     return Ok(found);
@@ -223,19 +241,28 @@ fn is_gone(error: &io::Error) -> bool {
     )
 }
 
-/// Opens a file, creating the folders above it.
-fn open_in_folder(path: &Path, options: &OpenOptions) -> io::Result<File> {
-    let folder = path.parent().unwrap_or(path);
-    let mut attempt = 1;
-    loop {
-        fs::create_dir_all(folder)?;
-        match options.open(path) {
-            Err(error) if error.kind() == IoErrorKind::NotFound && attempt < ATTEMPTS => {
-                attempt += 1;
-            }
-            opened => return opened,
+/// Does `work` on a file in its folder, which is created if need be. Others remove folders that are
+/// empty: one above this may be missing again, or this one was there and is gone a moment later.
+fn in_folder<T>(file: &Path, work: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    for _ in 1..ATTEMPTS {
+        match create_folders(file) {
+            Err(error) if is_missing_or_there(&error) => continue,
+            created => created?,
+        }
+        match work() {
+            Err(error) if error.kind() == IoErrorKind::NotFound => {}
+            done => return done,
         }
     }
+    create_folders(file)?;
+    work()
+}
+
+fn is_missing_or_there(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        IoErrorKind::NotFound | IoErrorKind::AlreadyExists
+    )
 }
 
 /// Creates the folders above a file, durably.
@@ -286,8 +313,7 @@ fn write_whole(folder: &Path, path: &Path, body: &[u8], only_new: bool) -> io::R
         true => new.with_extension(format!("{}.new", Uuid::now_v7().simple())),
         false => new,
     };
-    let mut options = OpenOptions::new();
-    let mut file = open_in_folder(&new, options.write(true).create(true).truncate(true))?;
+    let mut file = in_folder(&new, || File::create(&new))?;
     file.write_all(body)?;
     file.sync_all()?;
     if only_new {
@@ -302,8 +328,7 @@ fn write_whole(folder: &Path, path: &Path, body: &[u8], only_new: bool) -> io::R
             Err(_) => fs::rename(&new, path)?,
         }
     } else {
-        create_folders(path)?;
-        fs::rename(&new, path)?;
+        in_folder(path, || fs::rename(&new, path))?;
     }
     sync_folder(path)
 }
@@ -440,11 +465,17 @@ impl UploadStore for LocalUploadStore {
         let id = upload.upload_id.clone();
         self.run("write", &upload.key, move |store, _| {
             let start = (number - 1) as u64 * store.part_bytes as u64;
-            store.staged_file(&id)?.write_all_at(&body, start)
+            let file = store.staged_file(&id)?;
+            let file = lock(&file);
+            let pieces = (start..).step_by(WRITE_BYTES).zip(body.chunks(WRITE_BYTES));
+            for (offset, piece) in pieces {
+                file.write_all_at(piece, offset)?;
+            }
+            Ok(())
         })
         .await?;
         Ok(SentPart {
-            etag: number.to_string(),
+            etag: String::new(),
             retries: 0,
         })
     }
@@ -454,7 +485,7 @@ impl UploadStore for LocalUploadStore {
         self.run("write", &upload.key, move |store, _| {
             let file = store.staged_file(&id)?;
             store.open().files.remove(&id);
-            file.sync_data()
+            lock(&file).sync_data()
         })
         .await
     }
@@ -513,5 +544,26 @@ mod tests {
         let (path, inode) = split_upload_id(&id).unwrap();
         assert_eq!((path.as_path(), inode), (Path::new("/a b#c/x.staged"), 7));
         assert!(split_upload_id("no inode").is_err());
+    }
+
+    #[test]
+    fn a_file_is_created_where_others_remove_its_folders() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("target/_tidegate");
+        let create_and_remove = |thread: i32| {
+            let path = folder.join(thread.to_string());
+            for _ in 0..2000 {
+                in_folder(&path, || File::create(&path)).unwrap();
+                fs::remove_file(&path).unwrap();
+                let _ = fs::remove_dir(&folder)
+                    .and_then(|()| fs::remove_dir(root.path().join("target")));
+            }
+        };
+        std::thread::scope(|threads| {
+            for thread in 0..4 {
+                let create_and_remove = &create_and_remove;
+                threads.spawn(move || create_and_remove(thread));
+            }
+        });
     }
 }
