@@ -232,7 +232,7 @@ fn init_logging() {
 
 async fn dispatch(cli: Cli, matches: &ArgMatches) -> ExitCode {
     let done = match cli.action {
-        Some(Action::Demo { scale, limits }) => match engine_builder(&limits).build() {
+        Some(Action::Demo { scale, limits }) => match build(engine_builder(&limits)) {
             Ok(engine) => finish(&engine, demo::run(&engine, scale)).await,
             Err(error) => Err(Failure::Statement(error)),
         },
@@ -300,6 +300,35 @@ enum Failure {
     },
 }
 
+/// With so much, what the allocator keeps does not matter.
+const ROOMY_BYTES: usize = 1 << 30;
+
+/// A little less than the largest block that glibc's thresholds follow, 32 MB.
+const FOLLOWED_BYTES: usize = (32 << 20) - (64 << 10);
+
+/// Makes glibc keep freed memory, up to 64 MB at the end of each of its arenas, where it would give it
+/// back and ask for it again with every column chunk that is read: that was half of an export's system
+/// time. Its thresholds follow the largest mapped block that was freed, unless the environment sets
+/// them (<https://man7.org/linux/man-pages/man3/mallopt.3.html>, `M_MMAP_THRESHOLD`). Other allocators
+/// don't mind.
+fn keep_freed_memory() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(
+        FOLLOWED_BYTES,
+    )));
+}
+
+/// Builds the one engine of this process.
+fn build(builder: EngineBuilder) -> Result<Engine> {
+    let engine = builder.build()?;
+    if engine
+        .memory_limit()
+        .is_none_or(|bytes| bytes >= ROOMY_BYTES)
+    {
+        keep_freed_memory();
+    }
+    Ok(engine)
+}
+
 fn engine_builder(limits: &Limits) -> EngineBuilder {
     let mut builder = Engine::builder();
     if let Some(bytes) = limits.memory_limit {
@@ -323,7 +352,7 @@ fn build_engine(cli: &Cli) -> std::result::Result<Engine, Failure> {
     if cli.dry_run {
         catalog = Arc::new(OverlayCatalog::new(catalog));
     }
-    builder.catalog(catalog).build().map_err(Failure::Statement)
+    build(builder.catalog(catalog)).map_err(Failure::Statement)
 }
 
 fn open_catalog(cli: &Cli) -> std::result::Result<FileCatalog, Failure> {

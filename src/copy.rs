@@ -6,7 +6,7 @@ use std::fmt;
 
 use datafusion::prelude::DataFrame;
 use tidegate_extensions::plan::plan_export;
-use tidegate_extensions::sink::ExportReport;
+use tidegate_extensions::sink::{ExportReport, Mode};
 use tidegate_extensions::sql::ast::{OptionValue, SqlOption};
 use tidegate_extensions::{Error, ErrorKind, Location, Result, Services};
 use tokio_util::sync::CancellationToken;
@@ -49,18 +49,6 @@ impl Session {
             cancelled: CancellationToken::new(),
         }
     }
-}
-
-/// What an export does about objects that are under its target already.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Mode {
-    /// Refuses a target that is not empty.
-    #[default]
-    Error,
-    /// Adds its objects to them.
-    Append,
-    /// Deletes them once its own objects are there.
-    Overwrite,
 }
 
 /// An export that is being described.
@@ -126,14 +114,7 @@ impl Copy {
 
     /// What is done about objects that are there already.
     pub fn mode(self, mode: Mode) -> Self {
-        self.set(
-            "MODE",
-            text(match mode {
-                Mode::Error => "error",
-                Mode::Append => "append",
-                Mode::Overwrite => "overwrite",
-            }),
-        )
+        self.set("MODE", text(mode.name()))
     }
 
     /// A folder `column=value/` for each value of these columns.

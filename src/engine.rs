@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::catalog::{TableFunctionImpl, TableProvider};
+use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool, TrackConsumersPool};
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionStateBuilder;
@@ -40,6 +41,16 @@ fn too_little(bytes: usize) -> Error {
     )
 }
 
+/// So many consumers are named when there is not enough memory.
+const NAMED_CONSUMERS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4);
+
+/// A pool of `bytes` bytes in which every operator that can go to disk has the same share. First come,
+/// first served, one sort would leave the next nothing to merge with what it has on disk.
+fn shared_pool(bytes: usize) -> Arc<dyn MemoryPool> {
+    let pool = FairSpillPool::new(bytes);
+    Arc::new(TrackConsumersPool::new(pool, NAMED_CONSUMERS))
+}
+
 /// The machine's memory in bytes, or what its container has of it, where Linux tells.
 fn machine_memory() -> Option<usize> {
     let total = std::fs::read_to_string("/proc/meminfo").ok()?;
@@ -58,6 +69,7 @@ fn machine_memory() -> Option<usize> {
 pub struct Engine {
     services: Services,
     runtime: Arc<RuntimeEnv>,
+    memory_limit: Option<usize>,
     threads: Option<NonZeroUsize>,
     additions: Arc<Additions>,
 }
@@ -230,7 +242,7 @@ impl EngineBuilder {
                 export = export.min(ExportMemory::default());
             }
             services.set_export_memory(export);
-            runtime = runtime.with_memory_limit(shared, 1.0);
+            runtime = runtime.with_memory_pool(shared_pool(shared));
         }
         let runtime = runtime.build_arc().map_err(Error::from)?;
         for (url, store) in &self.additions.object_stores {
@@ -243,6 +255,7 @@ impl EngineBuilder {
         Ok(Engine {
             services,
             runtime,
+            memory_limit: limit,
             threads: self.threads,
             additions: Arc::new(self.additions),
         })
@@ -253,6 +266,12 @@ impl Engine {
     /// Settings to build an engine from.
     pub fn builder() -> EngineBuilder {
         EngineBuilder::default()
+    }
+
+    /// The memory in bytes that the process may use; none if it is not limited because nobody asked for
+    /// it and the machine doesn't tell how much it has.
+    pub fn memory_limit(&self) -> Option<usize> {
+        self.memory_limit
     }
 
     /// A session of its own tables and settings.

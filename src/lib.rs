@@ -100,7 +100,7 @@ mod session;
 pub mod tpch;
 
 pub use check::Checked;
-pub use copy::{Copy, Csv, FileFormat, Json, Mode, Parquet, TimestampUnit};
+pub use copy::{Copy, Csv, FileFormat, Json, Parquet, TimestampUnit};
 pub use engine::{Engine, EngineBuilder};
 pub use execution::Execution;
 pub use outcome::Outcome;
@@ -109,7 +109,7 @@ pub use session::Session;
 pub use tidegate_extensions::catalog::{
     Catalog, FileCatalog, KeyFile, MemoryCatalog, OverlayCatalog,
 };
-pub use tidegate_extensions::sink::{ExportReport, ExportedFile, Unfinished};
+pub use tidegate_extensions::sink::{ExportReport, ExportedFile, Mode, Unfinished};
 pub use tidegate_extensions::sql::{Script, ScriptStatement};
 pub use tidegate_extensions::{Error, ErrorKind, Location, Prompt, Result, SecretValue};
 pub use tokio_util::sync::CancellationToken;

@@ -13,7 +13,7 @@ use arrow::datatypes::Int64Type;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tidegate_extensions::format::{
     CsvFormat, CsvOptions, FileFormat, JsonFormat, JsonOptions, ParquetCompression, ParquetFormat,
-    ParquetOptions, TextCompression,
+    ParquetOptions, PartBuffer, PartPool, TextCompression,
 };
 
 const ROWS: i64 = 65_536;
@@ -107,7 +107,8 @@ async fn encode(
     format: &dyn FileFormat,
     batch: &RecordBatch,
 ) -> Result<u64, tidegate_extensions::Error> {
-    let mut encoder = format.start_file(&batch.schema(), PART_BYTES, 1)?;
+    let parts = PartBuffer::new(PartPool::new(PART_BYTES));
+    let mut encoder = format.start_file(&batch.schema(), parts, 1)?;
     for start in (0..batch.num_rows()).step_by(BATCH) {
         encoder
             .write(&batch.slice(start, BATCH.min(batch.num_rows() - start)))

@@ -245,19 +245,14 @@ fn translate(error: &DataFusionError) -> Error {
         DataFusionError::SQL(parser, _) => split_location(&parser_message(parser)),
         other => (plain_message(other), None),
     };
-    let mut translated = match message.starts_with(NO_STORE) {
-        true => {
-            let url = message[NO_STORE.len()..]
-                .split(". See")
-                .next()
-                .unwrap_or_default();
-            Error::new(
-                ErrorKind::InvalidParameter,
-                format!("no connection to read {url} with"),
-            )
-            .with_hint("OPTIONS ('aws.connection' 'name') of CREATE EXTERNAL TABLE names one")
+    let mut translated = match message.strip_prefix(NO_STORE) {
+        Some(rest) => {
+            let url = rest.split(". See").next().unwrap_or_default();
+            let why = format!("no connection to read {url} with");
+            Error::new(ErrorKind::InvalidParameter, why)
+                .with_hint("OPTIONS ('aws.connection' 'name') of CREATE EXTERNAL TABLE names one")
         }
-        false => Error::new(kind, message),
+        None => Error::new(kind, message),
     };
     if let Some(location) = location.or_else(|| diagnostic_location(error)) {
         translated = translated.at(location);

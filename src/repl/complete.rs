@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use tidegate::Session;
 use tidegate_extensions::Services;
+use tidegate_extensions::sql::ast::quote_name;
 use tidegate_extensions::sql::{Expected, expected_at};
 use tokio::runtime::Handle;
 
@@ -172,8 +173,8 @@ impl Completion {
                     continue;
                 }
                 names.extend(tables.iter().map(|table| match is_default {
-                    true => quoted(table),
-                    false => format!("{}.{}", quoted(&schema), quoted(table)),
+                    true => quote_name(table),
+                    false => format!("{}.{}", quote_name(&schema), quote_name(table)),
                 }));
             }
         }
@@ -234,18 +235,8 @@ fn starts_with(candidate: &str, partial: &str) -> bool {
     start.is_some_and(|start| start.eq_ignore_ascii_case(partial))
 }
 
-/// Names as SQL has them: in quotes where they need them.
-fn quoted(name: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit();
-    let starts_well = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
-    match starts_well && name.chars().all(is_plain) {
-        true => name.to_owned(),
-        false => format!("\"{}\"", name.replace('"', "\"\"")),
-    }
-}
-
 fn matching(names: Vec<String>, partial: &str) -> Vec<String> {
-    matching_as_they_are(names.iter().map(|name| quoted(name)).collect(), partial)
+    matching_as_they_are(names.iter().map(|name| quote_name(name)).collect(), partial)
 }
 
 fn matching_as_they_are(mut names: Vec<String>, partial: &str) -> Vec<String> {

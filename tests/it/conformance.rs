@@ -484,7 +484,8 @@ async fn one_target_has_one_export_at_a_time(store: &TestStore) {
         let (won, lost): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
         assert_eq!(won.len(), 1, "{lost:?}");
         for loser in lost {
-            assert_eq!(loser.unwrap_err().kind(), ErrorKind::TargetInUse);
+            let error = loser.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::TargetInUse, "{error}");
         }
         assert_eq!(lines_under(store, &target).await, 20_000);
         assert_eq!(store.pending_uploads(&target).await, 0);

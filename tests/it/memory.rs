@@ -68,6 +68,30 @@ fn large_exports_stay_within_the_limit() {
     }
 }
 
+/// First come, first served, the sorts of two threads leave each other no memory to merge what they
+/// have on disk.
+#[test]
+fn queries_that_gather_rows_go_by_way_of_the_disk() {
+    let rows =
+        "(SELECT value, md5(CAST(value AS VARCHAR)) AS digest, concat('some text ', value) AS words
+                 FROM generate_series(1, 4000000))";
+    for query in [
+        format!("SELECT * FROM {rows} ORDER BY digest, value"),
+        format!("SELECT digest, count(*) AS n, max(words) AS words FROM {rows} GROUP BY digest"),
+    ] {
+        let folder = TempDir::new().unwrap();
+        let target = folder.path().join("out");
+        let sql = format!("COPY ({query}) TO '{}' (FORMAT csv)", target.display());
+        let exported = program()
+            .args(["--memory-limit", "512MB", "--threads", "2", "-c", &sql])
+            .env("TMPDIR", folder.path())
+            .output()
+            .unwrap();
+        let printed = String::from_utf8_lossy(&exported.stdout);
+        assert!(printed.contains("COPY 4000000"), "{query}: {exported:?}");
+    }
+}
+
 /// In batches of as many rows as usual, 400 texts would take hundreds of megabytes.
 #[test]
 fn wide_rows_stay_within_the_limit() {

@@ -2,7 +2,7 @@
 //!
 //! Invariant: the catalog below is only ever read.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Catalog, Objects, Secret};
 use crate::error::Result;
@@ -25,21 +25,28 @@ impl OverlayCatalog {
     }
 }
 
-impl Catalog for OverlayCatalog {
-    fn objects(&self) -> Result<Objects> {
-        let changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*changed {
+impl OverlayCatalog {
+    fn lock(&self) -> MutexGuard<'_, Option<Objects>> {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was changed, or what is below if nothing was.
+    fn current(&self, changed: &Option<Objects>) -> Result<Objects> {
+        match changed {
             Some(objects) => Ok(objects.clone()),
             None => self.below.objects(),
         }
     }
+}
+
+impl Catalog for OverlayCatalog {
+    fn objects(&self) -> Result<Objects> {
+        self.current(&self.lock())
+    }
 
     fn change(&self, change: &mut dyn FnMut(&mut Objects) -> Result<()>) -> Result<()> {
-        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut objects = match &*changed {
-            Some(objects) => objects.clone(),
-            None => self.below.objects()?,
-        };
+        let mut changed = self.lock();
+        let mut objects = self.current(&changed)?;
         change(&mut objects)?;
         *changed = Some(objects);
         Ok(())

@@ -8,7 +8,7 @@ mod parts;
 mod text;
 
 pub use parquet::{ParquetCompression, ParquetFormat, ParquetOptions};
-pub use parts::PartBuffer;
+pub use parts::{PartBuffer, PartPool};
 pub(crate) use text::format_on_threads;
 pub use text::{
     CopyTextFormat, CopyTextOptions, CsvFormat, CsvOptions, ForceQuote, JsonFormat, JsonOptions,
@@ -46,12 +46,12 @@ pub trait FileFormat: std::fmt::Debug + Send + Sync {
     /// [`ErrorKind::DatatypeMismatch`] naming every such column and its type.
     fn check_schema(&self, schema: &Schema) -> Result<()>;
 
-    /// Starts a file of `schema` that is handed out in parts of `part_bytes` bytes and encoded on
-    /// as many as `threads` threads of the tokio runtime.
+    /// Starts a file of `schema` that is handed out in `parts` and encoded on as many as `threads`
+    /// threads of the tokio runtime.
     fn start_file(
         &self,
         schema: &SchemaRef,
-        part_bytes: usize,
+        parts: PartBuffer,
         threads: usize,
     ) -> Result<Box<dyn Encoder>>;
 }

@@ -6,23 +6,75 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+
+/// How many parts' memory is kept for later, by one export.
+const IDLE_PARTS: usize = 4;
+
+/// The memory of parts that were sent, for the next ones: getting it from the system again and again
+/// would cost as much as writing to it.
+#[derive(Debug, Clone)]
+pub struct PartPool {
+    part_bytes: usize,
+    idle: Arc<Mutex<Vec<Vec<u8>>>>,
+}
+
+impl PartPool {
+    /// A pool for parts of `part_bytes` bytes (at least 1).
+    pub fn new(part_bytes: usize) -> Self {
+        Self {
+            part_bytes: part_bytes.max(1),
+            idle: Arc::default(),
+        }
+    }
+
+    fn give_back(&self, mut bytes: Vec<u8>) {
+        let mut idle = self.idle();
+        if idle.len() < IDLE_PARTS && bytes.capacity() >= self.part_bytes {
+            bytes.clear();
+            idle.push(bytes);
+        }
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Vec<u8>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A part whose memory goes back to its pool.
+struct PooledPart {
+    bytes: Vec<u8>,
+    pool: PartPool,
+}
+
+impl AsRef<[u8]> for PooledPart {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for PooledPart {
+    fn drop(&mut self) {
+        self.pool.give_back(std::mem::take(&mut self.bytes));
+    }
+}
 
 /// Collects bytes and hands them out in parts.
 #[derive(Debug)]
 pub struct PartBuffer {
-    part_bytes: usize,
+    pool: PartPool,
     full: VecDeque<Bytes>,
     current: Vec<u8>,
     written: u64,
 }
 
 impl PartBuffer {
-    /// An empty buffer for parts of `part_bytes` bytes (at least 1).
-    pub fn new(part_bytes: usize) -> Self {
+    /// An empty buffer, whose parts are as large as those of `pool` and take their memory from there.
+    pub fn new(pool: PartPool) -> Self {
         Self {
-            part_bytes: part_bytes.max(1),
+            pool,
             full: VecDeque::new(),
             current: Vec::new(),
             written: 0,
@@ -34,9 +86,9 @@ impl PartBuffer {
         self.written
     }
 
-    /// The bytes that are here now.
+    /// The memory in use, in bytes.
     pub fn buffered_bytes(&self) -> usize {
-        self.full.iter().map(Bytes::len).sum::<usize>() + self.current.len()
+        self.full.iter().map(Bytes::len).sum::<usize>() + self.current.capacity()
     }
 
     /// The next full part.
@@ -48,7 +100,13 @@ impl PartBuffer {
     pub fn take_any(&mut self) -> Option<Bytes> {
         self.full.pop_front().or_else(|| {
             let rest = std::mem::take(&mut self.current);
-            (!rest.is_empty()).then(|| Bytes::from(rest))
+            if rest.len() > rest.capacity() / 2 {
+                return Some(Bytes::from(rest));
+            }
+            // A short one would hold on to much more memory than it has bytes.
+            let short = Bytes::copy_from_slice(&rest);
+            self.pool.give_back(rest);
+            (!short.is_empty()).then_some(short)
         })
     }
 
@@ -56,24 +114,40 @@ impl PartBuffer {
     pub fn push(&mut self, mut bytes: &[u8]) {
         self.written += bytes.len() as u64;
         while !bytes.is_empty() {
-            let room = self.part_bytes - self.current.len();
+            let room = self.pool.part_bytes - self.current.len();
             let (fits, rest) = bytes.split_at(room.min(bytes.len()));
             self.reserve(fits.len());
             self.current.extend_from_slice(fits);
             bytes = rest;
-            if self.current.len() == self.part_bytes {
-                let part = std::mem::take(&mut self.current);
-                self.full.push_back(Bytes::from(part));
+            if self.current.len() == self.pool.part_bytes {
+                self.full.push_back(Bytes::from_owner(PooledPart {
+                    bytes: std::mem::take(&mut self.current),
+                    pool: self.pool.clone(),
+                }));
             }
         }
     }
 
-    /// Grows a part by doubling, but never past its size.
+    /// Grows a part by doubling, but never past its size. What is large already takes the memory of
+    /// a part that was sent.
     fn reserve(&mut self, additional: usize) {
-        let needed = self.current.len() + additional;
-        if needed > self.current.capacity() {
-            let doubled = needed.max(self.current.capacity() * 2).min(self.part_bytes);
-            self.current.reserve_exact(doubled - self.current.len());
+        let (needed, part_bytes) = (self.current.len() + additional, self.pool.part_bytes);
+        if needed <= self.current.capacity() {
+            return;
+        }
+        let doubled = needed.max(self.current.capacity() * 2).min(part_bytes);
+        let is_large = doubled > part_bytes / 2 || self.written > part_bytes as u64;
+        let idle = if is_large {
+            self.pool.idle().pop()
+        } else {
+            None
+        };
+        match idle {
+            Some(mut whole) => {
+                whole.extend_from_slice(&self.current);
+                self.current = whole;
+            }
+            None => self.current.reserve_exact(doubled - self.current.len()),
         }
     }
 }
@@ -100,7 +174,7 @@ mod tests {
             chunks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..40),
             part_bytes in 1usize..32,
         ) {
-            let mut buffer = PartBuffer::new(part_bytes);
+            let mut buffer = PartBuffer::new(PartPool::new(part_bytes));
             let mut parts = Vec::new();
             for chunk in &chunks {
                 buffer.push(chunk);

@@ -12,7 +12,7 @@ use datafusion::execution::{SessionState, TaskContext};
 use datafusion::prelude::SessionConfig;
 
 /// What a batch is expected to take at most, in bytes.
-const BATCH_BYTES: usize = 2 << 20;
+const BATCH_BYTES: usize = 4 << 20;
 
 /// With fewer rows, every column's fixed cost per batch would be felt.
 const LEAST_ROWS: usize = 64;
@@ -98,7 +98,7 @@ mod tests {
             context.session_config().batch_size()
         };
         assert_eq!(batch_size(30, &DataType::Int64), 8192);
-        assert_eq!(batch_size(400, &DataType::Utf8View), 81);
+        assert_eq!(batch_size(400, &DataType::Utf8View), 163);
         assert_eq!(batch_size(4000, &DataType::Utf8), 64);
     }
 }

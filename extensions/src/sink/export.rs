@@ -31,7 +31,7 @@ use super::store::{PendingUpload, UploadStore};
 use super::survey::{list_data, list_manifests};
 use super::target::Target;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::FileFormat;
+use crate::format::{FileFormat, PartPool};
 use crate::sql::ast::quote_name;
 use crate::tasks::finished;
 
@@ -70,6 +70,7 @@ pub struct Export {
     id: String,
     spec: ExportSpec,
     store: Arc<dyn UploadStore>,
+    parts: PartPool,
     /// For the parts of this export, and for those of all.
     budgets: [ByteBudget; 2],
     reaper: Reaper,
@@ -131,6 +132,7 @@ impl Export {
         };
         Self {
             id: Uuid::now_v7().simple().to_string(),
+            parts: PartPool::new(spec.part_bytes),
             spec,
             store,
             budgets: [ByteBudget::new(own), budget],
@@ -154,6 +156,11 @@ impl Export {
     /// The export's id: 32 hexadecimal digits that sort by time.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// The memory of its parts.
+    pub(super) fn parts(&self) -> &PartPool {
+        &self.parts
     }
 
     /// What is exported, and where to.

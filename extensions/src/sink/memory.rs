@@ -13,6 +13,10 @@ pub struct ExportMemory {
 /// What an export uses unless it is told otherwise.
 const DEFAULT_BYTES: usize = 256 << 20;
 
+/// Of what encoders and waiting rows have together, the rows have one in so many: they may go to
+/// disk, and for most exports there are none.
+const WAITING_SHARE: usize = 4;
+
 /// No file could be written with less.
 const LEAST_BYTES: usize = 32 << 20;
 
@@ -38,8 +42,14 @@ impl ExportMemory {
         }
     }
 
-    /// What the parts of one export on their way may be together, at least.
+    /// What the parts of one export on their way may be together, at least: three of the smallest in a
+    /// process of 256 MB, so that others are sent while one waits for its answer.
     pub fn in_flight(self) -> usize {
+        self.bytes / 3
+    }
+
+    /// The largest part that an export may have.
+    pub fn largest_part(self) -> usize {
         self.bytes / 4
     }
 
@@ -72,12 +82,17 @@ impl ExportMemory {
     /// What one writer's encoders may hold.
     pub(super) fn encoders_share(self, partitioned: bool, writers: u32) -> usize {
         let rest = self.bytes - self.in_flight();
-        let share = if partitioned { rest / 2 } else { rest };
+        let share = if partitioned {
+            rest - rest / WAITING_SHARE
+        } else {
+            rest
+        };
         share / writers.max(1) as usize
     }
 
     /// What one writer may hold of rows whose files can't be open at once.
     pub(super) fn waiting_share(self, writers: u32) -> usize {
-        self.encoders_share(true, writers)
+        let rest = self.bytes - self.in_flight();
+        rest / WAITING_SHARE / writers.max(1) as usize
     }
 }

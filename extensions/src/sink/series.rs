@@ -16,7 +16,7 @@ use super::progress::WriterMetrics;
 use super::report::StagedFile;
 use super::upload::FileUpload;
 use crate::error::Result;
-use crate::format::Encoder;
+use crate::format::{Encoder, PartBuffer};
 use crate::tasks::finished;
 
 /// A batch is encoded in slices of about this share of a file, so that a file's size is measured
@@ -68,9 +68,8 @@ impl WriterFiles {
 
     async fn open(&mut self, folder: &str) -> Result<OpenFile> {
         let spec = self.export.spec();
-        let encoder = spec
-            .format
-            .start_file(&spec.schema, spec.part_bytes, self.threads)?;
+        let parts = PartBuffer::new(self.export.parts().clone());
+        let encoder = spec.format.start_file(&spec.schema, parts, self.threads)?;
         let (sequence, metrics) = (self.next_sequence, &self.metrics);
         let upload = FileUpload::create(&self.export, folder, self.writer, sequence, metrics)?;
         self.next_sequence += 1;

@@ -180,7 +180,7 @@ impl fmt::Display for Name<'_> {
 }
 
 /// A folded name as SQL: in quotes where it needs them.
-pub(crate) fn quote_name(name: &str) -> String {
+pub fn quote_name(name: &str) -> String {
     let is_plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
         && name
             .chars()

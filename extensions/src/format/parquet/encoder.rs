@@ -3,21 +3,26 @@
 //! Invariant: a row group ends at its limit of rows or of encoded bytes, however the rows are cut
 //! into batches and on however many threads they are encoded.
 
-use arrow::array::{ArrayRef, RecordBatch};
+use std::ops::Range;
+
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, FieldRef, Fields, Schema, SchemaRef};
 use async_trait::async_trait;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::{
-    ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves,
-};
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 
+use super::column::{Chunk, ColumnWriter, PageOptions};
 use super::encode_error;
 use super::summary::summarize_columns;
-use crate::error::Result;
-use crate::format::{EncodedFile, Encoder, PartBuffer, threads_for};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{EncodedFile, Encoder, PartBuffer, PartPool, threads_for};
 use crate::tasks::map_on_threads;
+
+/// What was found out about a column's dictionary holds for the row groups that begin within so many
+/// rows: where memory is short they are small, and each would try anew.
+const DICTIONARY_KNOWN_ROWS: usize = 1 << 20;
 
 /// When a row group ends.
 #[derive(Debug, Clone, Copy)]
@@ -32,9 +37,11 @@ pub(super) struct ParquetEncoder {
     schema: SchemaRef,
     column_writers: ArrowRowGroupWriterFactory,
     limits: RowGroupLimits,
+    pages: PageOptions,
     threads: usize,
     summarize_columns: bool,
     row_group: Option<RowGroup>,
+    dictionaries: KnownDictionaries,
     /// Encoded bytes per estimated byte, learned from the row groups already closed: the estimate
     /// counts pages that are not yet compressed.
     estimate_ratio: f64,
@@ -42,14 +49,22 @@ pub(super) struct ParquetEncoder {
 
 /// The row group that is being filled.
 pub(super) struct RowGroup {
-    columns: Vec<ColumnEncoder>,
+    columns: Vec<ColumnWriter>,
     rows: usize,
 }
 
-/// One column of the batches, which a nested type spreads over several of the file.
-struct ColumnEncoder {
-    field: FieldRef,
-    leaves: Vec<ArrowColumnWriter>,
+/// Which columns of the file have use for a dictionary.
+#[derive(Default)]
+struct KnownDictionaries {
+    columns: Vec<Option<bool>>,
+    /// The rows written since nothing was known.
+    rows: usize,
+}
+
+/// The parquet crate's own writers, of which it makes all or none.
+struct OtherColumns<'a> {
+    encoder: &'a ParquetEncoder,
+    writers: Vec<Option<ArrowColumnWriter>>,
 }
 
 impl ParquetEncoder {
@@ -58,6 +73,7 @@ impl ParquetEncoder {
         schema: &SchemaRef,
         properties: WriterProperties,
         limits: RowGroupLimits,
+        pages: PageOptions,
         parts: PartBuffer,
         threads: usize,
     ) -> Result<Self> {
@@ -70,9 +86,11 @@ impl ParquetEncoder {
             schema: SchemaRef::clone(schema),
             column_writers,
             limits,
+            pages,
             threads,
             summarize_columns: false,
             row_group: None,
+            dictionaries: KnownDictionaries::default(),
             estimate_ratio: 1.0,
         })
     }
@@ -91,22 +109,24 @@ impl ParquetEncoder {
     }
 
     pub(super) fn start_row_group(&self) -> Result<RowGroup> {
-        let number = self.file.flushed_row_groups().len();
-        let writers = self
-            .column_writers
-            .create_column_writers(number)
-            .map_err(encode_error)?;
-        let mut writers = writers.into_iter();
-        let root = self.file.schema_descr().root_schema();
-        let columns = self.schema.fields().iter().zip(root.get_fields());
-        let columns = columns.map(|(field, column)| ColumnEncoder {
-            field: FieldRef::clone(field),
-            leaves: writers.by_ref().take(count_leaves(column)).collect(),
-        });
-        Ok(RowGroup {
-            columns: columns.collect(),
-            rows: 0,
-        })
+        let file = self.file.schema_descr();
+        let root = file.root_schema().get_fields();
+        let mut others = OtherColumns::new(self);
+        let mut columns = Vec::with_capacity(root.len());
+        let mut next_leaf = 0;
+        for (field, column) in self.schema.fields().iter().zip(root) {
+            let leaves = next_leaf..next_leaf + count_leaves(column);
+            next_leaf = leaves.end;
+            let first = file.column(leaves.start);
+            let known = self.dictionaries.of_column(leaves.start);
+            columns.push(
+                match ColumnWriter::flat(field.data_type(), &first, self.pages, known) {
+                    Some(writer) => writer,
+                    None => ColumnWriter::Other(FieldRef::clone(field), others.take(leaves)?),
+                },
+            );
+        }
+        Ok(RowGroup { columns, rows: 0 })
     }
 
     /// How many rows the row group has room for; at least one.
@@ -179,13 +199,13 @@ impl Encoder for ParquetEncoder {
             return Ok(());
         };
         let estimated = row_group.estimated_bytes();
-        let before = self.file.bytes_written();
+        let (before, rows) = (self.file.bytes_written(), row_group.rows);
         let chunks = row_group.close(self.threads).await?;
+        let uses_dictionary = chunks.iter().map(Chunk::uses_dictionary).collect();
+        self.dictionaries.learn(rows, uses_dictionary);
         let mut row_group = self.file.next_row_group().map_err(encode_error)?;
         for chunk in chunks {
-            chunk
-                .append_to_row_group(&mut row_group)
-                .map_err(encode_error)?;
+            chunk.append_to(&mut row_group)?;
         }
         row_group.close().map_err(encode_error)?;
         let written = self.file.bytes_written() - before;
@@ -207,12 +227,57 @@ impl Encoder for ParquetEncoder {
             true => summarize_columns(&footer, &self.schema)?,
             false => Vec::new(),
         };
-        let parts = std::mem::replace(self.file.inner_mut(), PartBuffer::new(1));
+        let parts = std::mem::replace(self.file.inner_mut(), PartBuffer::new(PartPool::new(1)));
         Ok(EncodedFile {
             rows,
             parts,
             columns,
         })
+    }
+}
+
+impl KnownDictionaries {
+    fn of_column(&self, number: usize) -> Option<bool> {
+        self.columns.get(number).copied().flatten()
+    }
+
+    /// Takes over what a row group of `rows` rows says of each column.
+    fn learn(&mut self, rows: usize, columns: Vec<Option<bool>>) {
+        self.rows += rows;
+        self.columns = columns;
+        if self.rows >= DICTIONARY_KNOWN_ROWS {
+            *self = Self::default();
+        }
+    }
+}
+
+impl<'a> OtherColumns<'a> {
+    fn new(encoder: &'a ParquetEncoder) -> Self {
+        let writers = Vec::new();
+        Self { encoder, writers }
+    }
+
+    /// The writers of these columns of the file.
+    fn take(&mut self, leaves: Range<usize>) -> Result<Vec<ArrowColumnWriter>> {
+        if self.writers.is_empty() {
+            let number = self.encoder.file.flushed_row_groups().len();
+            let writers = self.encoder.column_writers.create_column_writers(number);
+            self.writers = writers
+                .map_err(encode_error)?
+                .into_iter()
+                .map(Some)
+                .collect();
+        }
+        let taken = self.writers[leaves].iter_mut().map(|writer| {
+            let gone = || {
+                Error::new(
+                    ErrorKind::Internal,
+                    "the writer of a column was taken twice",
+                )
+            };
+            writer.take().ok_or_else(gone)
+        });
+        taken.collect()
     }
 }
 
@@ -222,7 +287,7 @@ impl RowGroup {
         let columns = std::mem::take(&mut self.columns);
         let work = columns.into_iter().zip(rows.columns().to_vec()).collect();
         self.columns = map_on_threads(work, threads, |(mut column, array)| {
-            ColumnEncoder::write(&mut column, &array)?;
+            column.write(&array)?;
             Ok(column)
         })
         .await?;
@@ -231,40 +296,17 @@ impl RowGroup {
     }
 
     /// The column chunks of the file, in its order.
-    async fn close(self, threads: usize) -> Result<Vec<ArrowColumnChunk>> {
-        let chunks = map_on_threads(self.columns, threads, ColumnEncoder::close).await?;
+    async fn close(self, threads: usize) -> Result<Vec<Chunk>> {
+        let chunks = map_on_threads(self.columns, threads, ColumnWriter::close).await?;
         Ok(chunks.into_iter().flatten().collect())
     }
 
     fn estimated_bytes(&self) -> usize {
-        self.leaves()
-            .map(ArrowColumnWriter::get_estimated_total_bytes)
-            .sum()
+        self.columns.iter().map(ColumnWriter::estimated_bytes).sum()
     }
 
     fn memory_bytes(&self) -> usize {
-        self.leaves().map(ArrowColumnWriter::memory_size).sum()
-    }
-
-    fn leaves(&self) -> impl Iterator<Item = &ArrowColumnWriter> {
-        self.columns.iter().flat_map(|column| &column.leaves)
-    }
-}
-
-impl ColumnEncoder {
-    fn write(&mut self, array: &ArrayRef) -> Result<()> {
-        let leaves = compute_leaves(&self.field, array).map_err(encode_error)?;
-        for (writer, leaf) in self.leaves.iter_mut().zip(&leaves) {
-            writer.write(leaf).map_err(encode_error)?;
-        }
-        Ok(())
-    }
-
-    fn close(self) -> Result<Vec<ArrowColumnChunk>> {
-        let leaves = self.leaves.into_iter();
-        leaves
-            .map(|writer| writer.close().map_err(encode_error))
-            .collect()
+        self.columns.iter().map(ColumnWriter::memory_bytes).sum()
     }
 }
 

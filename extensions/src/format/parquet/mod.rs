@@ -6,6 +6,7 @@
 //! Format version 1.0, dictionaries with a fallback, page statistics, no bloom filters. The format:
 //! <https://parquet.apache.org/docs/file-format/>
 
+mod column;
 mod encoder;
 mod options;
 mod summary;
@@ -15,9 +16,17 @@ pub use options::{ParquetCompression, ParquetOptions};
 use arrow::datatypes::{DataType, Field, IntervalUnit, Schema, SchemaRef};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 
+use self::column::PageOptions;
 use self::encoder::{ParquetEncoder, RowGroupLimits};
-use super::{Encoder, FileFormat, PartBuffer, refuse_columns};
+use super::{Encoder, FileFormat, PartBuffer, PartPool, refuse_columns};
 use crate::error::{Error, ErrorKind, Result};
+
+/// A page ends at so many rows, as other writers' do: what a reader can pass over is not too coarse,
+/// …
+const PAGE_ROWS: usize = 20_000;
+
+/// … or so many bytes before compression.
+const PAGE_BYTES: usize = 1 << 20;
 
 /// What an encoder needs for a row group, in bytes, before flushing early leaves it too small.
 const ROW_GROUP_MEMORY: usize = 2 << 20;
@@ -28,6 +37,8 @@ pub struct ParquetFormat {
     options: ParquetOptions,
     summarize_columns: bool,
     page_index: bool,
+    page_rows: usize,
+    page_bytes: usize,
 }
 
 impl ParquetFormat {
@@ -40,6 +51,8 @@ impl ParquetFormat {
             options,
             summarize_columns: false,
             page_index: true,
+            page_rows: PAGE_ROWS,
+            page_bytes: PAGE_BYTES,
         }
     }
 
@@ -68,6 +81,8 @@ impl ParquetFormat {
             .set_writer_version(WriterVersion::PARQUET_1_0)
             .set_compression(self.options.compression.codec()?)
             .set_statistics_enabled(statistics)
+            .set_data_page_row_count_limit(self.page_rows)
+            .set_data_page_size_limit(self.page_bytes)
             .set_offset_index_disabled(!self.page_index)
             .set_created_by(concat!("tidegate version ", env!("CARGO_PKG_VERSION")).to_owned())
             .build())
@@ -83,7 +98,14 @@ impl ParquetFormat {
             rows: self.options.row_group_rows,
             bytes: self.options.row_group_bytes,
         };
-        ParquetEncoder::new(schema, self.properties()?, limits, parts, threads)
+        let pages = PageOptions {
+            codec: self.options.compression,
+            rows: self.page_rows,
+            bytes: self.page_bytes,
+            index: self.page_index,
+        };
+        let properties = self.properties()?;
+        ParquetEncoder::new(schema, properties, limits, pages, parts, threads)
     }
 
     /// Whether the writer itself can write a column of this type.
@@ -92,7 +114,7 @@ impl ParquetFormat {
             return false;
         }
         let schema = SchemaRef::new(Schema::new(vec![field.clone()]));
-        self.encoder(&schema, PartBuffer::new(1), 1)
+        self.encoder(&schema, PartBuffer::new(PartPool::new(1)), 1)
             .is_ok_and(|encoder| encoder.start_row_group().is_ok())
     }
 }
@@ -167,11 +189,11 @@ impl FileFormat for ParquetFormat {
     fn start_file(
         &self,
         schema: &SchemaRef,
-        part_bytes: usize,
+        parts: PartBuffer,
         threads: usize,
     ) -> Result<Box<dyn Encoder>> {
         let encoder = self
-            .encoder(schema, PartBuffer::new(part_bytes), threads)?
+            .encoder(schema, parts, threads)?
             .with_column_summaries(self.summarize_columns);
         Ok(Box::new(encoder))
     }
@@ -182,13 +204,19 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{
-        Array, ArrayRef, BinaryArray, BooleanArray, Decimal128Array, Float64Array, Int32Array,
-        Int64Builder, ListBuilder, RecordBatch, RecordBatchReader, StringArray, StringViewArray,
-        StructArray, TimestampMicrosecondArray, UInt64Array,
+        Array, ArrayRef, BinaryArray, BinaryViewArray, BooleanArray, Date32Array, Decimal128Array,
+        Float32Array, Float64Array, Int8Array, Int32Array, Int64Array, Int64Builder,
+        LargeStringArray, ListBuilder, RecordBatch, RecordBatchReader, StringArray,
+        StringViewArray, StructArray, TimestampMicrosecondArray, UInt32Array, UInt64Array,
     };
     use arrow::compute::{cast, concat_batches};
     use bytes::Bytes;
+    use parquet::arrow::ArrowWriter;
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    use parquet::basic::Encoding;
+    use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaDataReader};
+    use parquet::file::page_index::column_index::ColumnIndexMetaData;
+    use parquet::file::statistics::Statistics;
     use proptest::option::of;
     use proptest::prelude::*;
 
@@ -206,12 +234,31 @@ mod tests {
             Arc::new(array)
         }
         let bytes = || proptest::collection::vec(any::<u8>(), 0..20);
+        let doubles = || prop_oneof![any::<f64>(), Just(f64::NAN), Just(-0.0), Just(0.0)];
+        let long = "[a-z]{60,70}|[\u{10FFFF}]{15,18}";
         let list = || proptest::collection::vec(of(any::<i64>()), 0..4);
         prop_oneof![
             values(rows, any::<bool>()).prop_map(|v| boxed(BooleanArray::from(v))),
             values(rows, any::<i32>()).prop_map(|v| boxed(Int32Array::from(v))),
             values(rows, any::<u64>()).prop_map(|v| boxed(UInt64Array::from(v))),
-            values(rows, any::<f64>()).prop_map(|v| boxed(Float64Array::from(v))),
+            values(rows, any::<u32>()).prop_map(|v| boxed(UInt32Array::from(v))),
+            values(rows, any::<i8>()).prop_map(|v| boxed(Int8Array::from(v))),
+            values(rows, 0..3i64).prop_map(|v| boxed(Int64Array::from(v))),
+            values(rows, 0..9i32).prop_map(|v| boxed(Date32Array::from(v))),
+            values(rows, doubles()).prop_map(|v| boxed(Float64Array::from(v))),
+            values(rows, any::<f32>()).prop_map(|v| boxed(Float32Array::from(v))),
+            values(rows, -999i128..999).prop_map(|v| {
+                let decimals = Decimal128Array::from(v);
+                boxed(decimals.with_precision_and_scale(9, 2).unwrap())
+            }),
+            values(rows, any::<i128>()).prop_map(|v| {
+                let decimals = Decimal128Array::from(v);
+                boxed(decimals.with_precision_and_scale(38, 2).unwrap())
+            }),
+            values(rows, long).prop_map(|v| boxed(StringArray::from(v))),
+            values(rows, "[a-c]{1,2}|[a-b]{14}").prop_map(|v| boxed(StringViewArray::from_iter(v))),
+            values(rows, "[a-c]{1,2}").prop_map(|v| boxed(LargeStringArray::from(v))),
+            values(rows, bytes()).prop_map(|v| boxed(BinaryViewArray::from_iter(v))),
             values(rows, -10i128.pow(17)..10i128.pow(17)).prop_map(|v| {
                 let decimals = Decimal128Array::from(v);
                 boxed(decimals.with_precision_and_scale(18, 4).unwrap())
@@ -250,10 +297,11 @@ mod tests {
         })
     }
 
-    /// Encodes a batch in slices of `rows` rows and reads the file.
-    fn round_trip(format: &ParquetFormat, batch: &RecordBatch, rows: usize) -> RecordBatch {
+    /// Encodes a batch in slices of `rows` rows.
+    fn encode(format: &ParquetFormat, batch: &RecordBatch, rows: usize) -> Bytes {
         format.check_schema(&batch.schema()).unwrap();
-        let mut encoder = format.start_file(&batch.schema(), 1 << 20, 1).unwrap();
+        let parts = PartBuffer::new(PartPool::new(1 << 20));
+        let mut encoder = format.start_file(&batch.schema(), parts, 1).unwrap();
         let encoded = futures::executor::block_on(async {
             for start in (0..batch.num_rows()).step_by(rows) {
                 let slice = batch.slice(start, rows.min(batch.num_rows() - start));
@@ -264,7 +312,13 @@ mod tests {
         assert_eq!(encoded.rows, batch.num_rows() as u64);
         let mut parts = encoded.parts;
         let bytes: Vec<Bytes> = std::iter::from_fn(|| parts.take_any()).collect();
-        let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(bytes.concat()));
+        Bytes::from(bytes.concat())
+    }
+
+    /// Encodes a batch in slices of `rows` rows and reads the file.
+    fn round_trip(format: &ParquetFormat, batch: &RecordBatch, rows: usize) -> RecordBatch {
+        let file = encode(format, batch, rows);
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file);
         let reader = reader.unwrap().build().unwrap();
         let schema = RecordBatchReader::schema(&reader);
         let batches: Vec<RecordBatch> = reader.map(|batch| batch.unwrap()).collect();
@@ -278,9 +332,12 @@ mod tests {
             rows in 1usize..40,
             row_group_rows in 1usize..40,
             page_index in any::<bool>(),
+            page_rows in 1usize..30,
+            page_bytes in 1usize..500,
         ) {
             let options = ParquetOptions { row_group_rows, ..ParquetOptions::default() };
-            let format = ParquetFormat::new(options, u64::MAX).with_page_index(page_index);
+            let mut format = ParquetFormat::new(options, u64::MAX).with_page_index(page_index);
+            (format.page_rows, format.page_bytes) = (page_rows, page_bytes);
             let read = round_trip(&format, &batch, rows);
             for (written, read) in batch.columns().iter().zip(read.columns()) {
                 // Views are stored as plain texts.
@@ -288,6 +345,138 @@ mod tests {
                 prop_assert_eq!(written, &read);
             }
         }
+    }
+
+    /// What a file says of its columns: by row group, and by page.
+    fn said_of_columns(file: Bytes) -> (Vec<Option<Statistics>>, Vec<Vec<ColumnIndexMetaData>>) {
+        let metadata = ParquetMetaDataReader::new()
+            .with_page_index_policy(PageIndexPolicy::Required)
+            .parse_and_finish(&file)
+            .unwrap();
+        let columns = metadata
+            .row_groups()
+            .iter()
+            .flat_map(|group| group.columns());
+        let statistics = columns.map(|column| column.statistics().cloned()).collect();
+        let index = metadata.column_index().unwrap().clone();
+        (statistics, index)
+    }
+
+    proptest! {
+        #[test]
+        fn statistics_are_those_of_the_parquet_crate(
+            batch in batch(),
+            page_rows in 1usize..30,
+            row_group_rows in 30usize..70,
+        ) {
+            // The others are the parquet crate's work anyway.
+            let is_ours = |column: &usize| {
+                let data_type = batch.column(*column).data_type();
+                !data_type.is_nested()
+                    && !matches!(data_type, DataType::Boolean | DataType::Decimal128(38, _))
+            };
+            let ours: Vec<usize> = (0..batch.num_columns()).filter(is_ours).collect();
+            let batch = batch.project(&ours).unwrap();
+            prop_assume!(batch.num_rows() > 0 && batch.num_columns() > 0);
+            let options = ParquetOptions { row_group_rows, ..ParquetOptions::default() };
+            let mut format = ParquetFormat::new(options, u64::MAX);
+            format.page_rows = page_rows;
+            let ours = said_of_columns(encode(&format, &batch, 1000));
+            let properties = format.properties().unwrap().into_builder()
+                .set_max_row_group_row_count(Some(row_group_rows))
+                .set_write_batch_size(1)
+                .build();
+            let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
+            writer.write(&batch).unwrap();
+            let theirs = said_of_columns(writer.into_inner().unwrap().into());
+            prop_assert_eq!(ours, theirs);
+        }
+    }
+
+    #[test]
+    fn a_dictionary_is_used_where_it_pays() {
+        let file = |array: ArrayRef| {
+            let batch = RecordBatch::try_from_iter([("c", array)]).unwrap();
+            let format = ParquetFormat::new(ParquetOptions::default(), u64::MAX);
+            let read = round_trip(&format, &batch, 8192);
+            let read = cast(read.column(0), batch.column(0).data_type()).unwrap();
+            assert_eq!(&read, batch.column(0));
+            let file = encode(&format, &batch, 8192);
+            let metadata = ParquetMetaDataReader::new()
+                .parse_and_finish(&file)
+                .unwrap();
+            metadata.row_group(0).column(0).clone()
+        };
+        let numbers = |number: fn(i64) -> i64| -> ArrayRef {
+            Arc::new(Int64Array::from_iter_values((0..300_000).map(number)))
+        };
+        let mixed = |n: i64| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15_u64 as i64) >> 1).abs();
+        let all_different = file(numbers(mixed));
+        assert_eq!(all_different.dictionary_page_offset(), None);
+        let few = file(numbers(|n| (n * 7) % 1000));
+        assert!(few.dictionary_page_offset().is_some());
+        assert!(
+            few.compressed_size() < 300_000 * 2,
+            "{}",
+            few.compressed_size()
+        );
+        // It fills up: the pages from then on do without.
+        let ever_more = file(numbers(|n| n.wrapping_mul(7) % (n / 2 + 1000) * 1_000_003));
+        let encodings: Vec<_> = ever_more.encodings().collect();
+        assert!(
+            encodings.contains(&Encoding::RLE_DICTIONARY) && encodings.contains(&Encoding::PLAIN)
+        );
+        let texts = (0..50_000).map(|n| format!("a text that is here {} times", n % 500));
+        let texts = file(Arc::new(StringViewArray::from_iter_values(texts)));
+        assert!(texts.dictionary_page_offset().is_some());
+        assert!(
+            texts.compressed_size() < 80_000,
+            "{}",
+            texts.compressed_size()
+        );
+    }
+
+    #[test]
+    fn the_next_row_groups_know_whether_a_dictionary_pays() {
+        const ROWS: i64 = 10_000;
+        type Number = fn(i64) -> Option<i64>;
+        // Which row groups have a dictionary, each with the numbers of one of these.
+        let dictionaries = |groups: &[Number]| -> Vec<bool> {
+            let numbers = groups.iter().flat_map(|number| (0..ROWS).map(number));
+            let numbers: ArrayRef = Arc::new(numbers.collect::<Int64Array>());
+            let field = Field::new("n", DataType::Int64, true);
+            let schema = SchemaRef::new(Schema::new(vec![field]));
+            let batch = RecordBatch::try_new(schema, vec![numbers]).unwrap();
+            let options = ParquetOptions {
+                row_group_rows: ROWS as usize,
+                ..ParquetOptions::default()
+            };
+            let format = ParquetFormat::new(options, u64::MAX);
+            assert_eq!(round_trip(&format, &batch, 1000), batch);
+            let metadata = ParquetMetaDataReader::new()
+                .parse_and_finish(&encode(&format, &batch, 1000))
+                .unwrap();
+            let groups = metadata.row_groups().iter();
+            let has_dictionary = |column: &ColumnChunkMetaData| column.dictionary_page_offset();
+            groups
+                .map(|group| has_dictionary(group.column(0)).is_some())
+                .collect()
+        };
+        let few: Number = |n| Some(n % 3);
+        let different: Number = |n| Some(n * n);
+        let null: Number = |_| None;
+        let one: Number = |n| (n == 0).then_some(0);
+        assert_eq!(dictionaries(&[different, few]), [false, false]);
+        assert_eq!(
+            dictionaries(&[few, different, different]),
+            [true, true, false]
+        );
+        assert_eq!(dictionaries(&[few, null, few]), [true, false, true]);
+        assert_eq!(dictionaries(&[one, few]), [false, true]);
+        // At some time it is tried anew.
+        let mut groups = vec![different; 105];
+        groups.push(few);
+        assert_eq!(dictionaries(&groups).last(), Some(&true));
     }
 
     #[test]
@@ -320,7 +509,9 @@ mod tests {
         let schema = SchemaRef::new(Schema::new(vec![field]));
         let batch = RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(uuids)]).unwrap();
         let format = ParquetFormat::new(ParquetOptions::default(), u64::MAX);
-        let encoder = format.encoder(&schema, PartBuffer::new(1), 1).unwrap();
+        let encoder = format
+            .encoder(&schema, PartBuffer::new(PartPool::new(1)), 1)
+            .unwrap();
         let logical = encoder.logical_type(0);
         assert_eq!(logical, Some(parquet::basic::LogicalType::Uuid));
         assert_eq!(round_trip(&format, &batch, 1).column(0), batch.column(0));

@@ -6,9 +6,10 @@
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 
+use super::LineFormat;
 use super::compression::TextCompression;
-use super::values::{ColumnText, plain_arrays, refuse_textless, texts};
-use super::{LineFormat, format_each};
+use super::lines::format_lines;
+use super::values::{plain_arrays, refuse_textless, texts};
 use crate::error::Result;
 
 /// How text is written.
@@ -63,28 +64,6 @@ impl CopyTextFormat {
             out.extend_from_slice(&[b'\\', letter]);
         }
     }
-
-    fn push_row(
-        &self,
-        out: &mut Vec<u8>,
-        columns: &[ColumnText<'_>],
-        row: usize,
-        value: &mut Vec<u8>,
-    ) {
-        for (i, column) in columns.iter().enumerate() {
-            if i > 0 {
-                out.push(self.options.delimiter);
-            }
-            if column.is_null(row) {
-                out.extend_from_slice(self.options.null.as_bytes());
-                continue;
-            }
-            value.clear();
-            column.push_text(row, value);
-            self.push_escaped(out, value);
-        }
-        out.push(b'\n');
-    }
 }
 
 impl LineFormat for CopyTextFormat {
@@ -119,9 +98,11 @@ impl LineFormat for CopyTextFormat {
     ) -> Result<()> {
         let arrays = plain_arrays(batch)?;
         let columns = texts(&batch.schema(), &arrays)?;
-        let mut value = Vec::new();
-        format_each(batch.num_rows(), out, |row, text| {
-            self.push_row(text, &columns, row, &mut value);
+        let null = self.options.null.as_bytes();
+        format_lines(batch, self.options.delimiter, out, |place, rows, cells| {
+            columns[place].push_cells_with(rows, null, cells, |value, out| {
+                self.push_escaped(out, value);
+            });
         })
     }
 }

@@ -7,9 +7,10 @@
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 
+use super::LineFormat;
 use super::compression::TextCompression;
+use super::lines::format_lines;
 use super::values::{ColumnText, PLAIN_PUNCTUATION, plain_arrays, refuse_textless, texts};
-use super::{LineFormat, format_each};
 use crate::error::Result;
 
 /// How CSV is written.
@@ -93,17 +94,36 @@ impl CsvFormat {
         }
     }
 
+    /// Whether a value has a character that it can't have without quotes. Sixteen bytes are looked at
+    /// at once; the last of them may overlap with those before.
+    fn has_special(&self, value: &[u8]) -> bool {
+        let special = |byte: u8| {
+            (byte == self.options.delimiter)
+                | (byte == self.options.quote)
+                | (byte == b'\n')
+                | (byte == b'\r')
+        };
+        if let Some(last) = value.last_chunk::<16>() {
+            let pieces = value.as_chunks::<16>().0.iter().chain([last]);
+            return pieces.fold(false, |found, piece| found | has(piece, special));
+        }
+        if let (Some(first), Some(last)) = (value.first_chunk::<8>(), value.last_chunk::<8>()) {
+            return has(first, special) | has(last, special);
+        }
+        if let (Some(first), Some(last)) = (value.first_chunk::<4>(), value.last_chunk::<4>()) {
+            return has(first, special) | has(last, special);
+        }
+        value.iter().any(|byte| special(*byte))
+    }
+
     /// Quotes a value if it has to be: told to, equal to the NULL string, with a special character in
     /// it, or read as the end of the data (`\.` alone on a line).
     fn push_value(&self, out: &mut Vec<u8>, value: &[u8], force: bool, only_column: bool) {
         let options = &self.options;
-        let special = |byte: &u8| {
-            *byte == options.delimiter || *byte == options.quote || matches!(*byte, b'\n' | b'\r')
-        };
         let needs_quotes = force
+            || self.has_special(value)
             || value == options.null.as_bytes()
-            || (only_column && value == b"\\.")
-            || value.iter().any(special);
+            || (only_column && value == b"\\.");
         if !needs_quotes {
             out.extend_from_slice(value);
             return;
@@ -119,34 +139,11 @@ impl CsvFormat {
         out.extend_from_slice(rest);
         out.push(options.quote);
     }
+}
 
-    /// Appends a row to `out`; `value` is room for the text of a value that may need quotes.
-    fn push_row(
-        &self,
-        out: &mut Vec<u8>,
-        columns: &[CsvColumn<'_>],
-        row: usize,
-        value: &mut Vec<u8>,
-    ) {
-        let only_column = columns.len() == 1;
-        for (i, column) in columns.iter().enumerate() {
-            if i > 0 {
-                out.push(self.options.delimiter);
-            }
-            if column.text.is_null(row) {
-                out.extend_from_slice(self.options.null.as_bytes());
-            } else if column.as_it_is {
-                column.text.push_text(row, out);
-            } else if let Some(text) = column.text.as_bytes(row) {
-                self.push_value(out, text, column.must_quote, only_column);
-            } else {
-                value.clear();
-                column.text.push_text(row, value);
-                self.push_value(out, value, column.must_quote, only_column);
-            }
-        }
-        out.push(b'\n');
-    }
+/// Whether a byte is among them; without a branch for each, so that they are looked at together.
+fn has<const N: usize>(bytes: &[u8; N], is: impl Fn(u8) -> bool) -> bool {
+    bytes.iter().fold(false, |found, byte| found | is(*byte))
 }
 
 impl LineFormat for CsvFormat {
@@ -194,9 +191,28 @@ impl LineFormat for CsvFormat {
                 }
             })
             .collect();
-        let mut value = Vec::new();
-        format_each(batch.num_rows(), out, |row, text| {
-            self.push_row(text, &columns, row, &mut value);
+        let null = self.options.null.as_bytes();
+        let only_column = columns.len() == 1;
+        format_lines(batch, self.options.delimiter, out, |place, rows, cells| {
+            let CsvColumn {
+                text,
+                must_quote,
+                as_it_is,
+            } = &columns[place];
+            if *as_it_is {
+                return text.push_cells(rows, null, cells);
+            }
+            if !must_quote && !only_column && null.is_empty() && !text.has_nulls() {
+                // Most texts need no quotes: all are looked at together.
+                text.push_cells(rows.clone(), null, cells);
+                if !cells.has_empty() && !self.has_special(cells.text()) {
+                    return;
+                }
+                cells.clear();
+            }
+            text.push_cells_with(rows, null, cells, |value, out| {
+                self.push_value(out, value, *must_quote, only_column);
+            });
         })
     }
 }
@@ -213,7 +229,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::format::FileFormat;
+    use crate::format::{FileFormat, PartBuffer, PartPool};
 
     fn encode(columns: Vec<ArrayRef>) -> String {
         futures::executor::block_on(encode_on_threads(columns, 1))
@@ -231,7 +247,11 @@ mod tests {
         let batch = RecordBatch::try_from_iter_with_nullable(named).unwrap();
         format.check_schema(&batch.schema()).unwrap();
         let mut encoder = format
-            .start_file(&batch.schema(), 1 << 20, threads)
+            .start_file(
+                &batch.schema(),
+                PartBuffer::new(PartPool::new(1 << 20)),
+                threads,
+            )
             .unwrap();
         encoder.write(&batch).await.unwrap();
         let mut file = encoder.finish().await.unwrap();

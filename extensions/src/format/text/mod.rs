@@ -6,7 +6,9 @@
 mod compression;
 mod copy_text;
 mod csv;
+mod digits;
 mod json;
+mod lines;
 mod nested;
 mod numbers;
 mod temporal;
@@ -91,10 +93,10 @@ impl<F: LineFormat> FileFormat for F {
     fn start_file(
         &self,
         schema: &SchemaRef,
-        part_bytes: usize,
+        parts: PartBuffer,
         threads: usize,
     ) -> Result<Box<dyn Encoder>> {
-        let encoder = TextEncoder::start(self.clone(), schema, part_bytes, threads)?;
+        let encoder = TextEncoder::start(self.clone(), schema, parts, threads)?;
         Ok(Box::new(encoder))
     }
 }
@@ -153,10 +155,10 @@ struct TextEncoder<F> {
 }
 
 impl<F: LineFormat> TextEncoder<F> {
-    fn start(format: F, schema: &SchemaRef, part_bytes: usize, threads: usize) -> Result<Self> {
+    fn start(format: F, schema: &SchemaRef, parts: PartBuffer, threads: usize) -> Result<Self> {
         let mut header = Vec::new();
         format.push_header(schema, &mut header);
-        let mut parts = TextParts::new(PartBuffer::new(part_bytes), format.compression())?;
+        let mut parts = TextParts::new(parts, format.compression())?;
         parts.push(&header)?;
         Ok(Self {
             format,

@@ -5,8 +5,18 @@
 use std::fmt::LowerExp;
 use std::str::FromStr;
 
+use super::digits::Scaled;
+
+/// Writes a scaled integer.
+pub(super) fn push_decimal(value: i128, scale: i8, out: &mut Vec<u8>) {
+    match Scaled::decimal(value, scale) {
+        Some(number) => number.push(out),
+        None => push_long_decimal(itoa::Buffer::new().format(value), scale, out),
+    }
+}
+
 /// Puts the point into the digits of a scaled integer.
-pub(super) fn push_decimal(digits: &str, scale: i8, out: &mut Vec<u8>) {
+pub(super) fn push_long_decimal(digits: &str, scale: i8, out: &mut Vec<u8>) {
     let (sign, digits) = match digits.strip_prefix('-') {
         Some(rest) => ("-", rest),
         None => ("", digits),

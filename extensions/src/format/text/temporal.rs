@@ -4,6 +4,8 @@
 //! printed with as many digits as it needs. The forms:
 //! <https://www.postgresql.org/docs/current/datatype-datetime.html#DATATYPE-DATETIME-OUTPUT>
 
+use std::sync::LazyLock;
+
 use arrow::array::timezone::Tz;
 use arrow::datatypes::TimeUnit;
 use chrono::{Offset, TimeZone};
@@ -88,7 +90,21 @@ fn push_offset(offset: i64, out: &mut Vec<u8>) {
     }
 }
 
+/// The texts of the days from 1970 to 2069, which most dates are.
+static DATES: LazyLock<Vec<[u8; 10]>> = LazyLock::new(|| {
+    let date = |day| {
+        let mut text = Vec::new();
+        push_date(day, &mut text);
+        text.first_chunk().copied()
+    };
+    (0..36_525).map_while(date).collect()
+});
+
 pub(super) fn push_date_with_era(days: i64, out: &mut Vec<u8>) {
+    let known = usize::try_from(days).ok().and_then(|day| DATES.get(day));
+    if let Some(date) = known {
+        return out.extend_from_slice(date);
+    }
     let year = push_date(days, out);
     push_era(year, out);
 }

@@ -4,10 +4,12 @@
 //! dates, hex bytes, shortest exact floats): <https://www.postgresql.org/docs/current/datatype.html>.
 //! What PostgreSQL doesn't have, a map for example, is printed as what comes nearest to it.
 
+use std::ops::Range;
+
 use arrow::array::timezone::Tz;
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BinaryViewArray, BooleanArray, FixedSizeBinaryArray,
-    LargeBinaryArray, PrimitiveArray, RecordBatch, StringViewArray,
+    LargeBinaryArray, MAX_INLINE_VIEW_LEN, PrimitiveArray, RecordBatch, StringViewArray,
 };
 use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
@@ -22,8 +24,10 @@ use arrow::datatypes::{
     TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 
+use super::digits::Scaled;
+use super::lines::Cells;
 use super::nested::{ListText, StructText};
-use super::numbers::{push_decimal, push_f32, push_f64};
+use super::numbers::{push_decimal, push_f32, push_f64, push_long_decimal};
 use super::temporal::{
     SECONDS_PER_DAY, fraction, push_date_with_era, push_interval, push_iso_timestamp, push_time,
     push_time_in, push_timestamp,
@@ -101,9 +105,10 @@ impl ColumnText<'_> {
         self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
     }
 
-    /// The text itself where the array already holds it.
-    pub(super) fn as_bytes(&self, row: usize) -> Option<&[u8]> {
-        self.values.as_bytes(row)
+    pub(super) fn has_nulls(&self) -> bool {
+        self.nulls
+            .as_ref()
+            .is_some_and(|nulls| nulls.null_count() > 0)
     }
 
     /// Whether the texts of this column are of [`PLAIN_PUNCTUATION`], letters and digits only.
@@ -115,6 +120,49 @@ impl ColumnText<'_> {
     pub(super) fn push_text(&self, row: usize, out: &mut Vec<u8>) {
         self.values.push_text(row, out);
     }
+
+    /// Appends a cell for each row: the value's text as it is, or `null`.
+    pub(super) fn push_cells(&self, rows: Range<usize>, null: &[u8], cells: &mut Cells) {
+        if !self.has_nulls() {
+            return self.values.push_cells(rows, cells);
+        }
+        for row in rows {
+            match self.is_null(row) {
+                true => cells.text().extend_from_slice(null),
+                false => self.values.push_text(row, cells.text()),
+            }
+            cells.end_cell();
+        }
+    }
+
+    /// Appends a cell for each row: what `write` makes of the value's text, or `null`.
+    pub(super) fn push_cells_with(
+        &self,
+        rows: Range<usize>,
+        null: &[u8],
+        cells: &mut Cells,
+        write: impl Fn(&[u8], &mut Vec<u8>),
+    ) {
+        let write_cell = |text: &[u8], cells: &mut Cells| {
+            write(text, cells.text());
+            cells.end_cell();
+        };
+        if !self.has_nulls() {
+            return self
+                .values
+                .for_each(rows, &mut |text| write_cell(text, cells));
+        }
+        for row in rows {
+            if self.is_null(row) {
+                cells.text().extend_from_slice(null);
+                cells.end_cell();
+            } else {
+                let only = row..row + 1;
+                self.values
+                    .for_each(only, &mut |text| write_cell(text, cells));
+            }
+        }
+    }
 }
 
 /// What the texts of numbers, times and bytes have besides letters and digits.
@@ -123,12 +171,27 @@ pub(super) const PLAIN_PUNCTUATION: &[u8] = b" +-.:\\";
 pub(super) trait ValueText {
     fn push_text(&self, row: usize, out: &mut Vec<u8>);
 
-    fn as_bytes(&self, _row: usize) -> Option<&[u8]> {
-        None
-    }
-
+    /// Whether the texts have nothing but [`PLAIN_PUNCTUATION`], letters and digits.
     fn is_plain(&self) -> bool {
         true
+    }
+
+    /// Appends a cell for each row; none of them is NULL.
+    fn push_cells(&self, rows: Range<usize>, cells: &mut Cells) {
+        for row in rows {
+            self.push_text(row, cells.text());
+            cells.end_cell();
+        }
+    }
+
+    /// Shows the text of each row to `work`; none of them is NULL.
+    fn for_each(&self, rows: Range<usize>, work: &mut dyn FnMut(&[u8])) {
+        let mut text = Vec::new();
+        for row in rows {
+            text.clear();
+            self.push_text(row, &mut text);
+            work(&text);
+        }
     }
 }
 
@@ -140,14 +203,26 @@ pub(super) fn column_text<'a>(field: &Field, array: &'a dyn Array) -> Result<Col
     let values: Box<dyn ValueText + 'a> = match array.data_type() {
         DataType::Null => Box::new(NullText),
         DataType::Boolean => Box::new(array.as_boolean().clone()),
-        DataType::Int8 => Box::new(IntegerText(array.as_primitive::<Int8Type>())),
-        DataType::Int16 => Box::new(IntegerText(array.as_primitive::<Int16Type>())),
-        DataType::Int32 => Box::new(IntegerText(array.as_primitive::<Int32Type>())),
-        DataType::Int64 => Box::new(IntegerText(array.as_primitive::<Int64Type>())),
-        DataType::UInt8 => Box::new(IntegerText(array.as_primitive::<UInt8Type>())),
-        DataType::UInt16 => Box::new(IntegerText(array.as_primitive::<UInt16Type>())),
-        DataType::UInt32 => Box::new(IntegerText(array.as_primitive::<UInt32Type>())),
-        DataType::UInt64 => Box::new(IntegerText(array.as_primitive::<UInt64Type>())),
+        DataType::Int8 => numbers(array.as_primitive::<Int8Type>(), |value| {
+            i64::from(value).into()
+        }),
+        DataType::Int16 => numbers(array.as_primitive::<Int16Type>(), |value| {
+            i64::from(value).into()
+        }),
+        DataType::Int32 => numbers(array.as_primitive::<Int32Type>(), |value| {
+            i64::from(value).into()
+        }),
+        DataType::Int64 => numbers(array.as_primitive::<Int64Type>(), |value| value.into()),
+        DataType::UInt8 => numbers(array.as_primitive::<UInt8Type>(), |value| {
+            u64::from(value).into()
+        }),
+        DataType::UInt16 => numbers(array.as_primitive::<UInt16Type>(), |value| {
+            u64::from(value).into()
+        }),
+        DataType::UInt32 => numbers(array.as_primitive::<UInt32Type>(), |value| {
+            u64::from(value).into()
+        }),
+        DataType::UInt64 => numbers(array.as_primitive::<UInt64Type>(), |value| value.into()),
         DataType::Float16 => write_with(array.as_primitive::<Float16Type>(), |value, out| {
             push_f32(value.to_f32(), out);
         }),
@@ -157,32 +232,13 @@ pub(super) fn column_text<'a>(field: &Field, array: &'a dyn Array) -> Result<Col
         DataType::Float64 => write_with(array.as_primitive::<Float64Type>(), |value, out| {
             push_f64(value, out);
         }),
-        DataType::Decimal32(_, scale) => {
-            let scale = *scale;
-            write_with(array.as_primitive::<Decimal32Type>(), move |value, out| {
-                push_decimal(itoa::Buffer::new().format(value), scale, out);
-            })
-        }
-        DataType::Decimal64(_, scale) => {
-            let scale = *scale;
-            write_with(array.as_primitive::<Decimal64Type>(), move |value, out| {
-                push_decimal(itoa::Buffer::new().format(value), scale, out);
-            })
-        }
-        DataType::Decimal128(_, scale) => {
-            let scale = *scale;
-            write_with(array.as_primitive::<Decimal128Type>(), move |value, out| {
-                // Most decimals fit into 64 bits, which divide much faster.
-                match i64::try_from(value) {
-                    Ok(small) => push_decimal(itoa::Buffer::new().format(small), scale, out),
-                    Err(_) => push_decimal(itoa::Buffer::new().format(value), scale, out),
-                }
-            })
-        }
+        DataType::Decimal32(_, scale) => decimals(array.as_primitive::<Decimal32Type>(), *scale),
+        DataType::Decimal64(_, scale) => decimals(array.as_primitive::<Decimal64Type>(), *scale),
+        DataType::Decimal128(_, scale) => decimals(array.as_primitive::<Decimal128Type>(), *scale),
         DataType::Decimal256(_, scale) => {
             let scale = *scale;
             write_with(array.as_primitive::<Decimal256Type>(), move |value, out| {
-                push_decimal(&value.to_string(), scale, out);
+                push_long_decimal(&value.to_string(), scale, out);
             })
         }
         DataType::Utf8 => Box::new(BytesText(array.as_string::<i32>())),
@@ -288,12 +344,60 @@ impl ValueText for BooleanArray {
     }
 }
 
-struct IntegerText<'a, T: ArrowPrimitiveType>(&'a PrimitiveArray<T>);
+/// Whole numbers.
+struct NumberText<'a, T: ArrowPrimitiveType, F> {
+    array: &'a PrimitiveArray<T>,
+    number: F,
+}
 
-impl<T: ArrowPrimitiveType<Native: itoa::Integer>> ValueText for IntegerText<'_, T> {
+impl<T: ArrowPrimitiveType, F: Fn(T::Native) -> Scaled> ValueText for NumberText<'_, T, F> {
     fn push_text(&self, row: usize, out: &mut Vec<u8>) {
-        out.extend_from_slice(itoa::Buffer::new().format(self.0.value(row)).as_bytes());
+        (self.number)(self.array.value(row)).push(out);
     }
+
+    fn push_cells(&self, rows: Range<usize>, cells: &mut Cells) {
+        for value in &self.array.values()[rows] {
+            cells.push_number((self.number)(*value));
+        }
+    }
+}
+
+fn numbers<'a, T: ArrowPrimitiveType>(
+    array: &'a PrimitiveArray<T>,
+    number: impl Fn(T::Native) -> Scaled + 'a,
+) -> Box<dyn ValueText + 'a> {
+    Box::new(NumberText { array, number })
+}
+
+struct DecimalText<'a, T: ArrowPrimitiveType> {
+    array: &'a PrimitiveArray<T>,
+    scale: i8,
+}
+
+impl<T: ArrowPrimitiveType<Native: Into<i128>>> ValueText for DecimalText<'_, T> {
+    fn push_text(&self, row: usize, out: &mut Vec<u8>) {
+        push_decimal(self.array.value(row).into(), self.scale, out);
+    }
+
+    fn push_cells(&self, rows: Range<usize>, cells: &mut Cells) {
+        for value in &self.array.values()[rows] {
+            let value = (*value).into();
+            match Scaled::decimal(value, self.scale) {
+                Some(number) => cells.push_number(number),
+                None => {
+                    push_decimal(value, self.scale, cells.text());
+                    cells.end_cell();
+                }
+            }
+        }
+    }
+}
+
+fn decimals<T: ArrowPrimitiveType<Native: Into<i128>>>(
+    array: &PrimitiveArray<T>,
+    scale: i8,
+) -> Box<dyn ValueText + '_> {
+    Box::new(DecimalText { array, scale })
 }
 
 struct PrimitiveText<'a, T: ArrowPrimitiveType, F> {
@@ -321,8 +425,8 @@ impl<O: arrow::array::OffsetSizeTrait> ValueText for BytesText<'_, O> {
         out.extend_from_slice(self.0.value(row).as_bytes());
     }
 
-    fn as_bytes(&self, row: usize) -> Option<&[u8]> {
-        Some(self.0.value(row).as_bytes())
+    fn for_each(&self, rows: Range<usize>, work: &mut dyn FnMut(&[u8])) {
+        rows.for_each(|row| work(self.0.value(row).as_bytes()));
     }
 
     fn is_plain(&self) -> bool {
@@ -335,8 +439,22 @@ impl ValueText for StringViewArray {
         out.extend_from_slice(self.value(row).as_bytes());
     }
 
-    fn as_bytes(&self, row: usize) -> Option<&[u8]> {
-        Some(self.value(row).as_bytes())
+    fn for_each(&self, rows: Range<usize>, work: &mut dyn FnMut(&[u8])) {
+        rows.for_each(|row| work(self.value(row).as_bytes()));
+    }
+
+    fn push_cells(&self, rows: Range<usize>, cells: &mut Cells) {
+        for row in rows {
+            let view = self.views()[row];
+            let length = view as u32;
+            if length <= MAX_INLINE_VIEW_LEN {
+                // A short text follows its length in the view.
+                cells.push_short(&(view >> u32::BITS).to_le_bytes(), length as usize);
+            } else {
+                self.push_text(row, cells.text());
+                cells.end_cell();
+            }
+        }
     }
 
     fn is_plain(&self) -> bool {

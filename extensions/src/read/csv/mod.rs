@@ -278,7 +278,8 @@ mod tests {
     async fn write(options: &format::CsvOptions, batch: &RecordBatch) -> Vec<u8> {
         let format = format::CsvFormat::new(options.clone());
         let schema = batch.schema();
-        let mut encoder = format::FileFormat::start_file(&format, &schema, 1 << 20, 1).unwrap();
+        let parts = format::PartBuffer::new(format::PartPool::new(1 << 20));
+        let mut encoder = format::FileFormat::start_file(&format, &schema, parts, 1).unwrap();
         encoder.write(batch).await.unwrap();
         let mut file = encoder.finish().await.unwrap();
         file.parts.take_any().unwrap_or_default().to_vec()

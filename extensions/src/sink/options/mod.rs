@@ -36,7 +36,7 @@ const MIN_PART_BYTES: u64 = 5 * MB;
 const SINGLE_FILE_PART_BYTES: u64 = 16 * MB;
 
 /// The parts of a local file, which may be of any size.
-const LOCAL_PART_BYTES: u64 = 2 * MB;
+const LOCAL_PART_BYTES: u64 = MB / 2;
 
 const MIN_FILE_BYTES: u64 = MB;
 const DEFAULT_FILE_BYTES: u64 = 256 * MB;
@@ -57,6 +57,14 @@ pub enum Mode {
     Append,
     /// Deletes them once its own objects are there.
     Overwrite,
+}
+
+impl Mode {
+    /// The name as `MODE` takes it.
+    pub fn name(self) -> &'static str {
+        let known = MODES.iter().find(|(_, mode)| *mode == self);
+        known.map_or("error", |(name, _)| name)
+    }
 }
 
 /// The options of one `COPY`.
@@ -256,7 +264,7 @@ const MODES: [(&str, Mode); 3] = [
 
 /// What a file may grow to, in bytes.
 fn parse_file_size(option: &SqlOption, memory: ExportMemory) -> Result<u64> {
-    let max_file_bytes = MAX_PARTS as u64 * memory.in_flight() as u64 - ROLLING_SLACK_BYTES;
+    let max_file_bytes = MAX_PARTS as u64 * memory.largest_part() as u64 - ROLLING_SLACK_BYTES;
     let bytes = parse_size(option)?;
     if (MIN_FILE_BYTES..=max_file_bytes).contains(&bytes) {
         return Ok(bytes);
@@ -299,7 +307,7 @@ mod tests {
                 most.div_ceil(part_bytes as u64) <= MAX_PARTS as u64,
                 "{size}"
             );
-            assert!(part_bytes <= memory.in_flight());
+            assert!(part_bytes <= memory.largest_part());
         }
     }
 }

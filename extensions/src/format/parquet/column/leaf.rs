@@ -1,0 +1,414 @@
+//! A column without nesting: its values become pages.
+//!
+//! Invariant: every value is in exactly one page, in order; the pages of a chunk that hold places in
+//! the dictionary come before those that hold the values themselves.
+//!
+//! Whether a dictionary pays is found out with the first values of a chunk: if their number does not
+//! tell, their page is compressed both ways. Hashing all values of a column that has no use for it
+//! costs more than writing them. The chunks that follow may be told what was found.
+
+use arrow::array::{Array, ArrayRef, BooleanBufferBuilder};
+use parquet::basic::Encoding;
+use parquet::schema::types::ColumnDescPtr;
+
+use super::super::ParquetCompression;
+use super::chunk::{ChunkWriter, EncodedChunk};
+use super::codec::compress;
+use super::hybrid;
+use super::statistics::{ChunkStatistics, Ordered, PageContent};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Values are taken in steps that stay in the processor's cache.
+const STEP_ROWS: usize = 4096;
+
+/// Readers hold a dictionary in memory: it grows to about so many bytes.
+const DICTIONARY_BYTES: usize = 1 << 20;
+
+/// What a page can hold beside its dictionary: sizes have 32 bits with a sign.
+const LARGEST_VALUE: usize = i32::MAX as usize - 2 * DICTIONARY_BYTES;
+
+/// After so many values it shows whether hardly any of them repeats.
+const EARLY_VALUES: usize = 8192;
+
+/// How a column's pages are made.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct PageOptions {
+    pub(in super::super) codec: ParquetCompression,
+    /// A page ends at so many rows …
+    pub(in super::super) rows: usize,
+    /// … or so many bytes before compression, whichever comes first.
+    pub(in super::super) bytes: usize,
+    /// Whether the file says where each page is and what it holds.
+    pub(in super::super) index: bool,
+}
+
+/// What a column holds, gathered for its pages.
+pub(super) trait Values: Send {
+    /// A value as the format stores it.
+    type Value: Ordered;
+
+    /// How many of the array's leading rows take no more than `most` bytes of a page, and how many
+    /// bytes they take; those of the first row if there is none.
+    fn rows_within(&self, array: &dyn Array, most: usize) -> (usize, usize);
+
+    /// Appends the places in the dictionary of the values that are not NULL; new ones are added.
+    ///
+    /// # Errors
+    /// The array is not of the column's type.
+    fn index(&mut self, array: &dyn Array, places: &mut Vec<u32>) -> Result<()>;
+
+    /// Appends the values themselves that are not NULL.
+    ///
+    /// # Errors
+    /// As [`Self::index`].
+    fn write_plain(&mut self, array: &dyn Array, out: &mut Vec<u8>) -> Result<()>;
+
+    /// Appends the values at `places` of the dictionary themselves.
+    fn write_indexed(&mut self, places: &[u32], out: &mut Vec<u8>);
+
+    /// How many values the dictionary has.
+    fn dictionary_len(&self) -> usize;
+
+    /// Its size as a page.
+    fn dictionary_bytes(&self) -> usize;
+
+    /// Appends its page.
+    fn write_dictionary(&self, out: &mut Vec<u8>);
+
+    /// Starts with an empty dictionary, and without its memory.
+    fn drop_dictionary(&mut self);
+
+    /// The smallest and largest value of the page that ends here: what was written plain since the
+    /// last one ended, or what `places` says.
+    fn take_extremes(&mut self, places: &[u32]) -> Option<(Self::Value, Self::Value)>;
+
+    /// The memory it takes, in bytes.
+    fn memory_bytes(&self) -> usize;
+}
+
+/// Writes one chunk of a column of any type.
+pub(in super::super) trait WriteLeaf: Send {
+    /// Adds the values of `array`.
+    ///
+    /// # Errors
+    /// The array is not of the column's type, or a page is too large for Parquet.
+    fn write(&mut self, array: &ArrayRef) -> Result<()>;
+
+    /// What the chunk would take in the file; what isn't compressed yet is counted as it is.
+    fn estimated_bytes(&self) -> usize;
+
+    /// The memory in use, in bytes.
+    fn memory_bytes(&self) -> usize;
+
+    /// Ends the chunk. It says, too, whether the column has use for a dictionary, if its values were
+    /// enough to tell.
+    ///
+    /// # Errors
+    /// A page is too large for Parquet.
+    fn close(self: Box<Self>) -> Result<(EncodedChunk, Option<bool>)>;
+}
+
+/// Writes a chunk of values of one kind.
+pub(super) struct LeafWriter<V: Values> {
+    values: V,
+    options: PageOptions,
+    is_nullable: bool,
+    chunk: ChunkWriter,
+    statistics: ChunkStatistics<V::Value>,
+    dictionary: DictionaryState,
+    page: OpenPage,
+    /// All values in the chunk's pages.
+    values_written: usize,
+}
+
+/// What has become of the chunk's dictionary.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum DictionaryState {
+    /// No value is written yet: it may still be given up.
+    OnTrial,
+    InUse,
+    /// It is full; pages before this one need it.
+    Full,
+    GivenUp,
+}
+
+/// The page that is being filled.
+#[derive(Default)]
+struct OpenPage {
+    rows: usize,
+    values: usize,
+    /// Which rows have a value; none as long as all have one.
+    validity: Option<BooleanBufferBuilder>,
+    places: Vec<u32>,
+    plain: Vec<u8>,
+    /// What the values take if they are written themselves.
+    plain_bytes: usize,
+}
+
+impl<V: Values> LeafWriter<V> {
+    /// Starts a chunk of `column`; whether it has use for a dictionary is tried if it isn't known.
+    pub(super) fn new(
+        values: V,
+        column: ColumnDescPtr,
+        options: PageOptions,
+        uses_dictionary: Option<bool>,
+    ) -> Self {
+        Self {
+            values,
+            options,
+            is_nullable: column.max_def_level() > 0,
+            statistics: ChunkStatistics::new(&column, options.index),
+            chunk: ChunkWriter::new(column),
+            dictionary: match uses_dictionary {
+                None => DictionaryState::OnTrial,
+                Some(true) => DictionaryState::InUse,
+                Some(false) => DictionaryState::GivenUp,
+            },
+            page: OpenPage::default(),
+            values_written: 0,
+        }
+    }
+
+    fn uses_dictionary(&self) -> Option<bool> {
+        let (values, distinct) = (self.values_written, self.values.dictionary_len());
+        match self.dictionary {
+            _ if values < EARLY_VALUES => None,
+            DictionaryState::GivenUp => Some(false),
+            DictionaryState::InUse if hardly_repeats(values, distinct) => None,
+            DictionaryState::InUse => Some(true),
+            DictionaryState::OnTrial | DictionaryState::Full => None,
+        }
+    }
+
+    /// Takes rows that belong to the open page, whose values take `bytes` bytes.
+    fn add(&mut self, array: &dyn Array, bytes: usize) -> Result<()> {
+        if !self.is_nullable && array.null_count() > 0 {
+            return Err(Error::new(
+                ErrorKind::Internal,
+                "a column that has no NULLs by its type has one",
+            ));
+        }
+        self.page.note_validity(array);
+        self.page.rows += array.len();
+        self.page.values += array.len() - array.null_count();
+        self.page.plain_bytes += bytes;
+        match self.dictionary {
+            DictionaryState::OnTrial => {
+                self.values.index(array, &mut self.page.places)?;
+                let (values, distinct) = (self.page.values, self.values.dictionary_len());
+                if values >= EARLY_VALUES && hardly_repeats(values, distinct) {
+                    self.give_up_dictionary();
+                }
+            }
+            DictionaryState::InUse => self.values.index(array, &mut self.page.places)?,
+            DictionaryState::Full | DictionaryState::GivenUp => {
+                self.values.write_plain(array, &mut self.page.plain)?;
+            }
+        }
+        if self.dictionary == DictionaryState::InUse
+            && self.values.dictionary_bytes() > DICTIONARY_BYTES
+        {
+            self.end_page()?;
+            self.dictionary = DictionaryState::Full;
+        }
+        Ok(())
+    }
+
+    fn give_up_dictionary(&mut self) {
+        let places = std::mem::take(&mut self.page.places);
+        self.values.write_indexed(&places, &mut self.page.plain);
+        self.values.drop_dictionary();
+        self.dictionary = DictionaryState::GivenUp;
+    }
+
+    /// Whether the values of the first page are better written as places in a dictionary.
+    fn does_dictionary_pay(&mut self) -> Result<bool> {
+        let plain = self.page.plain_bytes;
+        let width = usize::from(self.place_width());
+        let indexed = self.values.dictionary_bytes() + self.page.places.len() * width / 8;
+        if indexed >= plain || indexed * 10 <= plain * 3 {
+            return Ok(indexed < plain);
+        }
+        let codec = self.options.codec;
+        let places = &self.page.places;
+        let dictionary = compress(codec, |out| self.values.write_dictionary(out))?;
+        let indexed = compress(codec, |out| hybrid::encode(places, width as u8, out))?;
+        let plain = compress(codec, |out| self.values.write_indexed(places, out))?;
+        // The pages that follow share the dictionary, though most of them add to it.
+        let pages = if self.page.rows < self.options.rows {
+            1
+        } else {
+            2
+        };
+        Ok(dictionary.bytes.len() / pages + indexed.bytes.len() < plain.bytes.len())
+    }
+
+    fn place_width(&self) -> u8 {
+        let largest = self.values.dictionary_len().saturating_sub(1);
+        hybrid::bit_width(u32::try_from(largest).unwrap_or(u32::MAX))
+    }
+
+    fn end_page(&mut self) -> Result<()> {
+        if self.page.rows == 0 {
+            return Ok(());
+        }
+        if self.dictionary == DictionaryState::OnTrial && self.page.values > 0 {
+            match self.does_dictionary_pay()? {
+                true => self.dictionary = DictionaryState::InUse,
+                false => self.give_up_dictionary(),
+            }
+        }
+        let width = self.place_width();
+        let page = &self.page;
+        // A page of nothing but NULLs may come before any value.
+        let uses_dictionary =
+            self.dictionary == DictionaryState::InUse && self.values.dictionary_len() > 0;
+        let is_nullable = self.is_nullable;
+        let compressed = compress(self.options.codec, |out| {
+            if is_nullable {
+                page.write_levels(out);
+            }
+            if uses_dictionary {
+                out.push(width);
+                hybrid::encode(&page.places, width, out);
+            } else {
+                out.extend_from_slice(&page.plain);
+            }
+        })?;
+        let encoding = match uses_dictionary {
+            true => Encoding::RLE_DICTIONARY,
+            false => Encoding::PLAIN,
+        };
+        self.chunk.add_data_page(compressed, page.rows, encoding)?;
+        self.statistics.add_page(PageContent {
+            rows: page.rows,
+            nulls: page.rows - page.values,
+            extremes: self.values.take_extremes(&page.places),
+        });
+        self.values_written += page.values;
+        self.page.clear();
+        Ok(())
+    }
+}
+
+fn hardly_repeats(values: usize, distinct: usize) -> bool {
+    distinct > values / 8 * 7
+}
+
+impl<V: Values> WriteLeaf for LeafWriter<V> {
+    fn write(&mut self, array: &ArrayRef) -> Result<()> {
+        let mut start = 0;
+        while start < array.len() {
+            let rows = (self.options.rows - self.page.rows).min(array.len() - start);
+            let step = array.slice(start, rows.min(STEP_ROWS));
+            let in_page = match self.dictionary {
+                DictionaryState::InUse => 0,
+                _ => self.page.plain_bytes,
+            };
+            let room = self.options.bytes.saturating_sub(in_page);
+            let (rows, bytes) = self.values.rows_within(&step, room);
+            if rows == 0 && self.page.rows > 0 {
+                self.end_page()?;
+                continue;
+            }
+            if bytes > LARGEST_VALUE {
+                return Err(Error::new(
+                    ErrorKind::Query,
+                    format!("a value of {bytes} bytes is too long for Parquet, which has 2 GB"),
+                ));
+            }
+            let rows = rows.max(1);
+            self.add(&step.slice(0, rows), bytes)?;
+            start += rows;
+            if self.page.rows >= self.options.rows {
+                self.end_page()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn estimated_bytes(&self) -> usize {
+        let places = self.page.places.len() * usize::from(self.place_width()) / 8;
+        let dictionary = self.values.dictionary_bytes();
+        self.chunk.encoded_bytes() + dictionary + places + self.page.plain.len()
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.chunk.encoded_bytes()
+            + self.values.memory_bytes()
+            + self.page.memory_bytes()
+            + self.statistics.memory_bytes()
+    }
+
+    fn close(mut self: Box<Self>) -> Result<(EncodedChunk, Option<bool>)> {
+        self.end_page()?;
+        let uses_dictionary = self.uses_dictionary();
+        let codec = self.options.codec;
+        // One that was given up is empty, and so is one that no value came for.
+        let dictionary = match self.values.dictionary_len() {
+            0 => None,
+            values => {
+                let page = compress(codec, |out| self.values.write_dictionary(out))?;
+                Some((page, values))
+            }
+        };
+        let (statistics, index) = self.statistics.finish()?;
+        let page_index = self.options.index;
+        let chunk = self
+            .chunk
+            .close(codec, dictionary, statistics, index, page_index)?;
+        Ok((chunk, uses_dictionary))
+    }
+}
+
+impl OpenPage {
+    fn note_validity(&mut self, array: &dyn Array) {
+        match (&mut self.validity, super::nulls_of(array)) {
+            (None, None) => {}
+            (Some(validity), None) => validity.append_n(array.len(), true),
+            (validity, Some(nulls)) => {
+                let validity = validity.get_or_insert_with(|| {
+                    let mut validity = BooleanBufferBuilder::new(self.rows + array.len());
+                    validity.append_n(self.rows, true);
+                    validity
+                });
+                validity.append_buffer(nulls.inner());
+            }
+        }
+    }
+
+    /// Definition levels: 1 for a value, 0 for NULL, preceded by their size in bytes.
+    fn write_levels(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(&[0; 4]);
+        match &self.validity {
+            None => hybrid::encode_run(1, self.rows, 1, out),
+            Some(validity) => {
+                let levels: Vec<u32> = (0..self.rows)
+                    .map(|row| u32::from(validity.get_bit(row)))
+                    .collect();
+                hybrid::encode(&levels, 1, out);
+            }
+        }
+        let size = (out.len() - start - 4) as u32;
+        out[start..start + 4].copy_from_slice(&size.to_le_bytes());
+    }
+
+    /// Empties the page, whose memory is kept for the next one.
+    fn clear(&mut self) {
+        self.rows = 0;
+        self.values = 0;
+        self.validity = None;
+        self.places.clear();
+        self.plain.clear();
+        self.plain_bytes = 0;
+    }
+
+    fn memory_bytes(&self) -> usize {
+        let validity = self
+            .validity
+            .as_ref()
+            .map_or(0, BooleanBufferBuilder::capacity);
+        self.places.capacity() * size_of::<u32>() + self.plain.capacity() + validity / 8
+    }
+}

@@ -1,0 +1,319 @@
+//! What is said of a column's values, page by page and for the whole chunk.
+//!
+//! Invariant: no value is smaller than the minimum or larger than the maximum that is said of it,
+//! in the order the format defines for the column's type. Long texts are cut, and then the maximum
+//! is raised to stay one.
+//!
+//! The rules: <https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift>
+//! (`Statistics`, `ColumnIndex`, `ColumnOrder`)
+
+use std::cmp::Ordering;
+
+use parquet::basic::{BoundaryOrder, SortOrder};
+use parquet::data_type::{AsBytes, ByteArray};
+use parquet::file::metadata::{ColumnIndexBuilder, LevelHistogram};
+use parquet::file::page_index::column_index::ColumnIndexMetaData;
+use parquet::file::statistics::{Statistics, ValueStatistics};
+use parquet::schema::types::ColumnDescPtr;
+
+use super::super::encode_error;
+use crate::error::Result;
+
+/// Texts are cut to so many bytes, as the parquet crate does.
+const LONGEST: usize = 64;
+
+/// A value as Parquet stores it, with its order.
+pub(super) trait Ordered: Clone + AsBytes + Send {
+    /// The order of two values that are not NaN, by the order of their column.
+    fn compare(&self, other: &Self, order: SortOrder) -> Ordering;
+
+    /// A short value that is not larger, if this one is too long.
+    fn cut_down(&self) -> Option<Self> {
+        None
+    }
+
+    /// A short value that is not smaller, if this one is too long and there is one.
+    fn cut_up(&self) -> Option<Self> {
+        None
+    }
+
+    /// The statistics of a chunk with these values.
+    fn into_statistics(statistics: ValueStatistics<Self>) -> Statistics;
+}
+
+/// XORed with this, integers compared as signed ones have the order of their column: with the sign bit
+/// turned over, unsigned numbers have the order of signed ones.
+macro_rules! sign_bit {
+    ($signed:ty, $order:expr) => {
+        match $order {
+            ::parquet::basic::SortOrder::UNSIGNED => <$signed>::MIN,
+            _ => 0,
+        }
+    };
+}
+pub(super) use sign_bit;
+
+macro_rules! order_integers {
+    ($($signed:ty),*) => {$(
+        impl Ordered for $signed {
+            fn compare(&self, other: &Self, order: SortOrder) -> Ordering {
+                let sign = sign_bit!($signed, order);
+                (self ^ sign).cmp(&(other ^ sign))
+            }
+
+            fn into_statistics(statistics: ValueStatistics<Self>) -> Statistics {
+                statistics.into()
+            }
+        }
+    )*};
+}
+
+macro_rules! order_floats {
+    ($($float:ty),*) => {$(
+        impl Ordered for $float {
+            fn compare(&self, other: &Self, _order: SortOrder) -> Ordering {
+                self.total_cmp(other)
+            }
+
+            fn into_statistics(statistics: ValueStatistics<Self>) -> Statistics {
+                statistics.into()
+            }
+        }
+    )*};
+}
+
+order_integers!(i32, i64);
+order_floats!(f32, f64);
+
+impl Ordered for ByteArray {
+    fn compare(&self, other: &Self, _order: SortOrder) -> Ordering {
+        self.data().cmp(other.data())
+    }
+
+    fn cut_down(&self) -> Option<Self> {
+        let bytes = self.data();
+        (bytes.len() > LONGEST).then(|| bytes[..cut_at(bytes)].to_vec().into())
+    }
+
+    fn cut_up(&self) -> Option<Self> {
+        let bytes = self.data();
+        if bytes.len() <= LONGEST {
+            return None;
+        }
+        let start = &bytes[..cut_at(bytes)];
+        let raised = match std::str::from_utf8(start) {
+            Ok(text) => raise_text(text),
+            Err(_) => raise_bytes(start),
+        };
+        raised.map(Into::into)
+    }
+
+    fn into_statistics(statistics: ValueStatistics<Self>) -> Statistics {
+        statistics.into()
+    }
+}
+
+/// Where to cut: not within a character, if this is text.
+fn cut_at(bytes: &[u8]) -> usize {
+    let starts_character = |at: &usize| bytes[*at] & 0xc0 != 0x80;
+    let near = (LONGEST - 3..=LONGEST).rev();
+    let mut whole = near.filter(starts_character);
+    whole.next().unwrap_or(LONGEST)
+}
+
+/// The next text that doesn't begin with this one and is no longer.
+fn raise_text(text: &str) -> Option<Vec<u8>> {
+    text.char_indices().rev().find_map(|(at, last)| {
+        let next = char::from_u32(u32::from(last) + 1)?;
+        if next.len_utf8() != last.len_utf8() {
+            return None;
+        }
+        let mut raised = text[..at].to_owned();
+        raised.push(next);
+        Some(raised.into_bytes())
+    })
+}
+
+/// The next bytes that don't begin with these and are no longer.
+fn raise_bytes(bytes: &[u8]) -> Option<Vec<u8>> {
+    let at = bytes.iter().rposition(|byte| *byte != u8::MAX)?;
+    let mut raised = bytes[..=at].to_vec();
+    raised[at] += 1;
+    Some(raised)
+}
+
+/// What one page holds.
+pub(super) struct PageContent<V> {
+    pub(super) rows: usize,
+    pub(super) nulls: usize,
+    /// The smallest and largest value; none if there is none that has an order.
+    pub(super) extremes: Option<(V, V)>,
+}
+
+impl<V> PageContent<V> {
+    /// How many rows have each definition level, if the column is nullable.
+    fn level_histogram(&self) -> LevelHistogram {
+        vec![self.nulls as i64, (self.rows - self.nulls) as i64].into()
+    }
+}
+
+/// Gathers the statistics of a chunk.
+pub(super) struct ChunkStatistics<V> {
+    order: SortOrder,
+    nulls: u64,
+    extremes: Option<(V, V)>,
+    /// Of the last page that has values.
+    last: Option<(V, V)>,
+    ascending: bool,
+    descending: bool,
+    index: Option<ColumnIndexBuilder>,
+    is_nullable: bool,
+}
+
+impl<V: Ordered> ChunkStatistics<V> {
+    /// Statistics of a chunk of `column`, with an index of its pages if `page_index` asks for it.
+    pub(super) fn new(column: &ColumnDescPtr, page_index: bool) -> Self {
+        Self {
+            order: column.sort_order(),
+            nulls: 0,
+            extremes: None,
+            last: None,
+            ascending: true,
+            descending: true,
+            is_nullable: column.max_def_level() > 0,
+            index: page_index.then(|| ColumnIndexBuilder::new(column.physical_type())),
+        }
+    }
+
+    pub(super) fn add_page(&mut self, page: PageContent<V>) {
+        self.nulls += page.nulls as u64;
+        if let Some(index) = &mut self.index {
+            let levels = self.is_nullable.then(|| page.level_histogram());
+            index.append_histograms(&None, &levels);
+            match &page.extremes {
+                Some((min, max)) => index.append(
+                    false,
+                    min.cut_down().as_ref().unwrap_or(min).as_bytes().to_vec(),
+                    max.cut_up().as_ref().unwrap_or(max).as_bytes().to_vec(),
+                    page.nulls as i64,
+                ),
+                None if page.nulls == page.rows => {
+                    index.append(true, Vec::new(), Vec::new(), page.nulls as i64);
+                }
+                // Nothing but NaN: the index can't say so.
+                None => self.index = None,
+            }
+        }
+        let Some((min, max)) = page.extremes else {
+            return;
+        };
+        let order = self.order;
+        if let Some((last_min, last_max)) = &self.last {
+            let orders = [last_min.compare(&min, order), last_max.compare(&max, order)];
+            self.ascending &= !orders.contains(&Ordering::Greater);
+            self.descending &= !orders.contains(&Ordering::Less);
+        }
+        self.extremes = Some(match self.extremes.take() {
+            None => (min.clone(), max.clone()),
+            Some((smallest, largest)) => (
+                if min.compare(&smallest, order).is_lt() {
+                    min.clone()
+                } else {
+                    smallest
+                },
+                if max.compare(&largest, order).is_gt() {
+                    max.clone()
+                } else {
+                    largest
+                },
+            ),
+        });
+        self.last = Some((min, max));
+    }
+
+    /// The memory of the values that are held, in bytes, as if none shared it: texts may be long.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let held = self.extremes.iter().chain(&self.last);
+        held.map(|(min, max)| min.as_bytes().len() + max.as_bytes().len())
+            .sum()
+    }
+
+    /// The chunk's statistics and the index of its pages.
+    ///
+    /// # Errors
+    /// The parquet crate refuses the index.
+    pub(super) fn finish(self) -> Result<(Statistics, Option<ColumnIndexMetaData>)> {
+        let (min, max) = self.extremes.unzip();
+        let (cut_min, cut_max) = (
+            min.as_ref().and_then(Ordered::cut_down),
+            max.as_ref().and_then(Ordered::cut_up),
+        );
+        let (min_is_exact, max_is_exact) = (cut_min.is_none(), cut_max.is_none());
+        let statistics = ValueStatistics::new(
+            cut_min.or(min),
+            cut_max.or(max),
+            None,
+            Some(self.nulls),
+            false,
+        )
+        .with_min_is_exact(min_is_exact)
+        .with_max_is_exact(max_is_exact)
+        .with_backwards_compatible_min_max(self.order.is_signed());
+        let index = self.index.map(|mut index| {
+            index.set_boundary_order(match (self.ascending, self.descending) {
+                (true, _) => BoundaryOrder::ASCENDING,
+                (false, true) => BoundaryOrder::DESCENDING,
+                (false, false) => BoundaryOrder::UNORDERED,
+            });
+            index.build().map_err(encode_error)
+        });
+        Ok((V::into_statistics(statistics), index.transpose()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn cut_texts_are_bounds(text in "\\PC{20,90}|[\u{10FFFF}]{15,20}[a-c]{0,9}") {
+            let value = ByteArray::from(text.as_str());
+            let is_long = text.len() > LONGEST;
+            let down = value.cut_down();
+            prop_assert_eq!(down.is_some(), is_long);
+            for bound in down.iter().chain(&value.cut_up()) {
+                prop_assert!(bound.data().len() <= LONGEST);
+                prop_assert!(std::str::from_utf8(bound.data()).is_ok());
+            }
+            if let Some(down) = down {
+                prop_assert!(down.data() < value.data());
+            }
+            if let Some(up) = value.cut_up() {
+                prop_assert!(up.data() > value.data());
+            }
+        }
+
+        #[test]
+        fn cut_bytes_are_bounds(bytes in proptest::collection::vec(200u8.., 60..80)) {
+            let value = ByteArray::from(bytes);
+            if let Some(down) = value.cut_down() {
+                prop_assert!(down.data() < value.data());
+            }
+            if let Some(up) = value.cut_up() {
+                prop_assert!(up.data() > value.data());
+            }
+        }
+    }
+
+    #[test]
+    fn there_is_not_always_a_larger_one() {
+        assert!(ByteArray::from(vec![u8::MAX; 100]).cut_up().is_none());
+        assert!(
+            ByteArray::from("\u{10FFFF}".repeat(30).as_str())
+                .cut_up()
+                .is_none()
+        );
+    }
+}
