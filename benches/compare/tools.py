@@ -1,6 +1,7 @@
 """How each tool does each job, in a process of its own.
 
-    tools.py TOOL JOB      prints what the statement took as JSON, start-up and imports left out
+    tools.py TOOL JOB      prints what the statement took as JSON, start-up and imports left out; the
+                           tool may be "floor"
     tools.py check JOB     prints the number of rows of what was written, and a digest of them
 
 A job is JSON: kind, source, target, endpoint, threads."""
@@ -14,6 +15,9 @@ import time
 
 KEY, SECRET, BUCKET = "bench-key", "bench-secret", "bench"
 PEERS = ("duckdb", "polars", "chdb", "datafusion")
+
+# How many bytes the floor compresses at once: about a page of 20,000 numbers.
+PIECE = 128 << 10
 
 AGGREGATE = (
     "SELECT l_returnflag, l_linestatus, l_shipmode, count(*) AS rows, sum(l_quantity) AS quantity,"
@@ -149,6 +153,31 @@ def datafusion_work(job):
     return lambda: context.sql(sql).collect()
 
 
+def measure_floor(job):
+    """The codec over bytes that were not compressed, in pieces as large as pages, and the disk. Getting
+    the bytes is not counted."""
+    import cramjam
+    import zstandard
+
+    _, compression, _ = KINDS[job["kind"]]
+    compress = {
+        "snappy": cramjam.snappy.compress_raw,
+        "zstd": zstandard.ZstdCompressor(level=3).compress,
+        None: lambda piece: piece,
+    }[compression]
+    pathlib.Path(job["target"]).mkdir()
+    wall = cpu = 0
+    with open(f"{job['target']}/floor", "wb", buffering=0) as out:
+        for file in pathlib.Path(job["plain"]).rglob("*.*"):
+            with open(file, "rb", buffering=0) as plain:
+                while piece := plain.read(PIECE):
+                    started, used = time.perf_counter(), time.process_time()
+                    out.write(compress(piece))
+                    wall += time.perf_counter() - started
+                    cpu += time.process_time() - used
+    return {"wall": wall, "cpu": cpu, "rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
 def measure(work):
     before = resource.getrusage(resource.RUSAGE_SELF)
     started = time.perf_counter()
@@ -185,5 +214,7 @@ if __name__ == "__main__":
     os.environ["POLARS_MAX_THREADS"] = str(job["threads"])
     if sys.argv[1] == "check":
         check(job)
+    elif sys.argv[1] == "floor":
+        print(json.dumps(measure_floor(job)))
     else:
         print(json.dumps(measure(globals()[f"{sys.argv[1]}_work"](job))))
