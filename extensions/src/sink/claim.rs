@@ -26,7 +26,8 @@ const ATTEMPTS: u32 = 12;
 /// The longest random pause after the first withdrawal; it grows with each.
 const PAUSE: Duration = Duration::from_millis(40);
 
-/// Checks the target, cleans up after dead exports, and claims it as the mode asks.
+/// Checks the target, cleans up after dead exports, and claims it as the mode asks. From then on the
+/// export's heartbeat says that it has the target.
 ///
 /// # Errors
 /// The target is not empty, another export holds it, one died while committing, or the store
@@ -40,12 +41,7 @@ pub(super) async fn claim_target(export: &Export) -> Result<()> {
     }
     for attempt in 1..=ATTEMPTS {
         if try_claim(export, &keys).await? {
-            // Between the first look and the claim another export may have come and gone.
-            let (marked, empty) = tokio::join!(
-                mark(export, &keys, ClaimState::Writing),
-                check_empty(export)
-            );
-            return marked.and(empty);
+            return Ok(());
         }
         withdraw(export, &keys).await?;
         let longest = PAUSE * attempt;
@@ -195,8 +191,25 @@ async fn try_claim(export: &Export, keys: &Keys) -> Result<bool> {
     if !has_lock? {
         return Ok(false);
     }
+    if is_alone(export, keys).await? {
+        return Ok(true);
+    }
     let others = settle_others(export, Some(export.id())).await?;
+    // Between the first look and the claim another export may have come and gone. This comes second:
+    // whoever has ended by the look before has left its data.
+    check_empty(export).await?;
     Ok(!others.claim)
+}
+
+/// Whether nothing is under the target but this export's own claim: then one answer says all.
+async fn is_alone(export: &Export, keys: &Keys) -> Result<bool> {
+    let target = &export.spec().target;
+    if target.file().is_some() {
+        return Ok(false);
+    }
+    let own = [keys.lock(), keys.incomplete(export.id())];
+    let found = export.store().list(&target.prefix(), own.len() + 1).await?;
+    Ok(found.iter().all(|key| own.contains(key)))
 }
 
 /// Puts `LOCK`; `false` if somebody else has it.

@@ -263,10 +263,14 @@ async fn finish(
     committed: &[StagedFile],
 ) -> Result<()> {
     let store = export.store().as_ref();
-    let (deleted, leftovers) = tokio::join!(
-        delete_obsolete(store, intent),
-        export.sweep_uploads(committed)
-    );
+    let sweep = async {
+        // Every upload is known where every answer came.
+        match intent.upload_lost {
+            true => export.sweep_uploads(committed).await,
+            false => Vec::new(),
+        }
+    };
+    let (deleted, leftovers) = tokio::join!(delete_obsolete(store, intent), sweep);
     // Deleting may take long, and the export lives until it is done.
     export.stop_heartbeat().await;
     deleted?;

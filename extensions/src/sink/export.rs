@@ -309,14 +309,7 @@ impl Export {
         let begun = self
             .begun
             .get_or_init(|| async {
-                if self.state().phase != Phase::New {
-                    return Err(self.stopped());
-                }
-                self.state().phase = Phase::Writing;
-                let runtime = Handle::current();
-                *self.runtime.lock().unwrap_or_else(PoisonError::into_inner) = Some(runtime);
-                *self.running.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some(self.reaper.token());
+                self.start()?;
                 let export: Arc<dyn Unfinishable> = Arc::clone(self) as _;
                 self.reaper.watch(Arc::downgrade(&export));
                 let export = Arc::clone(self);
@@ -325,6 +318,19 @@ impl Export {
             })
             .await;
         begun.as_ref().map_err(Error::copy).copied()
+    }
+
+    /// From here on whoever stops the export undoes it, and the reaper counts it.
+    fn start(&self) -> Result<()> {
+        let mut state = self.state();
+        if state.phase != Phase::New {
+            drop(state);
+            return Err(self.stopped());
+        }
+        state.phase = Phase::Writing;
+        *self.runtime.lock().unwrap_or_else(PoisonError::into_inner) = Some(Handle::current());
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.reaper.token());
+        Ok(())
     }
 
     /// Checks the target without claiming it or changing anything there, for an export that is not to
@@ -349,10 +355,12 @@ impl Export {
     /// What the export will replace: the data under the target, and the manifests that list it.
     async fn find_obsolete(&self) -> Result<Vec<String>> {
         let target = &self.spec.target;
-        let mut obsolete = list_data(self.store.as_ref(), target).await?;
+        let store = self.store.as_ref();
         if target.file().is_some() {
-            return Ok(obsolete);
+            return list_data(store, target).await;
         }
+        let (mut obsolete, manifests) =
+            tokio::try_join!(list_data(store, target), list_manifests(store, target))?;
         // A manifest there is replaced with the data that it lists.
         let is_running =
             |key: &&String| key.contains(&format!("/{FOLDER}")) && !key.ends_with("/MANIFEST");
@@ -366,7 +374,7 @@ impl Export {
             )
             .with_hint("wait until it ends, or recover it with RECOVER EXPORT"));
         }
-        obsolete.extend(list_manifests(self.store.as_ref(), target).await?);
+        obsolete.extend(manifests);
         Ok(obsolete)
     }
 
@@ -496,10 +504,10 @@ impl Export {
         }
     }
 
-    /// Stops an export that nobody waits for any more: the reaper cleans up what it left. Does
-    /// nothing once it is committing or has ended.
+    /// Stops an export that nobody waits for any more: the reaper cleans up what it left. One that has
+    /// not begun never will. Does nothing once it is committing or has ended.
     pub fn cancel(self: &Arc<Self>) {
-        self.stop(&[Phase::Writing]);
+        self.stop(&[Phase::New, Phase::Writing]);
     }
 
     /// Remembers why the export fails. Stopping it makes every other writer fail as cancelled, and
@@ -518,7 +526,7 @@ impl Export {
 
     /// Stops an export that failed, even while committing: the reaper undoes it.
     pub(super) fn fail(self: &Arc<Self>) {
-        self.stop(&[Phase::Writing, Phase::Committing]);
+        self.stop(&[Phase::New, Phase::Writing, Phase::Committing]);
     }
 
     fn stop(self: &Arc<Self>, from: &[Phase]) {
@@ -526,6 +534,11 @@ impl Export {
             let mut state = self.state();
             if !from.contains(&state.phase) {
                 return;
+            }
+            if state.phase == Phase::New {
+                state.phase = Phase::Ended;
+                drop(state);
+                return self.end();
             }
             state.phase = Phase::RollingBack;
         }
@@ -627,5 +640,49 @@ impl Drop for CancelOnDrop {
         if self.armed {
             self.export.cancel();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::Schema;
+
+    use super::*;
+    use crate::format::{ParquetFormat, ParquetOptions};
+    use crate::sink::LocalUploadStore;
+
+    fn plan_export(folder: &std::path::Path) -> (Arc<Export>, Reaper) {
+        let target = Target::parse(&folder.display().to_string()).unwrap();
+        let (schema, part_bytes) = (SchemaRef::new(Schema::empty()), 1 << 20);
+        let store = LocalUploadStore::new(&target, part_bytes);
+        let spec = ExportSpec {
+            target,
+            mode: Mode::Error,
+            connection: None,
+            statement: String::new(),
+            input_schema: SchemaRef::clone(&schema),
+            schema,
+            partition: None,
+            format: Arc::new(ParquetFormat::new(ParquetOptions::default(), u64::MAX)),
+            max_file_bytes: u64::MAX,
+            part_bytes,
+            manifest: false,
+            memory: ExportMemory::default(),
+        };
+        let (budget, reaper) = (ByteBudget::new(part_bytes), Reaper::new());
+        let export = Export::new(spec, Arc::new(store), budget, reaper.clone());
+        (Arc::new(export), reaper)
+    }
+
+    /// A statement may be dropped while one of its writers, on another thread, is about to begin.
+    #[tokio::test]
+    async fn what_was_cancelled_does_not_begin() {
+        let root = tempfile::tempdir().unwrap();
+        let (export, reaper) = plan_export(&root.path().join("target"));
+        drop(CancelOnDrop::new(Arc::clone(&export)));
+        assert!(reaper.drain(std::time::Duration::from_secs(60)).await);
+        let error = export.begin().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Cancelled);
+        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
     }
 }

@@ -20,7 +20,7 @@ pub(super) struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// Writes what `note` says under `key`, again and again.
+    /// Writes what `note` says under `key`, now and again and again.
     pub(super) fn start(
         store: Arc<dyn UploadStore>,
         key: String,
@@ -29,12 +29,13 @@ impl Heartbeat {
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let task = tokio::spawn(async move {
-            while tokio::time::timeout(HEARTBEAT, stopped.cancelled())
-                .await
-                .is_err()
-            {
+            loop {
                 if let Err(error) = store.put(&key, note(), MEDIA_TYPE, false).await {
                     tracing::warn!(%error, "the export's sign of life was not written");
+                }
+                let pause = tokio::time::timeout(HEARTBEAT, stopped.cancelled());
+                if pause.await.is_ok() {
+                    break;
                 }
             }
         });
