@@ -37,6 +37,9 @@ const STAGED: &str = ".staged";
 /// for which it has to find contiguous memory: that took several times as long.
 const WRITE_BYTES: usize = 256 << 10;
 
+/// So often a file is synced while it is being written: at its end little is left to wait for.
+const SYNC_BYTES: u64 = 32 << 20;
+
 /// How often a folder is created for a file that another export has just removed as empty.
 const ATTEMPTS: u32 = 100;
 
@@ -465,13 +468,19 @@ impl UploadStore for LocalUploadStore {
         let id = upload.upload_id.clone();
         self.run("write", &upload.key, move |store, _| {
             let start = (number - 1) as u64 * store.part_bytes as u64;
+            let end = start + body.len() as u64;
             let file = store.staged_file(&id)?;
             let file = lock(&file);
             let pieces = (start..).step_by(WRITE_BYTES).zip(body.chunks(WRITE_BYTES));
             for (offset, piece) in pieces {
                 file.write_all_at(piece, offset)?;
             }
-            Ok(())
+            if start / SYNC_BYTES == end / SYNC_BYTES {
+                return Ok(());
+            }
+            let written = file.try_clone()?;
+            drop(file);
+            written.sync_data()
         })
         .await?;
         Ok(SentPart {

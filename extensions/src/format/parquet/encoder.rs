@@ -8,13 +8,12 @@ use std::ops::Range;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, FieldRef, Fields, Schema, SchemaRef};
 use async_trait::async_trait;
-use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory};
 use parquet::file::properties::WriterProperties;
-use parquet::file::writer::SerializedFileWriter;
 
 use super::column::{Chunk, ColumnWriter, PageOptions};
 use super::encode_error;
+use super::file::ParquetFile;
 use super::summary::summarize_columns;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{EncodedFile, Encoder, PartBuffer, PartPool, threads_for};
@@ -33,7 +32,7 @@ pub(super) struct RowGroupLimits {
 }
 
 pub(super) struct ParquetEncoder {
-    file: SerializedFileWriter<PartBuffer>,
+    file: ParquetFile,
     schema: SchemaRef,
     column_writers: ArrowRowGroupWriterFactory,
     limits: RowGroupLimits,
@@ -78,9 +77,7 @@ impl ParquetEncoder {
         threads: usize,
     ) -> Result<Self> {
         let (file, column_writers) =
-            ArrowWriter::try_new(parts, embedded_schema(schema), Some(properties))
-                .and_then(ArrowWriter::into_serialized_writer)
-                .map_err(encode_error)?;
+            ParquetFile::start(embedded_schema(schema), properties, parts)?;
         Ok(Self {
             file,
             schema: SchemaRef::clone(schema),
@@ -104,12 +101,12 @@ impl ParquetEncoder {
 
     #[cfg(test)]
     pub(super) fn logical_type(&self, leaf: usize) -> Option<parquet::basic::LogicalType> {
-        let column = self.file.schema_descr().column(leaf);
+        let column = self.file.schema().column(leaf);
         column.logical_type_ref().cloned()
     }
 
     pub(super) fn start_row_group(&self) -> Result<RowGroup> {
-        let file = self.file.schema_descr();
+        let file = self.file.schema();
         let root = file.root_schema().get_fields();
         let mut others = OtherColumns::new(self);
         let mut columns = Vec::with_capacity(root.len());
@@ -187,7 +184,7 @@ impl Encoder for ParquetEncoder {
     }
 
     fn memory_bytes(&self) -> usize {
-        self.gathered_bytes() + self.file.inner().buffered_bytes()
+        self.gathered_bytes() + self.file.parts().buffered_bytes()
     }
 
     fn gathered_bytes(&self) -> usize {
@@ -203,7 +200,7 @@ impl Encoder for ParquetEncoder {
         let chunks = row_group.close(self.threads).await?;
         let uses_dictionary = chunks.iter().map(Chunk::uses_dictionary).collect();
         self.dictionaries.learn(rows, uses_dictionary);
-        let mut row_group = self.file.next_row_group().map_err(encode_error)?;
+        let mut row_group = self.file.next_row_group()?;
         for chunk in chunks {
             chunk.append_to(&mut row_group)?;
         }
@@ -216,18 +213,18 @@ impl Encoder for ParquetEncoder {
     }
 
     fn parts(&mut self) -> &mut PartBuffer {
-        self.file.inner_mut()
+        self.file.parts_mut()
     }
 
     async fn finish(mut self: Box<Self>) -> Result<EncodedFile> {
         self.flush().await?;
-        let footer = self.file.finish().map_err(encode_error)?;
+        let footer = self.file.finish()?;
         let rows = u64::try_from(footer.file_metadata().num_rows()).unwrap_or_default();
         let columns = match self.summarize_columns {
             true => summarize_columns(&footer, &self.schema)?,
             false => Vec::new(),
         };
-        let parts = std::mem::replace(self.file.inner_mut(), PartBuffer::new(PartPool::new(1)));
+        let parts = std::mem::replace(self.file.parts_mut(), PartBuffer::new(PartPool::new(1)));
         Ok(EncodedFile {
             rows,
             parts,
@@ -260,7 +257,7 @@ impl<'a> OtherColumns<'a> {
     /// The writers of these columns of the file.
     fn take(&mut self, leaves: Range<usize>) -> Result<Vec<ArrowColumnWriter>> {
         if self.writers.is_empty() {
-            let number = self.encoder.file.flushed_row_groups().len();
+            let number = self.encoder.file.row_groups();
             let writers = self.encoder.column_writers.create_column_writers(number);
             self.writers = writers
                 .map_err(encode_error)?

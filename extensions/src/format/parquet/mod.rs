@@ -8,6 +8,7 @@
 
 mod column;
 mod encoder;
+mod file;
 mod options;
 mod summary;
 
