@@ -262,7 +262,7 @@ struct Continued<'a, W> {
 
 impl<'a, W: Write> Continued<'a, W> {
     fn new(file: &'a mut W, written: usize) -> io::Result<TrackedWrite<Self>> {
-        const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+        static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
         let uncounted = written;
         let mut out = TrackedWrite::new(Self { file, uncounted });
         let mut left = written;
