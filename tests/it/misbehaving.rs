@@ -96,8 +96,11 @@ impl MisbehavingServer {
         };
         let server = DevServer::start_with(service, any_port()).await.unwrap();
         let mut store = embedded_store(server.endpoint());
+        // A test waits for what hangs, and a busy machine may let any request wait: one timeout is
+        // short, and all attempts together are patient.
         store.retry.request_timeout = Duration::from_millis(400);
         store.retry.completion_timeout = Duration::from_millis(400);
+        store.retry.attempts = 10;
         Self {
             store,
             script,

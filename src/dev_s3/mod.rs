@@ -3,6 +3,8 @@
 //! Invariant: it is stricter than s3s-fs alone, so that what works here works elsewhere: a bucket
 //! must exist, and pending uploads can be listed. Pending uploads do not survive a restart.
 
+mod listing;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -222,6 +224,16 @@ impl DevStore {
         Ok(())
     }
 
+    async fn list(&self, input: ListObjectsV2Input) -> S3Result<ListObjectsV2Output> {
+        self.check_bucket(&input.bucket)?;
+        let bucket = self.root.join(&input.bucket);
+        match tokio::task::spawn_blocking(move || listing::list(&bucket, input)).await {
+            Ok(Ok(listing)) => Ok(listing),
+            Ok(Err(error)) => Err(s3_error!(error, InternalError)),
+            Err(error) => Err(s3_error!(error, InternalError)),
+        }
+    }
+
     fn pending(&self) -> MutexGuard<'_, BTreeSet<Pending>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -291,16 +303,15 @@ impl S3 for DevStore {
         &self,
         req: S3Request<ListObjectsInput>,
     ) -> S3Result<S3Response<ListObjectsOutput>> {
-        self.check_bucket(&req.input.bucket)?;
-        self.files.list_objects(req).await
+        let listing = self.list(ListObjectsV2Input::from(req.input)).await?;
+        Ok(S3Response::new(listing::as_first_version(listing)))
     }
 
     async fn list_objects_v2(
         &self,
         req: S3Request<ListObjectsV2Input>,
     ) -> S3Result<S3Response<ListObjectsV2Output>> {
-        self.check_bucket(&req.input.bucket)?;
-        self.files.list_objects_v2(req).await
+        self.list(req.input).await.map(S3Response::new)
     }
 
     async fn get_object(

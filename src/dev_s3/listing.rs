@@ -1,0 +1,253 @@
+//! A bucket's keys, in their order.
+//!
+//! Invariant: only folders that can hold a key with the prefix are read. s3s-fs reads the whole
+//! bucket for every listing, one file at a time: with a thousand objects in other folders, a busy
+//! machine takes a second for it.
+
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Result};
+use std::ops::Bound;
+use std::path::Path;
+
+use s3s::dto::{
+    CommonPrefix, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output, Object, Timestamp,
+};
+
+/// The most keys in an answer
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>).
+const MOST_KEYS: usize = 1000;
+
+/// What stands in a listing for a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Entry {
+    Object,
+    /// All keys up to a delimiter.
+    CommonPrefix,
+}
+
+/// Answers a listing from the folder of its bucket; it blocks.
+///
+/// # Errors
+/// Those of reading folders; what goes away meanwhile is left out.
+pub(super) fn list(bucket: &Path, input: ListObjectsV2Input) -> Result<ListObjectsV2Output> {
+    let prefix = input.prefix.as_deref().unwrap_or_default();
+    let delimiter = input.delimiter.as_deref().filter(|text| !text.is_empty());
+    let entries = group(keys(bucket, prefix)?, prefix, delimiter);
+
+    let after = input
+        .continuation_token
+        .as_ref()
+        .max(input.start_after.as_ref());
+    let after = after.map_or(Bound::Unbounded, |key| Bound::Excluded(key.as_str()));
+    let mut left = entries
+        .range::<str, _>((after, Bound::Unbounded))
+        .peekable();
+    let most = input
+        .max_keys
+        .map_or(MOST_KEYS, |most| most.clamp(0, 1000) as usize);
+    let mut objects = Vec::new();
+    let mut common_prefixes = Vec::new();
+    let mut last = None;
+    for (key, entry) in left.by_ref().take(most) {
+        match entry {
+            Entry::Object => objects.extend(describe(bucket, key)?),
+            Entry::CommonPrefix => common_prefixes.push(CommonPrefix {
+                prefix: Some(key.clone()),
+            }),
+        }
+        last = Some(key.clone());
+    }
+    let next_continuation_token = last.filter(|_| left.peek().is_some());
+
+    Ok(ListObjectsV2Output {
+        key_count: i32::try_from(objects.len() + common_prefixes.len()).ok(),
+        max_keys: i32::try_from(most).ok(),
+        is_truncated: Some(next_continuation_token.is_some()),
+        contents: Some(objects),
+        common_prefixes: Some(common_prefixes),
+        continuation_token: input.continuation_token,
+        next_continuation_token,
+        delimiter: input.delimiter,
+        name: Some(input.bucket),
+        prefix: input.prefix,
+        start_after: input.start_after,
+        ..ListObjectsV2Output::default()
+    })
+}
+
+/// The answer to the older listing, which goes on after a key instead of a token.
+pub(super) fn as_first_version(listing: ListObjectsV2Output) -> ListObjectsOutput {
+    ListObjectsOutput {
+        contents: listing.contents,
+        common_prefixes: listing.common_prefixes,
+        delimiter: listing.delimiter,
+        name: listing.name,
+        prefix: listing.prefix,
+        max_keys: listing.max_keys,
+        is_truncated: listing.is_truncated,
+        marker: listing.start_after,
+        next_marker: listing.next_continuation_token,
+        ..ListObjectsOutput::default()
+    }
+}
+
+/// All keys that begin with a prefix.
+fn keys(bucket: &Path, prefix: &str) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    let mut folders = vec![String::new()];
+    while let Some(folder) = folders.pop() {
+        let Some(files) = unless_gone(std::fs::read_dir(bucket.join(&folder)))? else {
+            continue;
+        };
+        for file in files {
+            let file = file?;
+            let Ok(name) = file.file_name().into_string() else {
+                continue;
+            };
+            let key = format!("{folder}{name}");
+            if !file.file_type()?.is_dir() {
+                found.extend(Some(key).filter(|key| key.starts_with(prefix)));
+                continue;
+            }
+            let inside = key + "/";
+            if inside.starts_with(prefix) || prefix.starts_with(&inside) {
+                folders.push(inside);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Puts keys in order, and those that share what goes up to a delimiter together.
+fn group(keys: Vec<String>, prefix: &str, delimiter: Option<&str>) -> BTreeMap<String, Entry> {
+    let entry = |mut key: String| {
+        let Some(delimiter) = delimiter else {
+            return (key, Entry::Object);
+        };
+        let rest = key.get(prefix.len()..).unwrap_or_default();
+        match rest.find(delimiter) {
+            None => (key, Entry::Object),
+            Some(position) => {
+                key.truncate(prefix.len() + position + delimiter.len());
+                (key, Entry::CommonPrefix)
+            }
+        }
+    };
+    keys.into_iter().map(entry).collect()
+}
+
+/// An object as a listing shows it, unless it is gone.
+fn describe(bucket: &Path, key: &str) -> Result<Option<Object>> {
+    let Some(file) = unless_gone(std::fs::symlink_metadata(bucket.join(key)))? else {
+        return Ok(None);
+    };
+    Ok(Some(Object {
+        key: Some(key.to_owned()),
+        last_modified: Some(Timestamp::from(file.modified()?)),
+        size: i64::try_from(file.len()).ok(),
+        ..Object::default()
+    }))
+}
+
+fn unless_gone<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEYS: [&str; 7] = [
+        "a",
+        "day/1/x",
+        "day/1/y",
+        "day/10/x",
+        "day/2",
+        "day.csv",
+        "z/\u{e9}/\u{e9}.csv",
+    ];
+
+    fn bucket() -> tempfile::TempDir {
+        let bucket = tempfile::tempdir().unwrap();
+        for key in KEYS {
+            let path = bucket.path().join(key);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, key).unwrap();
+        }
+        std::fs::create_dir(bucket.path().join("day/empty")).unwrap();
+        bucket
+    }
+
+    /// All pages of a listing: keys, and common prefixes with a `*` behind them.
+    fn pages(prefix: &str, delimiter: Option<&str>, max_keys: i32) -> Vec<String> {
+        let bucket = bucket();
+        let mut input = ListObjectsV2Input {
+            prefix: Some(prefix.to_owned()),
+            delimiter: delimiter.map(str::to_owned),
+            max_keys: Some(max_keys),
+            ..ListObjectsV2Input::default()
+        };
+        let mut pages = Vec::new();
+        loop {
+            let listing = list(bucket.path(), input.clone()).unwrap();
+            let objects = listing.contents.unwrap_or_default();
+            for object in &objects {
+                let size = object.key.as_ref().map(|key| key.len() as i64);
+                assert_eq!(object.size, size);
+            }
+            let prefixes = listing.common_prefixes.unwrap_or_default();
+            let mut page: Vec<String> = objects.into_iter().filter_map(|o| o.key).collect();
+            page.extend(prefixes.into_iter().filter_map(|p| Some(p.prefix? + "*")));
+            assert_eq!(listing.key_count, Some(page.len() as i32));
+            assert!(page.len() <= max_keys as usize);
+            page.sort();
+            pages.extend(page);
+            assert_eq!(
+                listing.is_truncated,
+                Some(listing.next_continuation_token.is_some())
+            );
+            input.continuation_token = listing.next_continuation_token;
+            if input.continuation_token.is_none() {
+                return pages;
+            }
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_any_beginning_of_a_key() {
+        let mut all = KEYS.map(str::to_owned);
+        all.sort();
+        for max_keys in [1, 2, 1000] {
+            assert_eq!(pages("", None, max_keys), all);
+            assert_eq!(
+                pages("day/1", None, max_keys),
+                ["day/1/x", "day/1/y", "day/10/x"]
+            );
+            assert_eq!(pages("day/1/", None, max_keys), ["day/1/x", "day/1/y"]);
+            assert_eq!(pages("z/\u{e9}", None, max_keys), ["z/\u{e9}/\u{e9}.csv"]);
+            assert!(pages("../", None, max_keys).is_empty());
+            assert!(pages("none/", None, max_keys).is_empty());
+        }
+    }
+
+    #[test]
+    fn keys_are_grouped_by_a_delimiter() {
+        for max_keys in [1, 2, 1000] {
+            assert_eq!(
+                pages("", Some("/"), max_keys),
+                ["a", "day.csv", "day/*", "z/*"]
+            );
+            assert_eq!(
+                pages("day/", Some("/"), max_keys),
+                ["day/1/*", "day/10/*", "day/2"]
+            );
+            assert_eq!(
+                pages("day", Some("/1"), max_keys),
+                ["day.csv", "day/1*", "day/2"]
+            );
+        }
+    }
+}
