@@ -9,7 +9,8 @@ the rows that were written are the rows that were to be written, by a digest of 
 
 Tidegate also runs with 256 MB of memory, and, to the local disk, on one core. The floor of a cell is what
 nobody can do without: reading the source (as Tidegate does), the codec over about the bytes that Tidegate
-has before compression, and writing what comes out to the page cache; one after the other, so that only its CPU seconds mean something.
+has before compression, and handing what comes out to the disk; one after the other, so that only its
+CPU seconds mean something.
 
 Medians are printed, and ratios to the best peer. The machine may be noisy: look at CPU seconds beside
 wall seconds, and at ratios. The comparison fails if Tidegate writes more than 1.05 times the bytes of the

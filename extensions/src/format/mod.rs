@@ -8,7 +8,7 @@ mod parts;
 mod text;
 
 pub use parquet::{ParquetCompression, ParquetFormat, ParquetOptions};
-pub use parts::{PartBuffer, PartPool};
+pub use parts::{PART_ALIGN_BYTES, PartBuffer, PartPool};
 pub(crate) use text::format_on_threads;
 pub use text::{
     CopyTextFormat, CopyTextOptions, CsvFormat, CsvOptions, ForceQuote, JsonFormat, JsonOptions,

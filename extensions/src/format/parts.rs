@@ -2,23 +2,53 @@
 //!
 //! Invariant: every part but the last has exactly the size asked for (R2 requires it:
 //! <https://developers.cloudflare.com/r2/objects/multipart-objects/>), and no byte is moved again
-//! once it is in its part.
+//! once it is in its part. A part of that size begins at a multiple of [`PART_ALIGN_BYTES`] in memory.
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
 /// How many parts' memory is kept for later, by one export.
 const IDLE_PARTS: usize = 4;
 
+/// What the memory of full parts is aligned to, in bytes: a page's size, which is what a disk needs to
+/// take it as it is.
+pub const PART_ALIGN_BYTES: usize = 4096;
+
 /// The memory of parts that were sent, for the next ones: getting it from the system again and again
 /// would cost as much as writing to it.
 #[derive(Debug, Clone)]
 pub struct PartPool {
     part_bytes: usize,
-    idle: Arc<Mutex<Vec<Vec<u8>>>>,
+    idle: Arc<Mutex<Vec<PartMemory>>>,
+}
+
+/// The memory of a part: its bytes are those from `start`.
+#[derive(Debug, Default)]
+struct PartMemory {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl PartMemory {
+    /// Aligned memory for `part_bytes` bytes.
+    fn whole(part_bytes: usize) -> Self {
+        let mut bytes: Vec<u8> = Vec::with_capacity(part_bytes + PART_ALIGN_BYTES);
+        let start = bytes.as_ptr().align_offset(PART_ALIGN_BYTES);
+        let start = start.min(PART_ALIGN_BYTES);
+        bytes.resize(start, 0);
+        Self { bytes, start }
+    }
+
+    fn len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    fn capacity(&self) -> usize {
+        self.bytes.capacity() - self.start
+    }
 }
 
 impl PartPool {
@@ -30,34 +60,39 @@ impl PartPool {
         }
     }
 
-    fn give_back(&self, mut bytes: Vec<u8>) {
+    fn give_back(&self, mut memory: PartMemory) {
         let mut idle = self.idle();
-        if idle.len() < IDLE_PARTS && bytes.capacity() >= self.part_bytes {
-            bytes.clear();
-            idle.push(bytes);
+        if idle.len() < IDLE_PARTS && memory.capacity() >= self.part_bytes {
+            memory.bytes.truncate(memory.start);
+            idle.push(memory);
         }
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Vec<u8>>> {
+    fn take_whole(&self) -> PartMemory {
+        let idle = self.idle().pop();
+        idle.unwrap_or_else(|| PartMemory::whole(self.part_bytes))
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<PartMemory>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A part whose memory goes back to its pool.
 struct PooledPart {
-    bytes: Vec<u8>,
+    memory: PartMemory,
     pool: PartPool,
 }
 
 impl AsRef<[u8]> for PooledPart {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes
+        &self.memory.bytes[self.memory.start..]
     }
 }
 
 impl Drop for PooledPart {
     fn drop(&mut self) {
-        self.pool.give_back(std::mem::take(&mut self.bytes));
+        self.pool.give_back(std::mem::take(&mut self.memory));
     }
 }
 
@@ -66,7 +101,7 @@ impl Drop for PooledPart {
 pub struct PartBuffer {
     pool: PartPool,
     full: VecDeque<Bytes>,
-    current: Vec<u8>,
+    current: PartMemory,
     written: u64,
 }
 
@@ -76,7 +111,7 @@ impl PartBuffer {
         Self {
             pool,
             full: VecDeque::new(),
-            current: Vec::new(),
+            current: PartMemory::default(),
             written: 0,
         }
     }
@@ -101,10 +136,10 @@ impl PartBuffer {
         self.full.pop_front().or_else(|| {
             let rest = std::mem::take(&mut self.current);
             if rest.len() > rest.capacity() / 2 {
-                return Some(Bytes::from(rest));
+                return Some(Bytes::from(rest.bytes).slice(rest.start..));
             }
             // A short one would hold on to much more memory than it has bytes.
-            let short = Bytes::copy_from_slice(&rest);
+            let short = Bytes::copy_from_slice(&rest.bytes[rest.start..]);
             self.pool.give_back(rest);
             (!short.is_empty()).then_some(short)
         })
@@ -117,11 +152,11 @@ impl PartBuffer {
             let room = self.pool.part_bytes - self.current.len();
             let (fits, rest) = bytes.split_at(room.min(bytes.len()));
             self.reserve(fits.len());
-            self.current.extend_from_slice(fits);
+            self.current.bytes.extend_from_slice(fits);
             bytes = rest;
             if self.current.len() == self.pool.part_bytes {
                 self.full.push_back(Bytes::from_owner(PooledPart {
-                    bytes: std::mem::take(&mut self.current),
+                    memory: std::mem::take(&mut self.current),
                     pool: self.pool.clone(),
                 }));
             }
@@ -129,25 +164,20 @@ impl PartBuffer {
     }
 
     /// Grows a part by doubling, but never past its size. What is large already takes the memory of
-    /// a part that was sent.
+    /// a whole part.
     fn reserve(&mut self, additional: usize) {
         let (needed, part_bytes) = (self.current.len() + additional, self.pool.part_bytes);
         if needed <= self.current.capacity() {
             return;
         }
         let doubled = needed.max(self.current.capacity() * 2).min(part_bytes);
-        let is_large = doubled > part_bytes / 2 || self.written > part_bytes as u64;
-        let idle = if is_large {
-            self.pool.idle().pop()
+        if doubled > part_bytes / 2 || self.written > part_bytes as u64 {
+            let mut whole = self.pool.take_whole();
+            whole.bytes.extend_from_slice(&self.current.bytes);
+            self.current = whole;
         } else {
-            None
-        };
-        match idle {
-            Some(mut whole) => {
-                whole.extend_from_slice(&self.current);
-                self.current = whole;
-            }
-            None => self.current.reserve_exact(doubled - self.current.len()),
+            let additional = doubled - self.current.len();
+            self.current.bytes.reserve_exact(additional);
         }
     }
 }
@@ -181,6 +211,8 @@ mod tests {
                 parts.extend(std::iter::from_fn(|| buffer.take_full()));
             }
             prop_assert!(parts.iter().all(|part| part.len() == part_bytes));
+            let is_aligned = |part: &Bytes| part.as_ptr().align_offset(PART_ALIGN_BYTES) == 0;
+            prop_assert!(parts.iter().all(is_aligned));
             parts.extend(std::iter::from_fn(|| buffer.take_any()));
             let expected: Vec<u8> = chunks.concat();
             prop_assert_eq!(buffer.written_bytes(), expected.len() as u64);

@@ -36,7 +36,7 @@ use super::write::{FileWriteExec, Writers};
 use crate::connect::open_store;
 use crate::error::Result;
 use crate::services::Services;
-use crate::sink::{CopyOptions, Export, ExportSpec, Partition, S3Sink};
+use crate::sink::{CopyOptions, Export, ExportMemory, ExportSpec, Partition, S3Sink};
 
 /// Plans Tidegate's nodes; give it to any physical planner.
 #[derive(Debug, Clone, Copy, Default)]
@@ -86,8 +86,10 @@ fn plan_copy(
     services: &Services,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let options = &copy.options;
-    let layout = export_layout(options, &physical.schema(), services.export_memory)?;
-    let part_bytes = options.part_bytes(copy.target.place());
+    let place = copy.target.place();
+    let memory = services.export_memory.for_place(place);
+    let layout = export_layout(options, &physical.schema(), memory)?;
+    let part_bytes = options.part_bytes(place);
     let connection = options.connection.as_deref();
     let store = open_store(
         services,
@@ -115,7 +117,7 @@ fn plan_copy(
         max_file_bytes: options.max_file_bytes(),
         part_bytes,
         manifest: options.manifest,
-        memory: services.export_memory,
+        memory,
     };
     let export = Arc::new(Export::new(
         spec,
@@ -124,10 +126,8 @@ fn plan_copy(
         services.reaper.clone(),
     ));
     let columns = export.spec().schema.fields().len();
-    let most = most_writers(options, part_bytes, columns, services);
-    let is_short = services
-        .export_memory
-        .is_short_for(options.partition.is_some(), columns);
+    let most = most_writers(options, part_bytes, columns, memory);
+    let is_short = memory.is_short_for(options.partition.is_some(), columns);
     let (writers, most) = match writers {
         // Where memory is short, a writer reads partition by partition, which bringing them together
         // before it would not allow.
@@ -179,9 +179,8 @@ fn most_writers(
     options: &CopyOptions,
     part_bytes: usize,
     columns: usize,
-    services: &Services,
+    memory: ExportMemory,
 ) -> usize {
-    let memory = services.export_memory;
     match &options.partition {
         Some(partition) => memory
             .most_writers(true, part_bytes, columns)

@@ -322,12 +322,8 @@ impl Export {
 
     /// From here on whoever stops the export undoes it, and the reaper counts it.
     fn start(&self) -> Result<()> {
-        let mut state = self.state();
-        if state.phase != Phase::New {
-            drop(state);
-            return Err(self.stopped());
-        }
-        state.phase = Phase::Writing;
+        // Held to the end: who stops an export that writes needs its runtime.
+        let _state = self.enter(Phase::New, Phase::Writing)?;
         *self.runtime.lock().unwrap_or_else(PoisonError::into_inner) = Some(Handle::current());
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.reaper.token());
         Ok(())
@@ -411,7 +407,6 @@ impl Export {
     ) -> Result<JoinHandle<T>> {
         let state = self.state();
         if !matches!(state.phase, Phase::Writing | Phase::Committing) {
-            drop(state);
             return Err(self.stopped());
         }
         // Counted before the state is let go, so that rolling back can't miss it.
@@ -469,13 +464,17 @@ impl Export {
     /// # Errors
     /// The export has been stopped.
     pub(super) fn start_commit(&self) -> Result<()> {
+        self.enter(Phase::Writing, Phase::Committing).map(drop)
+    }
+
+    /// Goes from one phase to the next, unless somebody has stopped the export.
+    fn enter(&self, from: Phase, to: Phase) -> Result<MutexGuard<'_, State>> {
         let mut state = self.state();
-        if state.phase != Phase::Writing {
-            drop(state);
+        if state.phase != from {
             return Err(self.stopped());
         }
-        state.phase = Phase::Committing;
-        Ok(())
+        state.phase = to;
+        Ok(state)
     }
 
     /// The export is over.

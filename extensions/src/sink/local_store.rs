@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind as IoErrorKind, Write};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -20,6 +20,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::bookkeeping::FOLDER;
+use super::direct_file::DirectFile;
 use super::store::{
     ContentHeaders, ObjectIdentity, PendingUpload, SentPart, StoreError, StoreErrorKind,
     UploadStore,
@@ -32,13 +33,6 @@ const BOOKKEEPING: &str = FOLDER.split_at(FOLDER.len() - 1).0;
 
 /// The end of a staged file's name.
 const STAGED: &str = ".staged";
-
-/// How many bytes are written at once. Linux puts a larger write into page-cache folios of megabytes,
-/// for which it has to find contiguous memory: that took several times as long.
-const WRITE_BYTES: usize = 256 << 10;
-
-/// So often a file is synced while it is being written: at its end little is left to wait for.
-const SYNC_BYTES: u64 = 32 << 20;
 
 /// How often a folder is created for a file that another export has just removed as empty.
 const ATTEMPTS: u32 = 100;
@@ -58,7 +52,7 @@ pub struct LocalUploadStore {
 }
 
 /// Parts are written one after the other: the file system would only let them spin for its lock.
-type OpenStaged = Arc<Mutex<File>>;
+type OpenStaged = Arc<Mutex<DirectFile>>;
 
 #[derive(Debug, Default)]
 struct OpenUploads {
@@ -125,10 +119,10 @@ impl LocalUploadStore {
 
     fn create_staged(&self, path: &Path) -> io::Result<u64> {
         self.look_at_folder();
-        let file = in_folder(path, || {
-            OpenOptions::new().write(true).create_new(true).open(path)
-        })?;
-        let inode = file.metadata()?.ino();
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        let file = in_folder(path, || DirectFile::open(path, &options))?;
+        let inode = file.file().metadata()?.ino();
         let id = upload_id(path, inode);
         self.open().files.insert(id, Arc::new(Mutex::new(file)));
         Ok(inode)
@@ -140,7 +134,7 @@ impl LocalUploadStore {
             return Ok(Arc::clone(file));
         }
         let (path, _) = split_upload_id(upload_id)?;
-        let file = OpenOptions::new().write(true).open(path)?;
+        let file = DirectFile::open(&path, OpenOptions::new().write(true))?;
         Ok(Arc::new(Mutex::new(file)))
     }
 
@@ -468,19 +462,8 @@ impl UploadStore for LocalUploadStore {
         let id = upload.upload_id.clone();
         self.run("write", &upload.key, move |store, _| {
             let start = (number - 1) as u64 * store.part_bytes as u64;
-            let end = start + body.len() as u64;
             let file = store.staged_file(&id)?;
-            let file = lock(&file);
-            let pieces = (start..).step_by(WRITE_BYTES).zip(body.chunks(WRITE_BYTES));
-            for (offset, piece) in pieces {
-                file.write_all_at(piece, offset)?;
-            }
-            if start / SYNC_BYTES == end / SYNC_BYTES {
-                return Ok(());
-            }
-            let written = file.try_clone()?;
-            drop(file);
-            written.sync_data()
+            lock(&file).write_at(&body, start)
         })
         .await?;
         Ok(SentPart {
@@ -494,7 +477,7 @@ impl UploadStore for LocalUploadStore {
         self.run("write", &upload.key, move |store, _| {
             let file = store.staged_file(&id)?;
             store.open().files.remove(&id);
-            lock(&file).sync_data()
+            lock(&file).file().sync_data()
         })
         .await
     }

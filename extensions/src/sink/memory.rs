@@ -3,19 +3,29 @@
 //! Invariant: the shares of one export add up to its memory, whatever it writes and with however
 //! many writers.
 
+use super::target::Place;
+
 /// The memory of one export, in bytes: encoders, rows that wait for their files, and parts on their
 /// way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ExportMemory {
     bytes: usize,
+    most_in_flight: usize,
 }
 
 /// What an export uses unless it is told otherwise.
 const DEFAULT_BYTES: usize = 256 << 20;
 
+/// Parts on their way have one in so many.
+const IN_FLIGHT_SHARE: usize = 3;
+
 /// Of what encoders and waiting rows have together, the rows have one in so many: they may go to
 /// disk, and for most exports there are none.
 const WAITING_SHARE: usize = 4;
+
+/// What may be on its way to the local disk, which is near: more would only wait for it, and not be there
+/// for encoders.
+const LOCAL_IN_FLIGHT: usize = 8 << 20;
 
 /// No file could be written with less.
 const LEAST_BYTES: usize = 32 << 20;
@@ -28,9 +38,7 @@ const LEAST_COLUMN_BYTES: usize = 128 << 10;
 
 impl Default for ExportMemory {
     fn default() -> Self {
-        Self {
-            bytes: DEFAULT_BYTES,
-        }
+        Self::new(DEFAULT_BYTES)
     }
 }
 
@@ -39,13 +47,26 @@ impl ExportMemory {
     pub fn new(bytes: usize) -> Self {
         Self {
             bytes: bytes.max(LEAST_BYTES),
+            most_in_flight: usize::MAX,
+        }
+    }
+
+    /// The same memory, divided as an export to `place` needs it.
+    pub fn for_place(self, place: &Place) -> Self {
+        let most_in_flight = match place {
+            Place::LocalDisk => LOCAL_IN_FLIGHT,
+            Place::Bucket(_) => usize::MAX,
+        };
+        Self {
+            most_in_flight,
+            ..self
         }
     }
 
     /// What the parts of one export on their way may be together, at least: three of the smallest in a
     /// process of 256 MB, so that others are sent while one waits for its answer.
     pub fn in_flight(self) -> usize {
-        self.bytes / 3
+        (self.bytes / IN_FLIGHT_SHARE).min(self.most_in_flight)
     }
 
     /// The largest part that an export may have.
@@ -56,7 +77,7 @@ impl ExportMemory {
     /// What the parts of all exports on their way may be together: also what an export may have
     /// whose encoders hand everything on at once.
     pub fn most_in_flight(self) -> usize {
-        self.bytes / 4 * 3
+        (self.bytes / 4 * 3).min(self.most_in_flight)
     }
 
     /// How many writers have enough memory for files of `columns` columns, if a part takes
@@ -81,11 +102,12 @@ impl ExportMemory {
 
     /// What one writer's encoders may hold.
     pub(super) fn encoders_share(self, partitioned: bool, writers: u32) -> usize {
-        let rest = self.bytes - self.in_flight();
         let share = if partitioned {
+            // Many files are open: they get what parts don't need.
+            let rest = self.bytes - self.in_flight();
             rest - rest / WAITING_SHARE
         } else {
-            rest
+            self.bytes - self.bytes / IN_FLIGHT_SHARE
         };
         share / writers.max(1) as usize
     }
@@ -94,5 +116,28 @@ impl ExportMemory {
     pub(super) fn waiting_share(self, writers: u32) -> usize {
         let rest = self.bytes - self.in_flight();
         rest / WAITING_SHARE / writers.max(1) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_add_up_to_no_more_than_there_is() {
+        let bucket = Place::Bucket("b".to_owned());
+        for place in [bucket, Place::LocalDisk] {
+            for megabytes in [1, 56, 256, 4096] {
+                let memory = ExportMemory::new(megabytes << 20).for_place(&place);
+                for writers in [1, 2, 7] {
+                    let each = memory.encoders_share(true, writers) + memory.waiting_share(writers);
+                    let all = memory.in_flight() + each * writers as usize;
+                    assert!(all <= memory.bytes, "{memory:?}, {writers} writers: {all}");
+                    let each = memory.encoders_share(false, writers);
+                    let all = memory.in_flight() + each * writers as usize;
+                    assert!(all <= memory.bytes, "{memory:?}, {writers} writers: {all}");
+                }
+            }
+        }
     }
 }

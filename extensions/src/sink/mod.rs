@@ -24,6 +24,7 @@ mod claim;
 mod cleanup;
 mod commit;
 mod data_sink;
+mod direct_file;
 mod export;
 mod heartbeat;
 mod local_store;
