@@ -6,10 +6,9 @@
 //! be filled, written and thrown away again, which costs more than encoding CSV, and they push out
 //! what somebody still reads.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
 
 use crate::format::PART_ALIGN_BYTES;
 
@@ -24,98 +23,104 @@ const CACHED_BYTES: usize = 256 << 10;
 #[derive(Debug)]
 pub(super) struct DirectFile {
     file: File,
-    direct: Direct,
+    way: Way,
 }
 
-/// The same file, open for direct writes.
-#[derive(Debug)]
-enum Direct {
-    Untried(PathBuf),
-    Open(File),
-    Refused,
+/// Where the next write goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Disk,
+    Cache,
+    /// The file system has refused a direct write.
+    OnlyCache,
 }
 
 impl DirectFile {
-    /// Creates a file, or opens one that is there if `options` say so.
-    ///
-    /// # Errors
-    /// Those of opening it.
-    pub(super) fn open(path: &Path, options: &OpenOptions) -> io::Result<Self> {
-        Ok(Self {
-            file: options.open(path)?,
-            direct: Direct::Untried(path.to_owned()),
-        })
+    /// Takes over a file that is open for writing.
+    pub(super) fn new(file: File) -> Self {
+        Self {
+            file,
+            way: Way::Cache,
+        }
     }
 
-    /// The file as any other.
-    pub(super) fn file(&self) -> &File {
-        &self.file
-    }
-
-    /// Writes `bytes` at `offset`. What is a large part, aligned in memory and in the file, goes to the disk
-    /// at once; the rest is in the page cache until the file is synced.
+    /// Writes `bytes` at `offset`. The pages of a large part, aligned in memory and in the file, go to the
+    /// disk at once; the rest is in the page cache until the file is synced.
     ///
     /// # Errors
     /// Those of writing.
     pub(super) fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let written = self.write_direct(bytes, offset)?;
-        let rest = bytes
-            .get(written..)
-            .unwrap_or_default()
-            .chunks(CACHED_BYTES);
-        for (offset, piece) in (offset + written as u64..).step_by(CACHED_BYTES).zip(rest) {
+        let is_aligned = bytes.as_ptr().align_offset(PART_ALIGN_BYTES) == 0
+            && offset.is_multiple_of(PART_ALIGN_BYTES as u64);
+        if bytes.len() < LEAST_DIRECT_BYTES || !is_aligned || self.way == Way::OnlyCache {
+            return self.write_cached(bytes, offset);
+        }
+        let (pages, rest) = bytes.split_at(bytes.len() / PART_ALIGN_BYTES * PART_ALIGN_BYTES);
+        let written = self
+            .switch_to(Way::Disk)
+            .and_then(|()| self.file.write_all_at(pages, offset));
+        match written {
+            Ok(()) if rest.is_empty() => Ok(()),
+            Ok(()) => self.write_cached(rest, offset + pages.len() as u64),
+            // Some know no direct writes, some take the flag and not the write, or need larger pages.
+            Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                self.switch_to(Way::OnlyCache)?;
+                self.write_cached(bytes, offset)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write_cached(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        if self.way == Way::Disk {
+            self.switch_to(Way::Cache)?;
+        }
+        let pieces = (offset..)
+            .step_by(CACHED_BYTES)
+            .zip(bytes.chunks(CACHED_BYTES));
+        for (offset, piece) in pieces {
             self.file.write_all_at(piece, offset)?;
         }
         Ok(())
     }
 
-    /// Writes as many whole pages as it can; returns how many bytes they have.
-    fn write_direct(&mut self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        let is_aligned = bytes.as_ptr().align_offset(PART_ALIGN_BYTES) == 0
-            && offset.is_multiple_of(PART_ALIGN_BYTES as u64);
-        if bytes.len() < LEAST_DIRECT_BYTES || !is_aligned {
-            return Ok(0);
+    /// Makes all that was written durable.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    /// What a direct write has to be like, and that not every file system knows it:
+    /// <https://man7.org/linux/man-pages/man2/open.2.html>, `O_DIRECT`.
+    #[cfg(target_os = "linux")]
+    fn switch_to(&mut self, way: Way) -> io::Result<()> {
+        use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+
+        if self.way != way {
+            let mut flags = fcntl_getfl(&self.file)?;
+            flags.set(OFlags::DIRECT, way == Way::Disk);
+            fcntl_setfl(&self.file, flags)?;
+            self.way = way;
         }
-        if let Direct::Untried(path) = &self.direct {
-            self.direct = open_direct(path).map_or(Direct::Refused, Direct::Open);
-        }
-        let Direct::Open(file) = &self.direct else {
-            return Ok(0);
-        };
-        let (pages, _) = bytes.split_at(bytes.len() / PART_ALIGN_BYTES * PART_ALIGN_BYTES);
-        match file.write_all_at(pages, offset) {
-            Ok(()) => Ok(pages.len()),
-            // Some take the flag and not the write, or need larger pages.
-            Err(error) if error.kind() == ErrorKind::InvalidInput => {
-                self.direct = Direct::Refused;
-                Ok(0)
-            }
-            Err(error) => Err(error),
+        Ok(())
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn switch_to(&mut self, way: Way) -> io::Result<()> {
+        self.way = way;
+        match way {
+            Way::Disk => Err(ErrorKind::InvalidInput.into()),
+            Way::Cache | Way::OnlyCache => Ok(()),
         }
     }
-}
-
-/// `open` says in its notes what a direct write has to be like, and that not all file systems know it
-/// (<https://man7.org/linux/man-pages/man2/open.2.html>).
-#[cfg(target_os = "linux")]
-fn open_direct(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-
-    let direct = rustix::fs::OFlags::DIRECT.bits().cast_signed();
-    OpenOptions::new()
-        .write(true)
-        .custom_flags(direct)
-        .open(path)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn open_direct(_: &Path) -> io::Result<File> {
-    Err(ErrorKind::Unsupported.into())
 }
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use tempfile::NamedTempFile;
 
     use super::*;
     use crate::format::{PartBuffer, PartPool};
@@ -132,45 +137,50 @@ mod tests {
         std::iter::from_fn(|| buffer.take_any()).collect()
     }
 
-    fn write_all(path: &Path, first_offset: u64) -> DirectFile {
-        let mut file =
-            DirectFile::open(path, OpenOptions::new().write(true).create_new(true)).unwrap();
+    /// A file, and the same for writing.
+    fn new_file() -> (NamedTempFile, DirectFile) {
+        let file = NamedTempFile::new_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let direct = DirectFile::new(file.reopen().unwrap());
+        (file, direct)
+    }
+
+    fn write_all(file: &mut DirectFile, parts: &[Bytes], first_offset: u64) {
         let offsets = (first_offset..).step_by(PART_BYTES);
-        for (part, offset) in parts().iter().zip(offsets) {
+        for (part, offset) in parts.iter().zip(offsets) {
             file.write_at(part, offset).unwrap();
         }
-        file
     }
 
     #[test]
-    fn whole_parts_go_to_the_disk_and_nothing_is_lost() {
-        let root = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
-        let path = root.path().join("file");
-        let file = write_all(&path, 0);
-        assert!(matches!(file.direct, Direct::Open(_)), "{file:?}");
-        assert!(std::fs::read(&path).unwrap() == parts().concat());
+    fn whole_pages_go_to_the_disk_and_nothing_is_lost() {
+        let (file, mut direct) = new_file();
+        let parts = parts();
+        write_all(&mut direct, &parts[..2], 0);
+        // Not every file system that somebody builds on knows direct writes.
+        assert!(direct.way != Way::Cache);
+        write_all(&mut direct, &parts, 0);
+        assert!(direct.way != Way::Disk, "the last part ends between pages");
+        assert!(std::fs::read(&file).unwrap() == parts.concat());
     }
 
     #[test]
     fn what_is_not_aligned_is_written_all_the_same() {
-        let root = tempfile::tempdir().unwrap();
-        let path = root.path().join("file");
-        let file = write_all(&path, 1);
-        assert!(matches!(file.direct, Direct::Untried(_)), "{file:?}");
-        assert!(std::fs::read(&path).unwrap()[1..] == parts().concat());
+        let (file, mut direct) = new_file();
+        let parts = parts();
+        write_all(&mut direct, &parts, 1);
+        assert_eq!(direct.way, Way::Cache);
+        assert!(std::fs::read(&file).unwrap()[1..] == parts.concat());
     }
 
     #[test]
     fn a_file_system_may_refuse_in_the_middle() {
-        let root = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
-        let path = root.path().join("file");
-        let mut file = write_all(&path, 0);
-        file.direct = Direct::Refused;
+        let (file, mut direct) = new_file();
         let parts = parts();
-        file.write_at(&parts[0], PART_BYTES as u64).unwrap();
-        let expected = [&parts[0], &parts[0], &parts[2]]
-            .map(|part| &part[..])
-            .concat();
-        assert!(std::fs::read(&path).unwrap() == expected);
+        write_all(&mut direct, &parts, 0);
+        direct.switch_to(Way::OnlyCache).unwrap();
+        direct.write_at(&parts[0], PART_BYTES as u64).unwrap();
+        assert_eq!(direct.way, Way::OnlyCache);
+        let expected = [&parts[0], &parts[0], &parts[2]].map(|part| &part[..]);
+        assert!(std::fs::read(&file).unwrap() == expected.concat());
     }
 }

@@ -119,11 +119,12 @@ impl LocalUploadStore {
 
     fn create_staged(&self, path: &Path) -> io::Result<u64> {
         self.look_at_folder();
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        let file = in_folder(path, || DirectFile::open(path, &options))?;
-        let inode = file.file().metadata()?.ino();
+        let file = in_folder(path, || {
+            OpenOptions::new().write(true).create_new(true).open(path)
+        })?;
+        let inode = file.metadata()?.ino();
         let id = upload_id(path, inode);
+        let file = DirectFile::new(file);
         self.open().files.insert(id, Arc::new(Mutex::new(file)));
         Ok(inode)
     }
@@ -134,8 +135,8 @@ impl LocalUploadStore {
             return Ok(Arc::clone(file));
         }
         let (path, _) = split_upload_id(upload_id)?;
-        let file = DirectFile::open(&path, OpenOptions::new().write(true))?;
-        Ok(Arc::new(Mutex::new(file)))
+        let file = OpenOptions::new().write(true).open(path)?;
+        Ok(Arc::new(Mutex::new(DirectFile::new(file))))
     }
 
     fn complete(&self, upload_id: &str, key: &str, path: &Path) -> io::Result<()> {
@@ -477,7 +478,7 @@ impl UploadStore for LocalUploadStore {
         self.run("write", &upload.key, move |store, _| {
             let file = store.staged_file(&id)?;
             store.open().files.remove(&id);
-            lock(&file).file().sync_data()
+            lock(&file).sync()
         })
         .await
     }
