@@ -105,7 +105,10 @@ fn keys(bucket: &Path, prefix: &str) -> Result<Vec<String>> {
                 continue;
             };
             let key = format!("{folder}{name}");
-            if !file.file_type()?.is_dir() {
+            let Some(kind) = unless_gone(file.file_type())? else {
+                continue;
+            };
+            if !kind.is_dir() {
                 found.extend(Some(key).filter(|key| key.starts_with(prefix)));
                 continue;
             }
@@ -149,9 +152,14 @@ fn describe(bucket: &Path, key: &str) -> Result<Option<Object>> {
     }))
 }
 
+fn is_gone(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
 fn unless_gone<T>(result: Result<T>) -> Result<Option<T>> {
     match result {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        // A folder may have given way to an object.
+        Err(error) if is_gone(error.kind()) => Ok(None),
         result => result.map(Some),
     }
 }

@@ -68,11 +68,6 @@ impl PartPool {
         }
     }
 
-    fn take_whole(&self) -> PartMemory {
-        let idle = self.idle().pop();
-        idle.unwrap_or_else(|| PartMemory::whole(self.part_bytes))
-    }
-
     fn idle(&self) -> MutexGuard<'_, Vec<PartMemory>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -164,20 +159,28 @@ impl PartBuffer {
     }
 
     /// Grows a part by doubling, but never past its size. What is large already takes the memory of
-    /// a whole part.
+    /// a whole part, and so does what follows a part, if one was sent and is idle.
     fn reserve(&mut self, additional: usize) {
         let (needed, part_bytes) = (self.current.len() + additional, self.pool.part_bytes);
         if needed <= self.current.capacity() {
             return;
         }
         let doubled = needed.max(self.current.capacity() * 2).min(part_bytes);
-        if doubled > part_bytes / 2 || self.written > part_bytes as u64 {
-            let mut whole = self.pool.take_whole();
-            whole.bytes.extend_from_slice(&self.current.bytes);
-            self.current = whole;
-        } else {
-            let additional = doubled - self.current.len();
-            self.current.bytes.reserve_exact(additional);
+        let is_large = doubled > part_bytes / 2;
+        let idle = match is_large || self.written > part_bytes as u64 {
+            true => self.pool.idle().pop(),
+            false => None,
+        };
+        let whole = idle.or_else(|| is_large.then(|| PartMemory::whole(part_bytes)));
+        match whole {
+            Some(mut whole) => {
+                whole.bytes.extend_from_slice(&self.current.bytes);
+                self.current = whole;
+            }
+            None => {
+                let additional = doubled - self.current.len();
+                self.current.bytes.reserve_exact(additional);
+            }
         }
     }
 }

@@ -63,7 +63,7 @@ impl DirectFile {
             Ok(()) if rest.is_empty() => Ok(()),
             Ok(()) => self.write_cached(rest, offset + pages.len() as u64),
             // Some know no direct writes, some take the flag and not the write, or need larger pages.
-            Err(error) if error.kind() == ErrorKind::InvalidInput => {
+            Err(error) if is_refusal(&error) => {
                 self.switch_to(Way::OnlyCache)?;
                 self.write_cached(bytes, offset)
             }
@@ -111,10 +111,17 @@ impl DirectFile {
     fn switch_to(&mut self, way: Way) -> io::Result<()> {
         self.way = way;
         match way {
-            Way::Disk => Err(ErrorKind::InvalidInput.into()),
+            Way::Disk => Err(ErrorKind::Unsupported.into()),
             Way::Cache | Way::OnlyCache => Ok(()),
         }
     }
+}
+
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::InvalidInput | ErrorKind::Unsupported
+    )
 }
 
 #[cfg(test)]
@@ -139,7 +146,7 @@ mod tests {
 
     /// A file, and the same for writing.
     fn new_file() -> (NamedTempFile, DirectFile) {
-        let file = NamedTempFile::new_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let file = NamedTempFile::new().unwrap();
         let direct = DirectFile::new(file.reopen().unwrap());
         (file, direct)
     }

@@ -125,9 +125,9 @@ impl Export {
         budget: ByteBudget,
         reaper: Reaper,
     ) -> Self {
-        // Encoders that gather nothing leave their memory to the parts.
+        // Encoders that gather nothing leave their memory to the parts, but where many files are open.
         let own = match spec.format.file_memory_bytes() {
-            0 => spec.memory.most_in_flight(),
+            0 if spec.partition.is_none() => spec.memory.most_in_flight(),
             _ => spec.memory.in_flight(),
         };
         Self {

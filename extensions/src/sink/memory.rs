@@ -1,7 +1,7 @@
 //! What an export may use of the machine's memory.
 //!
-//! Invariant: the shares of one export add up to its memory, whatever it writes and with however
-//! many writers.
+//! Invariant: the shares of one export add up to no more than its memory, whatever it writes and with
+//! however many writers.
 
 use super::target::Place;
 
@@ -64,7 +64,7 @@ impl ExportMemory {
     }
 
     /// What the parts of one export on their way may be together, at least: three of the smallest in a
-    /// process of 256 MB, so that others are sent while one waits for its answer.
+    /// process of 256 MB, so that others are sent while one waits for its answer; the local disk's are few.
     pub fn in_flight(self) -> usize {
         (self.bytes / IN_FLIGHT_SHARE).min(self.most_in_flight)
     }

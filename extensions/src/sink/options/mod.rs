@@ -162,10 +162,7 @@ impl CopyOptions {
     /// where a full file would have too many of them.
     pub fn part_bytes(&self, place: &Place) -> usize {
         if *place == Place::LocalDisk {
-            return std::env::var("TG_PART")
-                .ok()
-                .and_then(|t| t.parse::<usize>().ok())
-                .map_or(LOCAL_PART_BYTES as usize, |kb| kb << 10);
+            return LOCAL_PART_BYTES as usize;
         }
         let bytes = match (self.max_file_bytes, self.single_file) {
             (None, true) => SINGLE_FILE_PART_BYTES,
