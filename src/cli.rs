@@ -461,8 +461,9 @@ async fn run_repl(cli: &Cli) -> std::result::Result<(), Failure> {
     };
     let interrupt = shell.interrupt().clone();
     let terminal = repl::Terminal::take();
-    let typing = repl::run(shell, colors, history);
+    // Before the editor: for each line it takes Ctrl-C, and gives back to whoever had it before.
     let mut signals = Signals::listen(false);
+    let typing = repl::run(shell, colors, history);
     let told_to_leave = async {
         loop {
             match signals.next().await {

@@ -3,6 +3,7 @@
 //! Invariant: they are heard whatever the program's threads are busy with. A query may keep all of
 //! tokio's threads from ever looking up, so signals have a thread and a runtime of their own.
 
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -27,21 +28,24 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Listens from here on. SIGTERM and SIGHUP, and Ctrl-C where `interrupts_end` the program, end it
-    /// after a while if nobody else does.
+    /// Listens; once it returns, every signal is heard. SIGTERM and SIGHUP, and Ctrl-C where
+    /// `interrupts_end` the program, end it after a while if nobody else does.
     pub(crate) fn listen(interrupts_end: bool) -> Self {
         let (sender, received) = unbounded_channel();
+        let (ready, is_ready) = std::sync::mpsc::channel();
         let thread = std::thread::Builder::new().name("signals".to_owned());
         let listening = thread.spawn(move || {
             let mut runtime = tokio::runtime::Builder::new_current_thread();
             match runtime.enable_all().build() {
-                Ok(runtime) => runtime.block_on(forward(sender, interrupts_end)),
+                Ok(runtime) => runtime.block_on(forward(sender, interrupts_end, ready)),
                 Err(error) => tracing::error!(%error, "signals are not heard"),
             }
         });
         if let Err(error) = listening {
             tracing::error!(%error, "signals are not heard");
         }
+        // It also fails, at once, where the thread has ended.
+        let _ = is_ready.recv();
         Self { received }
     }
 
@@ -54,7 +58,7 @@ impl Signals {
     }
 }
 
-async fn forward(sender: UnboundedSender<u8>, interrupts_end: bool) {
+async fn forward(sender: UnboundedSender<u8>, interrupts_end: bool, ready: Sender<()>) {
     let open = |kind: SignalKind| match signal(kind) {
         Ok(signal) => Some(signal),
         Err(error) => {
@@ -65,6 +69,7 @@ async fn forward(sender: UnboundedSender<u8>, interrupts_end: bool) {
     let mut interrupt = open(SignalKind::interrupt());
     let mut terminate = open(SignalKind::terminate());
     let mut hangup = open(SignalKind::hangup());
+    let _ = ready.send(());
     loop {
         let received = tokio::select! {
             () = wait(&mut interrupt) => SIGINT,
