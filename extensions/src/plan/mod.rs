@@ -16,6 +16,7 @@ mod layout;
 mod logical;
 mod parquet_types;
 mod planner;
+mod rows;
 mod validate;
 mod write;
 

@@ -1,4 +1,4 @@
-//! The operator that writes: one writer for each partition of the query.
+//! The operator that writes: one writer for each partition of the query, or for several.
 //!
 //! Invariant: the first thing each of its streams does is to begin the export, before it asks the
 //! query for a row; a stream that does not come to its end cancels the export. What it returns are
@@ -26,6 +26,7 @@ use datafusion::physical_plan::{
 use futures::{StreamExt, TryStreamExt};
 
 use super::batches::bound_batches;
+use super::rows::{QueryRows, WriterRows};
 use crate::error::{Error, ErrorKind};
 use crate::sink::{CancelOnDrop, Export, FileWriter, WriterMetrics, WriterReport, report_schema};
 
@@ -51,6 +52,7 @@ pub struct FileWriteExec {
     writers: Writers,
     /// There are at most so many writers: each may get the rows of several partitions.
     most_writers: usize,
+    rows: Arc<QueryRows>,
     metrics: ExecutionPlanMetricsSet,
     properties: Arc<PlanProperties>,
 }
@@ -75,6 +77,7 @@ impl FileWriteExec {
             export,
             writers,
             most_writers,
+            rows: Arc::default(),
             metrics: ExecutionPlanMetricsSet::new(),
             properties: Arc::new(properties),
         }
@@ -184,6 +187,7 @@ impl ExecutionPlan for FileWriteExec {
         let work = WriterTask {
             export: Arc::clone(&self.export),
             input: Arc::clone(&self.input),
+            rows: Arc::clone(&self.rows),
             partition,
             writer: u32::try_from(partition).map_err(too_many)?,
             writers: u32::try_from(partitions).map_err(too_many)?,
@@ -201,6 +205,7 @@ impl ExecutionPlan for FileWriteExec {
 struct WriterTask {
     export: Arc<Export>,
     input: Arc<dyn ExecutionPlan>,
+    rows: Arc<QueryRows>,
     partition: usize,
     writer: u32,
     writers: u32,
@@ -237,7 +242,11 @@ impl WriterTask {
         let context = bound_batches(context, &schema);
         let (number, writers, metrics) = (self.writer, self.writers, &self.metrics);
         let mut writer = FileWriter::new(export, number, writers, clustered, &context, metrics)?;
-        let mut rows = self.read(own, &context)?;
+        let rows = self.read(own, &context)?;
+        let mut rows = match clustered || self.is_divided_by_value() {
+            true => WriterRows::alone(rows),
+            false => self.rows.share(rows),
+        };
         let mut next = rows.next().await;
         while let Some(batch) = next {
             let batch = with_schema(&schema, batch?)?;
@@ -279,6 +288,12 @@ impl WriterTask {
             });
         }
         Ok(rows.build())
+    }
+
+    /// Whether all rows of a folder may be in one partition of the query: then they stay together.
+    fn is_divided_by_value(&self) -> bool {
+        let divided = matches!(self.input.output_partitioning(), Partitioning::Hash(..));
+        divided && self.export.spec().partition.is_some()
     }
 
     /// Whether a partition of the query gives its rows in the order of the partition columns. It is

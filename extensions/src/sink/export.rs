@@ -128,7 +128,7 @@ impl Export {
         // Encoders that gather nothing leave their memory to the parts, but where many files are open.
         let own = match spec.format.file_memory_bytes() {
             0 if spec.partition.is_none() => spec.memory.most_in_flight(),
-            _ => spec.memory.in_flight(),
+            _ => spec.memory.in_flight(spec.partition.is_some()),
         };
         Self {
             id: Uuid::now_v7().simple().to_string(),

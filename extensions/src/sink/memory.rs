@@ -23,8 +23,8 @@ const IN_FLIGHT_SHARE: usize = 3;
 /// disk, and for most exports there are none.
 const WAITING_SHARE: usize = 4;
 
-/// What may be on its way to the local disk, which is near: more would only wait for it, and not be there
-/// for encoders.
+/// What may be on its way to the local disk, which is near, from files that fill evenly: more would only
+/// wait for it, and not be there for encoders.
 const LOCAL_IN_FLIGHT: usize = 8 << 20;
 
 /// No file could be written with less.
@@ -64,9 +64,14 @@ impl ExportMemory {
     }
 
     /// What the parts of one export on their way may be together, at least: three of the smallest in a
-    /// process of 256 MB, so that others are sent while one waits for its answer; the local disk's are few.
-    pub fn in_flight(self) -> usize {
-        (self.bytes / IN_FLIGHT_SHARE).min(self.most_in_flight)
+    /// process of 256 MB, so that others are sent while one waits for its answer. An unpartitioned
+    /// export's come a row group at a time: the encoders go on while the disk takes one.
+    pub fn in_flight(self, partitioned: bool) -> usize {
+        let share = self.bytes / IN_FLIGHT_SHARE;
+        match partitioned {
+            true => share.min(self.most_in_flight),
+            false => share,
+        }
     }
 
     /// The largest part that an export may have.
@@ -104,17 +109,17 @@ impl ExportMemory {
     pub(super) fn encoders_share(self, partitioned: bool, writers: u32) -> usize {
         let share = if partitioned {
             // Many files are open: they get what parts don't need.
-            let rest = self.bytes - self.in_flight();
+            let rest = self.bytes - self.in_flight(true);
             rest - rest / WAITING_SHARE
         } else {
-            self.bytes - self.bytes / IN_FLIGHT_SHARE
+            self.bytes - self.in_flight(false)
         };
         share / writers.max(1) as usize
     }
 
     /// What one writer may hold of rows whose files can't be open at once.
     pub(super) fn waiting_share(self, writers: u32) -> usize {
-        let rest = self.bytes - self.in_flight();
+        let rest = self.bytes - self.in_flight(true);
         rest / WAITING_SHARE / writers.max(1) as usize
     }
 }
@@ -131,10 +136,10 @@ mod tests {
                 let memory = ExportMemory::new(megabytes << 20).for_place(&place);
                 for writers in [1, 2, 7] {
                     let each = memory.encoders_share(true, writers) + memory.waiting_share(writers);
-                    let all = memory.in_flight() + each * writers as usize;
+                    let all = memory.in_flight(true) + each * writers as usize;
                     assert!(all <= memory.bytes, "{memory:?}, {writers} writers: {all}");
                     let each = memory.encoders_share(false, writers);
-                    let all = memory.in_flight() + each * writers as usize;
+                    let all = memory.in_flight(false) + each * writers as usize;
                     assert!(all <= memory.bytes, "{memory:?}, {writers} writers: {all}");
                 }
             }
