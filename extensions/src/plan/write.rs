@@ -217,10 +217,12 @@ impl WriterTask {
         let guard = CancelOnDrop::new(Arc::clone(&self.export));
         let worked = async {
             self.export.begin().await?;
-            self.write(context).await
+            // The query must not go on for an export that has lost its target.
+            let confirmed = async { Ok(self.export.confirmed().await?) };
+            tokio::try_join!(self.write(context), confirmed)
         };
         let report = match worked.await {
-            Ok(report) => report,
+            Ok((report, ())) => report,
             Err(error) => {
                 let error = Error::from(error);
                 self.export.note_cause(&error);

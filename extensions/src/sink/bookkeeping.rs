@@ -7,7 +7,7 @@
 //! ```text
 //! <prefix>/_tidegate/LOCK                    one export at a time (modes error and overwrite)
 //! <prefix>/_tidegate/<export id>/INCOMPLETE  from the first moment to the last; the heartbeat
-//! <prefix>/_tidegate/<export id>/COMMIT      the intent: from here the export will happen
+//! <prefix>/_tidegate/<export id>/COMMIT      the decision: from here the export will happen, or is undone
 //! <prefix>/_tidegate/<export id>/MANIFEST    stays, where it was asked for
 //! ```
 
@@ -20,6 +20,7 @@ use super::manifest::Manifest;
 use super::options::Mode;
 use super::report::StagedFile;
 use super::target::Target;
+use crate::error::{Error, ErrorKind, Result};
 
 /// The folder of all bookkeeping, below a target.
 pub(super) const FOLDER: &str = "_tidegate/";
@@ -124,8 +125,33 @@ impl Note {
     }
 }
 
-/// The content of `COMMIT`: all that is needed to finish the export without the process that
-/// wrote it.
+/// The content of `COMMIT`: what is to become of the export if its process dies.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Decision {
+    /// It is finished.
+    Commit(Intent),
+    /// It is undone: whatever there is of it goes.
+    Undo,
+}
+
+impl Decision {
+    /// # Errors
+    /// It has what JSON can't hold.
+    pub(super) fn to_json(&self) -> Result<Bytes> {
+        let json = serde_json::to_vec(self).map_err(|error| {
+            Error::new(ErrorKind::Internal, "the decision can't be written").with_source(error)
+        })?;
+        Ok(Bytes::from(json))
+    }
+
+    /// What can't be read does not happen.
+    pub(super) fn from_json(json: &[u8]) -> Self {
+        serde_json::from_slice(json).unwrap_or(Self::Undo)
+    }
+}
+
+/// All that is needed to finish an export without the process that wrote it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Intent {
     pub(super) export_id: String,

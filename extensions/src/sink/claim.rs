@@ -1,7 +1,8 @@
 //! Getting a target for oneself.
 //!
 //! Invariant: of several exports in mode error or overwrite, at most one gets past
-//! [`claim_target`] at a time, on stores that honour `If-None-Match` and on stores that ignore it.
+//! [`confirm_claim`] at a time, on stores that honour `If-None-Match` and on stores that ignore it.
+//! Everything that a target can be refused for by itself is refused by [`claim_target`] before.
 //!
 //! `LOCK` is put with `If-None-Match`, which settles most races at once. Because a store may ignore
 //! the condition, and because somebody may be removing a dead export's lock just now, every
@@ -18,7 +19,9 @@ use super::cleanup::{remove_bookkeeping, remove_export};
 use super::export::Export;
 use super::options::Mode;
 use super::store::StoreErrorKind;
-use super::survey::{FoundExport, find_data, find_exports, find_obstacle, read_note};
+use super::survey::{
+    FoundExport, Remains, find_data, find_exports, find_obstacle, find_remains, read_note,
+};
 use crate::error::{Error, ErrorKind, Result};
 
 const ATTEMPTS: u32 = 12;
@@ -26,28 +29,36 @@ const ATTEMPTS: u32 = 12;
 /// The longest random pause after the first withdrawal; it grows with each.
 const PAUSE: Duration = Duration::from_millis(40);
 
-/// Checks the target, cleans up after dead exports, and claims it as the mode asks. From then on the
-/// export's heartbeat says that it has the target.
+/// Checks the target, cleans up after dead exports, and writes the claim that the mode asks for.
 ///
 /// # Errors
 /// The target is not empty, another export holds it, one died while committing, or the store
 /// refuses to list, delete or write there.
 pub(super) async fn claim_target(export: &Export) -> Result<()> {
-    let target = &export.spec().target;
-    let keys = Keys::new(target);
+    let keys = Keys::new(&export.spec().target);
     look_first(export, &keys).await?;
-    if export.spec().mode == Mode::Append {
-        return mark(export, &keys, ClaimState::Writing).await;
+    match export.spec().mode {
+        Mode::Append => mark(export, &keys, ClaimState::Writing).await,
+        Mode::Error | Mode::Overwrite => put_claim(export, &keys).await,
     }
+}
+
+/// Makes sure that nobody else claimed the target at the same time; gives way and claims it again if
+/// somebody did. From then on the export's heartbeat says that it has the target.
+///
+/// # Errors
+/// Another export has the target, or had it and has left its data there, or the store fails.
+pub(super) async fn confirm_claim(export: &Export) -> Result<()> {
+    if export.spec().mode == Mode::Append {
+        return Ok(());
+    }
+    let keys = Keys::new(&export.spec().target);
     for attempt in 1..=ATTEMPTS {
-        if try_claim(export, &keys).await? {
+        if is_only_claim(export, &keys).await? {
             return Ok(());
         }
-        withdraw(export, &keys).await?;
-        let longest = PAUSE * attempt;
-        let pause = longest.mul_f64(rand::rng().random_range(0.1..1.0));
-        tokio::time::sleep(pause).await;
-        settle_others(export, None).await?;
+        give_way(export, &keys, attempt).await?;
+        put_claim(export, &keys).await?;
     }
     Err(in_use(export, "other exports"))
 }
@@ -77,12 +88,10 @@ pub(super) async fn inspect_target(export: &Export) -> Result<()> {
 async fn refuse_others(export: &Export) -> Result<()> {
     let target = &export.spec().target;
     for found in find_exports(export.store().as_ref(), target, None).await? {
-        match (found.is_dead(), found.committing) {
-            (true, true) => return Err(half_committed(export, &found)),
-            (false, _) if export.spec().mode != Mode::Append => {
-                return Err(in_use(export, &describe(&found)));
-            }
-            _ => {}
+        if found.is_dead() {
+            refuse_committed(export, &found).await?;
+        } else if export.spec().mode != Mode::Append {
+            return Err(in_use(export, &describe(&found)));
         }
     }
     Ok(())
@@ -122,26 +131,32 @@ async fn settle_others(export: &Export, own_id: Option<&str>) -> Result<Others> 
     let store = export.store().as_ref();
     let mut others = Others::default();
     for found in find_exports(store, target, own_id).await? {
-        match (found.is_dead(), found.committing) {
-            (true, true) => return Err(half_committed(export, &found)),
-            (true, false) => {
-                tracing::info!(export = %found.id, %target, "cleaning up after a dead export");
-                remove_export(store, &found.target(target), &found.id).await?;
-                others.removed_any = true;
-            }
-            (false, _) => {
-                let writing = found
-                    .note
-                    .as_ref()
-                    .is_some_and(|note| note.state == ClaimState::Writing);
-                if writing && export.spec().mode != Mode::Append {
-                    return Err(in_use(export, &describe(&found)));
-                }
-                others.claim = true;
-            }
+        if found.is_dead() {
+            refuse_committed(export, &found).await?;
+            tracing::info!(export = %found.id, %target, "cleaning up after a dead export");
+            remove_export(store, &found.target(target), &found.id).await?;
+            others.removed_any = true;
+            continue;
         }
+        let writing = found
+            .note
+            .as_ref()
+            .is_some_and(|note| note.state == ClaimState::Writing);
+        if writing && export.spec().mode != Mode::Append {
+            return Err(in_use(export, &describe(&found)));
+        }
+        others.claim = true;
     }
     Ok(others)
+}
+
+/// Refuses a target where an export died that had begun to commit, however far it came.
+async fn refuse_committed(export: &Export, found: &FoundExport) -> Result<()> {
+    let (store, target) = (export.store().as_ref(), &export.spec().target);
+    match find_remains(store, target, found).await? {
+        Remains::Undone => Ok(()),
+        Remains::Intended(_) | Remains::Committed(_) => Err(half_committed(export, found)),
+    }
 }
 
 /// Refuses a folder that is an object, and an object that is a folder.
@@ -179,18 +194,26 @@ async fn check_empty(export: &Export) -> Result<()> {
     })
 }
 
-/// One attempt; `false` if somebody else is claiming too.
-async fn try_claim(export: &Export, keys: &Keys) -> Result<bool> {
-    export.expect_bookkeeping();
-    export.set_lock(Lock::Unsure);
-    let (has_lock, marked) = tokio::join!(
-        take_lock(export, keys),
-        mark(export, keys, ClaimState::Claiming)
-    );
-    marked?;
-    if !has_lock? {
-        return Ok(false);
+/// Puts `LOCK` and `INCOMPLETE`, as soon as nobody else has the lock.
+async fn put_claim(export: &Export, keys: &Keys) -> Result<()> {
+    for attempt in 1..=ATTEMPTS {
+        export.expect_bookkeeping();
+        export.set_lock(Lock::Unsure);
+        let (has_lock, marked) = tokio::join!(
+            take_lock(export, keys),
+            mark(export, keys, ClaimState::Claiming)
+        );
+        marked?;
+        if has_lock? {
+            return Ok(());
+        }
+        give_way(export, keys, attempt).await?;
     }
+    Err(in_use(export, "other exports"))
+}
+
+/// Whether nobody else is claiming the target.
+async fn is_only_claim(export: &Export, keys: &Keys) -> Result<bool> {
     if is_alone(export, keys).await? {
         return Ok(true);
     }
@@ -250,11 +273,15 @@ async fn mark(export: &Export, keys: &Keys, state: ClaimState) -> Result<()> {
     Ok(())
 }
 
-/// Takes an attempt back.
-async fn withdraw(export: &Export, keys: &Keys) -> Result<()> {
+/// Takes an attempt back, and waits a while.
+async fn give_way(export: &Export, keys: &Keys, attempt: u32) -> Result<()> {
     let store = export.store().as_ref();
     remove_bookkeeping(store, keys, export.id(), export.lock()).await?;
     export.set_lock(Lock::NotTaken);
+    let longest = PAUSE * attempt;
+    let pause = longest.mul_f64(rand::rng().random_range(0.1..1.0));
+    tokio::time::sleep(pause).await;
+    settle_others(export, None).await?;
     Ok(())
 }
 

@@ -5,10 +5,10 @@
 
 use futures::StreamExt;
 
-use super::bookkeeping::{Keys, Lock};
+use super::bookkeeping::{Decision, Keys, Lock, MEDIA_TYPE};
 use super::report::StagedFile;
 use super::store::{PendingUpload, UploadStore};
-use super::survey::{list_data, read_note};
+use super::survey::{list_objects, read_note};
 use super::target::Target;
 use crate::error::Result;
 
@@ -109,6 +109,14 @@ pub(super) async fn sweep_uploads(
     }
 }
 
+/// Says that an export will not happen after all, in the place of its intent. Until nothing is left of
+/// it, whoever finds this goes on with undoing it.
+pub(super) async fn decide_to_undo(store: &dyn UploadStore, keys: &Keys, id: &str) -> Result<()> {
+    let undo = Decision::Undo.to_json()?;
+    store.put(&keys.commit(id), undo, MEDIA_TYPE, false).await?;
+    Ok(())
+}
+
 /// What removing a dead export took.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Removed {
@@ -116,8 +124,8 @@ pub(super) struct Removed {
     pub(super) objects: u64,
 }
 
-/// Removes everything of an export that will not happen: its intent, its uploads, objects that
-/// appeared, and its bookkeeping last.
+/// Removes everything of an export that did not begin to commit, or has been decided against: its
+/// uploads, objects that appeared, and its bookkeeping last.
 ///
 /// # Errors
 /// The store refuses to list, abort or delete; then the bookkeeping is still there.
@@ -126,8 +134,6 @@ pub(super) async fn remove_export(
     target: &Target,
     id: &str,
 ) -> Result<Removed> {
-    let keys = Keys::new(target);
-    store.delete(&keys.commit(id)).await?;
     let mut removed = Removed::default();
     for upload in store.list_uploads(&target.prefix()).await? {
         if target.is_file_of(&upload.key, id) {
@@ -135,33 +141,18 @@ pub(super) async fn remove_export(
             removed.uploads += 1;
         }
     }
-    for key in list_data(store, target).await? {
-        if is_from_export(store, target, &key, id).await? {
-            store.delete(&key).await?;
-            removed.objects += 1;
-        }
+    for key in list_objects(store, target, id).await? {
+        store.delete(&key).await?;
+        removed.objects += 1;
     }
+    let keys = Keys::new(target);
     store.delete(&keys.manifest(id)).await?;
     remove_bookkeeping(store, &keys, id, Lock::Unsure).await?;
     Ok(removed)
 }
 
-/// Whether the object came from the export: its key says so, or, where the user chose the key, the
-/// tag it was uploaded with.
-async fn is_from_export(
-    store: &dyn UploadStore,
-    target: &Target,
-    key: &str,
-    id: &str,
-) -> Result<bool> {
-    if target.file().is_none() {
-        return Ok(key.contains(id));
-    }
-    let found = store.identify(key).await?;
-    Ok(found.is_some_and(|object| object.is_from_export(id)))
-}
-
-/// Removes an export's `INCOMPLETE` and, if it is this export's, `LOCK`.
+/// Removes an export's `COMMIT`, `INCOMPLETE` and, if it is this export's, `LOCK`. In what order they go
+/// does not matter: what any of them says without the others is still true.
 pub(super) async fn remove_bookkeeping(
     store: &dyn UploadStore,
     keys: &Keys,
@@ -181,8 +172,10 @@ pub(super) async fn remove_bookkeeping(
         }
         Result::Ok(())
     };
-    let incomplete = keys.incomplete(id);
-    let (deleted, released) = tokio::join!(store.delete(&incomplete), release);
-    deleted?;
+    let (commit, incomplete) = (keys.commit(id), keys.incomplete(id));
+    let (decision, mark, released) =
+        tokio::join!(store.delete(&commit), store.delete(&incomplete), release);
+    decision?;
+    mark?;
     released
 }

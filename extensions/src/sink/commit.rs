@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
-use super::bookkeeping::{Intent, Keys, MEDIA_TYPE};
+use super::bookkeeping::{Decision, Intent, Keys, MEDIA_TYPE};
 use super::cleanup::{remove_bookkeeping, run_all, run_all_ok};
 use super::export::Export;
 use super::manifest::Manifest;
@@ -151,15 +151,10 @@ fn half_published(export: &Export, error: Error) -> Error {
 }
 
 async fn write_intent(export: &Export, keys: &Keys, intent: &Intent) -> Result<()> {
-    let store = export.store().as_ref();
-    let json = serde_json::to_vec(intent).map_err(|error| {
-        Error::new(ErrorKind::Internal, "the intent can't be written").with_source(error)
-    })?;
+    let json = Decision::Commit(intent.clone()).to_json()?;
     export.expect_intent();
     let key = keys.commit(export.id());
-    store
-        .put(&key, Bytes::from(json), MEDIA_TYPE, false)
-        .await?;
+    export.store().put(&key, json, MEDIA_TYPE, false).await?;
     Ok(())
 }
 
@@ -275,8 +270,7 @@ async fn finish(
     export.stop_heartbeat().await;
     deleted?;
     confirm_swept(&leftovers)?;
-    remove_bookkeeping(store, keys, &intent.export_id, export.lock()).await?;
-    forget_intent(store, keys, intent).await
+    remove_bookkeeping(store, keys, &intent.export_id, export.lock()).await
 }
 
 /// An error if uploads are left, so that the bookkeeping stays and `RECOVER` can try again.
@@ -311,14 +305,4 @@ pub(super) async fn put_manifest(
 pub(super) async fn delete_obsolete(store: &dyn UploadStore, intent: &Intent) -> Result<()> {
     let deletes = intent.obsolete.iter().map(|key| store.delete(key));
     Ok(run_all_ok(deletes.collect()).await?)
-}
-
-/// Removes `COMMIT`, which goes last: whatever else is found without it is an export that must be
-/// undone.
-pub(super) async fn forget_intent(
-    store: &dyn UploadStore,
-    keys: &Keys,
-    intent: &Intent,
-) -> Result<()> {
-    Ok(store.delete(&keys.commit(&intent.export_id)).await?)
 }

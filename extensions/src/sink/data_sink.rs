@@ -49,7 +49,7 @@ impl S3Sink {
             gathered.add(&batch?)?;
         }
         // Every writer has begun the export; a plan without writers has nothing to begin.
-        self.export.begin().await?;
+        self.export.confirmed().await?;
         let mut files = gathered.into_files(self.export.progress().rows())?;
         if files.is_empty() && self.export.spec().partition.is_none() {
             files = FileWriter::stage_empty_file(Arc::clone(&self.export), context).await?;

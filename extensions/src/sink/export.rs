@@ -7,6 +7,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arrow::datatypes::SchemaRef;
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
 use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
@@ -17,7 +19,7 @@ use uuid::Uuid;
 
 use super::bookkeeping::{ClaimState, FOLDER, Keys, Lock, Note};
 use super::budget::ByteBudget;
-use super::claim::{claim_target, inspect_target};
+use super::claim::{claim_target, confirm_claim, inspect_target};
 use super::cleanup::sweep_uploads;
 use super::heartbeat::Heartbeat;
 use super::memory::ExportMemory;
@@ -76,6 +78,7 @@ pub struct Export {
     reaper: Reaper,
     progress: ExportProgress,
     begun: OnceCell<std::result::Result<(), Error>>,
+    confirmed: OnceLock<Confirmed>,
     ended: OnceCell<Vec<String>>,
     committed: OnceLock<Vec<StagedFile>>,
     /// Why the export failed, as the first writer that failed said it.
@@ -92,6 +95,10 @@ pub struct Export {
     cancelled: CancellationToken,
     over: CancellationToken,
 }
+
+/// Whether nobody else has the target, as soon as that is known; everybody who needs it waits for the
+/// same answer.
+type Confirmed = Shared<BoxFuture<'static, std::result::Result<(), Arc<Error>>>>;
 
 #[derive(Debug, Default)]
 struct State {
@@ -139,6 +146,7 @@ impl Export {
             reaper,
             progress: ExportProgress::default(),
             begun: OnceCell::new(),
+            confirmed: OnceLock::new(),
             ended: OnceCell::new(),
             committed: OnceLock::new(),
             cause: OnceLock::new(),
@@ -301,6 +309,7 @@ impl Export {
     }
 
     /// Checks and claims the target, once, whoever asks first. Everybody else waits for the result.
+    /// That nobody else claimed it at the same moment is found out from here on: [`Self::confirmed`].
     ///
     /// # Errors
     /// The target is not empty or held by another export, or the store refuses to list, write or
@@ -313,11 +322,29 @@ impl Export {
                 let export: Arc<dyn Unfinishable> = Arc::clone(self) as _;
                 self.reaper.watch(Arc::downgrade(&export));
                 let export = Arc::clone(self);
-                self.run_operation(async move { export.claim().await })
-                    .await
+                self.run_operation(async move { claim_target(&export).await })
+                    .await?;
+                let export = Arc::clone(self);
+                let confirming = self.start_operation(async move { export.confirm().await })?;
+                let confirmed = async move { finished(confirming.await).map_err(Arc::new) };
+                let _ = self.confirmed.set(confirmed.boxed().shared());
+                Ok(())
             })
             .await;
         begun.as_ref().map_err(Error::copy).copied()
+    }
+
+    /// Begins the export, and waits until the target is its own. The query may run meanwhile, but
+    /// no upload may exist before: exports that claimed a target at once give way to each other.
+    ///
+    /// # Errors
+    /// As for [`Self::begin`].
+    pub async fn confirmed(self: &Arc<Self>) -> Result<()> {
+        self.begin().await?;
+        match self.confirmed.get() {
+            Some(confirmed) => confirmed.clone().await.map_err(|error| error.copy()),
+            None => Err(self.stopped()),
+        }
     }
 
     /// From here on whoever stops the export undoes it, and the reaper counts it.
@@ -338,8 +365,8 @@ impl Export {
         inspect_target(self).await
     }
 
-    async fn claim(self: &Arc<Self>) -> Result<()> {
-        claim_target(self).await?;
+    async fn confirm(self: &Arc<Self>) -> Result<()> {
+        confirm_claim(self).await?;
         self.start_heartbeat();
         if self.spec.mode == Mode::Overwrite {
             let obsolete = self.find_obsolete().await?;

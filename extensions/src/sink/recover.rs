@@ -1,14 +1,14 @@
 //! Finishing or removing exports whose process died.
 //!
-//! Invariant: an export whose `COMMIT` can be read is finished, any other is removed; nothing is
-//! done to an export that lives, unless it is forced. Interrupted, it can be done again. One that
-//! can't be finished, because an upload is gone, is removed only if that is forced.
+//! Invariant: an export that began to commit is finished, any other is removed; nothing is done to an
+//! export that lives, unless it is forced. Interrupted, it can be done again. One that can't be
+//! finished, because an upload is gone, is removed only if that is forced.
 
-use super::bookkeeping::{Intent, Keys, Lock};
-use super::cleanup::{remove_bookkeeping, remove_export, sweep_uploads};
-use super::commit::{complete_all, confirm_swept, delete_obsolete, forget_intent, put_manifest};
+use super::bookkeeping::{Keys, Lock};
+use super::cleanup::{decide_to_undo, remove_bookkeeping, remove_export, run_all, sweep_uploads};
+use super::commit::{complete_all, confirm_swept, delete_obsolete, put_manifest};
 use super::store::UploadStore;
-use super::survey::{FoundExport, find_exports};
+use super::survey::{FoundExport, Remains, find_exports, find_remains};
 use super::target::Target;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -76,12 +76,16 @@ async fn recover(
     force: bool,
 ) -> Result<Recovered> {
     let keys = Keys::new(target);
-    let intent = store.get(&keys.commit(&export.id)).await?;
-    let intent: Option<Intent> = intent.and_then(|json| serde_json::from_slice(&json).ok());
-    let target = export.target(target);
-    let Some(intent) = intent else {
-        return remove(store, &target, &export.id).await;
+    let intent = match find_remains(store, target, export).await? {
+        Remains::Undone => return remove(store, &export.target(target), &export.id).await,
+        Remains::Committed(objects) => {
+            let bytes = count_bytes(store, &objects).await?;
+            remove_bookkeeping(store, &keys, &export.id, Lock::Unsure).await?;
+            return Ok(completed(&export.id, objects.len(), bytes));
+        }
+        Remains::Intended(intent) => intent,
     };
+    let target = export.target(target);
     // Without its mark it was published, and what became of its objects since is not our business.
     if export.incomplete {
         let committed = match complete_all(store, &intent, |_| {}).await {
@@ -89,6 +93,7 @@ async fn recover(
             Err(error) if error.kind() == ErrorKind::DataCorrupted => {
                 // What an export replaces may be gone: then its own objects are all there is.
                 if force && !intent.replaces {
+                    decide_to_undo(store, &keys, &export.id).await?;
                     return remove(store, &target, &export.id).await;
                 }
                 let why = error.hint().unwrap_or_default().to_owned();
@@ -111,14 +116,28 @@ async fn recover(
         deleted?;
         confirm_swept(&leftovers)?;
     }
-    remove_bookkeeping(store, &keys, &intent.export_id, Lock::Unsure).await?;
-    forget_intent(store, &keys, &intent).await?;
-    Ok(Recovered {
-        export_id: export.id.clone(),
+    remove_bookkeeping(store, &keys, &export.id, Lock::Unsure).await?;
+    let bytes = intent.files.iter().map(|file| file.bytes).sum();
+    Ok(completed(&export.id, intent.files.len(), bytes))
+}
+
+/// What the objects are together, in bytes.
+async fn count_bytes(store: &dyn UploadStore, objects: &[String]) -> Result<u64> {
+    let looks = objects.iter().map(|key| store.identify(key));
+    let mut bytes = 0;
+    for object in run_all(looks.collect()).await {
+        bytes += object?.map_or(0, |object| object.bytes);
+    }
+    Ok(bytes)
+}
+
+fn completed(id: &str, objects: usize, bytes: u64) -> Recovered {
+    Recovered {
+        export_id: id.to_owned(),
         action: "completed",
-        objects: intent.files.len() as u64,
-        bytes: intent.files.iter().map(|file| file.bytes).sum(),
-    })
+        objects: objects as u64,
+        bytes,
+    }
 }
 
 async fn remove(store: &dyn UploadStore, target: &Target, id: &str) -> Result<Recovered> {

@@ -6,7 +6,9 @@
 use std::collections::BTreeSet;
 
 use super::bookkeeping::{Keys, Lock};
-use super::cleanup::{abort_uploads, delete_objects, remove_bookkeeping, sweep_uploads};
+use super::cleanup::{
+    abort_uploads, decide_to_undo, delete_objects, remove_bookkeeping, sweep_uploads,
+};
 use super::export::Export;
 use super::store::PendingUpload;
 
@@ -33,12 +35,12 @@ pub(super) struct Traces {
 pub(super) async fn undo(export: &Export, traces: Traces) -> Vec<String> {
     let store = export.store().as_ref();
     let keys = Keys::new(&export.spec().target);
-    // The intent goes first: it must not be found without the uploads that it names.
+    // The intent must not be found without the uploads that it names.
     if traces.intent
-        && let Err(error) = store.delete(&keys.commit(export.id())).await
+        && let Err(error) = decide_to_undo(store, &keys, export.id()).await
     {
         let url = store.url(&keys.commit(export.id()));
-        return vec![format!("object {url} ({error})")];
+        return vec![format!("object {url} ({})", error.message())];
     }
     let mut leftovers =
         abort_uploads(store, traces.uploads, |upload| export.forget_upload(upload)).await;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::bookkeeping::{DEAD_AFTER, Keys, Note};
+use super::bookkeeping::{DEAD_AFTER, Decision, Intent, Keys, Note};
 use super::store::UploadStore;
 use super::target::Target;
 use crate::error::Result;
@@ -18,8 +18,8 @@ const LOOK_AT: usize = 100;
 #[derive(Debug, Clone)]
 pub(super) struct FoundExport {
     pub(super) id: String,
-    /// It has begun to commit.
-    pub(super) committing: bool,
+    /// It has a `COMMIT`.
+    pub(super) decided: bool,
     /// It is marked as incomplete, which a published export is not any more.
     pub(super) incomplete: bool,
     /// How long ago it gave a sign of life.
@@ -40,6 +40,40 @@ impl FoundExport {
     }
 }
 
+/// What an export that died has left.
+#[derive(Debug)]
+pub(super) enum Remains {
+    /// Nothing that is to stay: it had not begun to commit, or was being undone.
+    Undone,
+    /// Uploads to complete, some or all of which may be objects already.
+    Intended(Box<Intent>),
+    /// All its objects, and bookkeeping that was not needed any more.
+    Committed(Vec<String>),
+}
+
+/// What is left of an export that was found under `found_in`.
+pub(super) async fn find_remains(
+    store: &dyn UploadStore,
+    found_in: &Target,
+    export: &FoundExport,
+) -> Result<Remains> {
+    let keys = Keys::new(found_in);
+    if export.decided
+        && let Some(json) = store.get(&keys.commit(&export.id)).await?
+    {
+        return Ok(match Decision::from_json(&json) {
+            Decision::Commit(intent) => Remains::Intended(Box::new(intent)),
+            Decision::Undo => Remains::Undone,
+        });
+    }
+    // Objects appear after COMMIT is there, and are undone before it goes: without it, they are whole.
+    let objects = list_objects(store, &export.target(found_in), &export.id).await?;
+    Ok(match objects.is_empty() {
+        true => Remains::Undone,
+        false => Remains::Committed(objects),
+    })
+}
+
 /// The exports under a target that have not ended, by id.
 ///
 /// An export that looks for others names itself and is left out, and so is the `LOCK`, which it
@@ -52,19 +86,23 @@ pub(super) async fn find_exports(
     let keys = Keys::new(target);
     let mut found: BTreeMap<String, FoundExport> = BTreeMap::new();
     for key in store.list(keys.folder(), usize::MAX).await? {
-        let (id, name) = if key == keys.lock() {
+        let (id, name, note) = if key == keys.lock() {
             if own_id.is_some() {
                 continue;
             }
-            // An export that died between its lock and its note is known by the lock alone.
+            // Of an export that died between two of its objects the lock may be all there is.
             match read_note(store, &key).await? {
-                Some(note) => (note.export_id, "LOCK"),
+                Some(note) => (note.export_id.clone(), "LOCK", Some(note)),
                 None => continue,
             }
         } else {
             match keys.split(&key) {
                 Some((id, name @ ("INCOMPLETE" | "COMMIT"))) if Some(id) != own_id => {
-                    (id.to_owned(), name)
+                    let note = match name {
+                        "INCOMPLETE" => read_note(store, &key).await?,
+                        _ => None,
+                    };
+                    (id.to_owned(), name, note)
                 }
                 _ => continue,
             }
@@ -75,17 +113,18 @@ pub(super) async fn find_exports(
         };
         let entry = found.entry(id.clone()).or_insert(FoundExport {
             id,
-            committing: false,
+            decided: false,
             incomplete: false,
             age,
             note: None,
         });
-        entry.committing |= name == "COMMIT";
+        entry.decided |= name == "COMMIT";
         entry.incomplete |= name == "INCOMPLETE";
         entry.age = entry.age.min(age);
-    }
-    for export in found.values_mut() {
-        export.note = read_note(store, &keys.incomplete(&export.id)).await?;
+        // A heartbeat says more than the lock, which stays as it was first written.
+        if name == "INCOMPLETE" || entry.note.is_none() {
+            entry.note = note.or_else(|| entry.note.take());
+        }
     }
     Ok(found.into_values().collect())
 }
@@ -106,6 +145,28 @@ pub(super) async fn find_data(store: &dyn UploadStore, target: &Target) -> Resul
     }
     let all = store.list(&prefix, usize::MAX).await?;
     Ok(all.into_iter().find(|key| target.has_data(key)))
+}
+
+/// The data objects of one export: their keys say so, or, where the user chose the key, the tag they
+/// were uploaded with.
+pub(super) async fn list_objects(
+    store: &dyn UploadStore,
+    target: &Target,
+    id: &str,
+) -> Result<Vec<String>> {
+    let mut found = list_data(store, target).await?;
+    if target.file().is_none() {
+        found.retain(|key| key.contains(id));
+        return Ok(found);
+    }
+    let mut own = Vec::new();
+    for key in found {
+        let identity = store.identify(&key).await?;
+        if identity.is_some_and(|object| object.is_from_export(id)) {
+            own.push(key);
+        }
+    }
+    Ok(own)
 }
 
 /// All data objects under a target.

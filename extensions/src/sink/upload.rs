@@ -2,8 +2,9 @@
 //!
 //! Invariant: a part is sent only when the byte budget has room for it, in a task that stops when
 //! the export is cancelled; a file is staged only when every part was confirmed and made durable.
-//! Nobody waits for an answer before there is a need to: neither for the upload's id before the
-//! first part is ready, nor for the last part before the next file begins.
+//! No upload is created before the target is the export's own. Nobody waits for an answer before
+//! there is a need to: neither for the upload's id before the first part is ready, nor for the last
+//! part before the next file begins.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -65,7 +66,6 @@ impl FileUpload {
     ) -> Result<Self> {
         let key = export.file_key(folder, writer, sequence);
         let tag = format!("{}/{writer}/{sequence}", export.id());
-        export.register_attempt();
         let creating = export.start_operation(create(Arc::clone(export), key.clone(), tag))?;
         let created = async move { finished(creating.await).map_err(Arc::new) };
         Ok(Self {
@@ -240,6 +240,11 @@ async fn create(export: Arc<Export>, key: String, tag: String) -> Result<Pending
         export.cancelled().cancelled().await;
         tokio::time::sleep(CREATE_GRACE).await;
     };
+    tokio::select! {
+        confirmed = export.confirmed() => confirmed?,
+        () = export.cancelled().cancelled() => return Err(cancelled(&export)),
+    }
+    export.register_attempt();
     let created = tokio::select! {
         created = export.store().create_upload(&key, content, &tag) => {
             created.map_err(Error::from)
