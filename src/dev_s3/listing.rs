@@ -15,7 +15,7 @@ use s3s::dto::{
 
 /// The most keys in an answer
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>).
-const MOST_KEYS: usize = 1000;
+const MOST_KEYS: i32 = 1000;
 
 /// What stands in a listing for a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,13 +42,11 @@ pub(super) fn list(bucket: &Path, input: ListObjectsV2Input) -> Result<ListObjec
     let mut left = entries
         .range::<str, _>((after, Bound::Unbounded))
         .peekable();
-    let most = input
-        .max_keys
-        .map_or(MOST_KEYS, |most| most.clamp(0, 1000) as usize);
+    let most = input.max_keys.unwrap_or(MOST_KEYS).clamp(0, MOST_KEYS);
     let mut objects = Vec::new();
     let mut common_prefixes = Vec::new();
     let mut last = None;
-    for (key, entry) in left.by_ref().take(most) {
+    for (key, entry) in left.by_ref().take(most as usize) {
         match entry {
             Entry::Object => objects.extend(describe(bucket, key)?),
             Entry::CommonPrefix => common_prefixes.push(CommonPrefix {
@@ -61,7 +59,7 @@ pub(super) fn list(bucket: &Path, input: ListObjectsV2Input) -> Result<ListObjec
 
     Ok(ListObjectsV2Output {
         key_count: i32::try_from(objects.len() + common_prefixes.len()).ok(),
-        max_keys: i32::try_from(most).ok(),
+        max_keys: Some(most),
         is_truncated: Some(next_continuation_token.is_some()),
         contents: Some(objects),
         common_prefixes: Some(common_prefixes),

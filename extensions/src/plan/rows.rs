@@ -69,20 +69,16 @@ impl QueryRows {
             let writers = self.of_all_writers();
             let mut busy = Vec::new();
             for rows in &writers {
-                match rows.try_lock() {
-                    Err(_) => busy.push(rows),
-                    Ok(mut rows) if rows.has_plenty() => match rows.next().await {
-                        None => {}
-                        batch => return batch,
-                    },
-                    Ok(_) => {}
+                let Ok(mut rows) = rows.try_lock() else {
+                    busy.push(rows);
+                    continue;
+                };
+                if let Some(batch) = rows.next_of_plenty().await {
+                    return Some(batch);
                 }
             }
             for rows in busy {
-                let mut rows = rows.lock().await;
-                if rows.has_plenty()
-                    && let Some(batch) = rows.next().await
-                {
+                if let Some(batch) = rows.lock().await.next_of_plenty().await {
                     return Some(batch);
                 }
             }
@@ -95,7 +91,6 @@ impl QueryRows {
 pub(super) struct WriterRows {
     own: Arc<AsyncMutex<OwnRows>>,
     query: Option<Arc<QueryRows>>,
-    had_rows: bool,
 }
 
 impl WriterRows {
@@ -113,19 +108,19 @@ impl WriterRows {
         Self {
             own: Arc::new(AsyncMutex::new(own)),
             query,
-            had_rows: false,
         }
     }
 
     /// The next rows; none if there is nothing left to write.
     pub(super) async fn next(&mut self) -> Option<DataFusionResult<RecordBatch>> {
-        let own = self.own.lock().await.next().await;
-        if own.is_some() {
-            self.had_rows = true;
-            return own;
+        let mut own = self.own.lock().await;
+        if let Some(batch) = own.next().await {
+            return Some(batch);
         }
+        let had_rows = own.taken > 0;
+        drop(own);
         let query = self.query.as_ref()?;
-        if !self.had_rows {
+        if !had_rows {
             // There is no file to close meanwhile.
             query.wait_for_plenty().await;
         }
@@ -150,6 +145,13 @@ impl OwnRows {
             None => self.end(),
         }
         batch
+    }
+
+    async fn next_of_plenty(&mut self) -> Option<DataFusionResult<RecordBatch>> {
+        match self.has_plenty() {
+            true => self.next().await,
+            false => None,
+        }
     }
 
     fn has_plenty(&self) -> bool {
@@ -207,14 +209,19 @@ mod tests {
 
     const PLENTY: i64 = PLENTY_BATCHES as i64;
 
+    /// Takes so many batches that others may take the rest.
+    async fn take_plenty(rows: &mut WriterRows) {
+        for value in 0..PLENTY {
+            assert_eq!(next(rows).await, Some(value));
+        }
+    }
+
     #[tokio::test]
     async fn who_has_finished_takes_what_others_have_left() {
         let query = Arc::new(QueryRows::default());
         let mut short = query.share(rows(-1..0));
         let mut long = query.share(rows(0..PLENTY + 4));
-        for value in 0..PLENTY {
-            assert_eq!(next(&mut long).await, Some(value));
-        }
+        take_plenty(&mut long).await;
         assert_eq!(next(&mut short).await, Some(-1));
         assert_eq!(next(&mut short).await, Some(PLENTY));
         assert_eq!(next(&mut long).await, Some(PLENTY + 1));
@@ -244,12 +251,7 @@ mod tests {
         let query = Arc::new(QueryRows::default());
         let mut empty = query.share(rows(0..0));
         let mut other = query.share(rows(0..PLENTY + 2));
-        let first_of_other = async {
-            for value in 0..PLENTY {
-                assert_eq!(next(&mut other).await, Some(value));
-            }
-        };
-        let (some, ()) = tokio::join!(next(&mut empty), first_of_other);
+        let (some, ()) = tokio::join!(next(&mut empty), take_plenty(&mut other));
         assert_eq!(some, Some(PLENTY));
         assert_eq!(next(&mut empty).await, Some(PLENTY + 1));
         assert_eq!(next(&mut empty).await, None);
@@ -271,9 +273,7 @@ mod tests {
         let query = Arc::new(QueryRows::default());
         let mut shared = query.share(rows(-1..0));
         let mut alone = WriterRows::alone(rows(0..PLENTY + 1));
-        for value in 0..PLENTY {
-            assert_eq!(next(&mut alone).await, Some(value));
-        }
+        take_plenty(&mut alone).await;
         assert_eq!(next(&mut shared).await, Some(-1));
         assert_eq!(next(&mut shared).await, None);
         assert_eq!(next(&mut alone).await, Some(PLENTY));
@@ -286,9 +286,7 @@ mod tests {
         let query = Arc::new(QueryRows::default());
         let mut first = query.share(rows(-1..0));
         let mut dropped = query.share(rows(0..PLENTY + 1));
-        for value in 0..PLENTY {
-            assert_eq!(next(&mut dropped).await, Some(value));
-        }
+        take_plenty(&mut dropped).await;
         drop(dropped);
         assert_eq!(next(&mut first).await, Some(-1));
         assert_eq!(next(&mut first).await, None);

@@ -7,7 +7,7 @@
 //! ```text
 //! <prefix>/_tidegate/LOCK                    one export at a time (modes error and overwrite)
 //! <prefix>/_tidegate/<export id>/INCOMPLETE  from the first moment to the last; the heartbeat
-//! <prefix>/_tidegate/<export id>/COMMIT      the decision: from here the export will happen, or is undone
+//! <prefix>/_tidegate/<export id>/COMMIT      from here the export will happen, unless this says that it is undone
 //! <prefix>/_tidegate/<export id>/MANIFEST    stays, where it was asked for
 //! ```
 
@@ -130,7 +130,7 @@ impl Note {
 #[serde(rename_all = "lowercase")]
 pub(super) enum Decision {
     /// It is finished.
-    Commit(Intent),
+    Commit(Box<Intent>),
     /// It is undone: whatever there is of it goes.
     Undo,
 }

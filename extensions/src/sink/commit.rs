@@ -151,7 +151,7 @@ fn half_published(export: &Export, error: Error) -> Error {
 }
 
 async fn write_intent(export: &Export, keys: &Keys, intent: &Intent) -> Result<()> {
-    let json = Decision::Commit(intent.clone()).to_json()?;
+    let json = Decision::Commit(Box::new(intent.clone())).to_json()?;
     export.expect_intent();
     let key = keys.commit(export.id());
     export.store().put(&key, json, MEDIA_TYPE, false).await?;

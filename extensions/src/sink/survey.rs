@@ -62,7 +62,7 @@ pub(super) async fn find_remains(
         && let Some(json) = store.get(&keys.commit(&export.id)).await?
     {
         return Ok(match Decision::from_json(&json) {
-            Decision::Commit(intent) => Remains::Intended(Box::new(intent)),
+            Decision::Commit(intent) => Remains::Intended(intent),
             Decision::Undo => Remains::Undone,
         });
     }
