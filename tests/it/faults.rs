@@ -398,6 +398,27 @@ async fn what_can_not_be_removed_is_named() {
     server.store.assert_untouched(&target).await;
 }
 
+/// An export that could not be rolled back, and whose process is gone, does not stand in the way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_decided_against_is_removed_by_the_next_export() {
+    let server = MisbehavingServer::start().await;
+    let (_engine, session) = server.store.session().await;
+    let target = server.store.new_target();
+    let sql = Shape::new("csv", "error", "").sql(&target);
+    server.forbid(&["CompleteMultipartUpload", "AbortMultipartUpload"]);
+    session.execute(&sql).await.unwrap_err();
+    server.behave();
+    let keys = server.store.keys(&target).await;
+    assert!(keys.iter().any(|key| key.ends_with("/COMMIT")), "{keys:?}");
+
+    server.age_bookkeeping(&target);
+    session.execute(&sql).await.unwrap();
+    assert_eq!(server.store.pending_uploads(&target).await, 0);
+    let keys = server.store.keys(&target).await;
+    let is_bookkeeping = |key: &String| key.contains("_tidegate");
+    assert!(!keys.iter().any(is_bookkeeping), "{keys:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn validate_does_not_guess() {
     let server = MisbehavingServer::start().await;
