@@ -21,6 +21,7 @@ use tidegate::{
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::allocator;
 use crate::demo;
 use crate::print::{self, Format};
 use crate::progress_line::ShowProgress;
@@ -179,10 +180,12 @@ pub(crate) fn run() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
-    let threads = match &cli.action {
-        Some(Action::Demo { limits, .. }) => limits.threads,
-        _ => cli.limits.threads,
+    let limits = match &cli.action {
+        Some(Action::Demo { limits, .. }) => limits,
+        _ => &cli.limits,
     };
+    let threads = limits.threads;
+    allocator::set_up(limits.memory_limit.or_else(Engine::default_memory_limit));
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.enable_all();
     // Each thread that reads or writes files keeps memory of its own with the allocator.
@@ -232,7 +235,7 @@ fn init_logging() {
 
 async fn dispatch(cli: Cli, matches: &ArgMatches) -> ExitCode {
     let done = match cli.action {
-        Some(Action::Demo { scale, limits }) => match build(engine_builder(&limits)) {
+        Some(Action::Demo { scale, limits }) => match engine_builder(&limits).build() {
             Ok(engine) => finish(&engine, demo::run(&engine, scale)).await,
             Err(error) => Err(Failure::Statement(error)),
         },
@@ -300,35 +303,6 @@ enum Failure {
     },
 }
 
-/// With so much, what the allocator keeps does not matter.
-const ROOMY_BYTES: usize = 1 << 30;
-
-/// A little less than the largest block that glibc's thresholds follow, 32 MB.
-const FOLLOWED_BYTES: usize = (32 << 20) - (64 << 10);
-
-/// Makes glibc keep freed memory, up to 64 MB at the end of each of its arenas, where it would give it
-/// back and ask for it again with every column chunk that is read: that was half of an export's system
-/// time. Its thresholds follow the largest mapped block that was freed, unless the environment sets
-/// them (<https://man7.org/linux/man-pages/man3/mallopt.3.html>, `M_MMAP_THRESHOLD`). Other allocators
-/// don't mind.
-fn keep_freed_memory() {
-    drop(std::hint::black_box(Vec::<u8>::with_capacity(
-        FOLLOWED_BYTES,
-    )));
-}
-
-/// Builds the one engine of this process.
-fn build(builder: EngineBuilder) -> Result<Engine> {
-    let engine = builder.build()?;
-    if engine
-        .memory_limit()
-        .is_none_or(|bytes| bytes >= ROOMY_BYTES)
-    {
-        keep_freed_memory();
-    }
-    Ok(engine)
-}
-
 fn engine_builder(limits: &Limits) -> EngineBuilder {
     let mut builder = Engine::builder();
     if let Some(bytes) = limits.memory_limit {
@@ -352,7 +326,8 @@ fn build_engine(cli: &Cli) -> std::result::Result<Engine, Failure> {
     if cli.dry_run {
         catalog = Arc::new(OverlayCatalog::new(catalog));
     }
-    build(builder.catalog(catalog)).map_err(Failure::Statement)
+    let engine = builder.catalog(catalog).build();
+    engine.map_err(Failure::Statement)
 }
 
 fn open_catalog(cli: &Cli) -> std::result::Result<FileCatalog, Failure> {

@@ -5,6 +5,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use datafusion::catalog::{TableFunctionImpl, TableProvider};
@@ -49,6 +50,21 @@ const NAMED_CONSUMERS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4);
 fn shared_pool(bytes: usize) -> Arc<dyn MemoryPool> {
     let pool = FairSpillPool::new(bytes);
     Arc::new(TrackConsumersPool::new(pool, NAMED_CONSUMERS))
+}
+
+/// At least so many runs of a sort that went to disk are merged at once: with fewer, rows would be
+/// written and read again many times.
+const LEAST_RUNS: usize = 8;
+
+/// What merging takes for each run, in bytes: DataFusion reads two batches ahead, and charges as much
+/// again for their keys.
+const RUN_BYTES: usize = 16 << 20;
+
+/// How many runs of a sort are merged at once, where sorts have `bytes` bytes and one is at work on each
+/// of the threads. Without a limit the first of them takes all the memory there is, and the others fail.
+fn runs_merged(bytes: usize, threads: Option<NonZeroUsize>) -> usize {
+    let each = bytes / threads.map_or(1, NonZeroUsize::get);
+    (each / RUN_BYTES).max(LEAST_RUNS)
 }
 
 /// The machine's memory in bytes, or what its container has of it, where Linux tells.
@@ -227,7 +243,7 @@ impl EngineBuilder {
         let limit = match self.memory_limit {
             Some(bytes) if bytes < LEAST_BYTES => return Err(too_little(bytes)),
             Some(bytes) => Some(bytes),
-            None => machine_memory().map(|bytes| (bytes / 4 * 3).max(LEAST_BYTES)),
+            None => Engine::default_memory_limit(),
         };
         // A folder is listed whenever it is read: exports, of other programs too, add to it.
         let mut runtime = RuntimeEnvBuilder::new().with_object_list_cache_limit(0);
@@ -242,7 +258,10 @@ impl EngineBuilder {
                 export = export.min(ExportMemory::default());
             }
             services.set_export_memory(export);
-            runtime = runtime.with_memory_pool(shared_pool(shared));
+            let threads = self.threads.or_else(|| available_parallelism().ok());
+            runtime = runtime
+                .with_memory_pool(shared_pool(shared))
+                .with_max_spill_merge_fan_in(runs_merged(shared, threads));
         }
         let runtime = runtime.build_arc().map_err(Error::from)?;
         for (url, store) in &self.additions.object_stores {
@@ -266,6 +285,12 @@ impl Engine {
     /// Settings to build an engine from.
     pub fn builder() -> EngineBuilder {
         EngineBuilder::default()
+    }
+
+    /// The memory in bytes that the process may use where nobody says so: three quarters of the
+    /// machine's or its container's; none if that can't be told.
+    pub fn default_memory_limit() -> Option<usize> {
+        machine_memory().map(|bytes| (bytes / 4 * 3).max(LEAST_BYTES))
     }
 
     /// The memory in bytes that the process may use; none if it is not limited because nobody asked for

@@ -4,6 +4,7 @@
 //! command line was wrong, 128 and the signal's number when a signal ended it; and never before
 //! cancelled exports have been cleaned up.
 
+mod allocator;
 mod cli;
 mod demo;
 mod print;

@@ -7,7 +7,9 @@ compression. What is timed is the statement: peers are timed inside their proces
 process is timed as a whole, and what the process takes for `SELECT 1` is taken off. A time counts only if
 the rows that were written are the rows that were to be written, by a digest of all values.
 
-Tidegate also runs with 256 MB of memory, and, to the local disk, on one core. The floor of a cell is what
+Tidegate also runs with 256 MB of memory, and, to the local disk, on one core, each in its turn, and twice at
+once, each on a core of its own: what the second core is good for where nothing is shared, not even a
+process. The floor of a cell is what
 nobody can do without: reading the source (as Tidegate does), the codec over about the bytes that Tidegate
 has before compression, and handing what comes out to the disk; one after the other, so that only its
 CPU seconds mean something.
@@ -36,39 +38,66 @@ HERE = pathlib.Path(__file__).parent
 FIGURES = ("wall", "cpu", "rss")
 MOST_BYTES = 1.05
 
-# Tidegate in three ways: the cores it gets (all if None), and options of it.
+# Tidegate in four ways, and options of it. Some are for one core each.
 VARIANTS = {
-    "tidegate": (None, ()),
-    "tidegate 256MB": (None, ("--memory-limit", "256MB")),
-    "tidegate 1 core": ((0,), ()),
+    "tidegate": (),
+    "tidegate 256MB": ("--memory-limit", "256MB"),
+    "tidegate 1 core": (),
+    "tidegate twice": (),
 }
+ON_ONE_CORE = ("tidegate 1 core", "tidegate twice")
 
 
 def runs_here(tool, kind, place):
     """Whether there is something to learn from a tool in a cell."""
-    if tool == "tidegate 1 core":
-        return place == "local"
-    if tool == "tidegate 256MB" and kind == "sorted":
-        return False  # A sort takes more: docs/limits.md.
+    if tool in ON_ONE_CORE:
+        return place == "local" and KINDS[kind][2] in (None, "partitioned")
     if tool == "floor":
         return place == "local" and KINDS[kind][2] in (None, "partitioned")
     # A proxy that adds nothing is there for the rate that 50 ms are compared with.
     return place != "s3+0ms" or tool == "tidegate"
 
 
-def run_tidegate(program, script, threads, variant="tidegate"):
-    """Runs a script and returns what the whole process took."""
-    cores, limits = VARIANTS[variant]
-    pinned = ["taskset", "--cpu-list", ",".join(map(str, cores))] if cores else []
-    threads = str(len(cores) if cores else threads)
-    command = [*pinned, program, "--catalog", ":memory:", "--threads", threads, *limits, "-q", "-c", script]
-    started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - started
-    if status != 0:
-        sys.exit(f"tidegate failed: {script}")
-    return {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "rss": usage.ru_maxrss / 1024}
+def start_tidegate(program, script, threads, options=(), core=None):
+    """Starts a script, on one core if it is said which; returns what `finish_tidegate` takes."""
+    pinned = [] if core is None else ["taskset", "--cpu-list", str(core)]
+    command = [*pinned, program, "--catalog", ":memory:", "--threads", str(threads), *options, "-q", "-c", script]
+    return time.perf_counter(), subprocess.Popen(command, stdout=subprocess.DEVNULL), script
+
+
+def finish_tidegate(*running):
+    """Waits for scripts and returns what their processes took, each as a whole, as they end."""
+    by_process = {process.pid: (started, script) for started, process, script in running}
+    took = []
+    for _ in running:
+        process, status, usage = os.wait4(-1, 0)
+        started, script = by_process[process]
+        wall = time.perf_counter() - started
+        if status != 0:
+            sys.exit(f"tidegate failed: {script}")
+        cpu = usage.ru_utime + usage.ru_stime
+        took.append({"wall": wall, "cpu": cpu, "rss": usage.ru_maxrss / 1024})
+    return took
+
+
+def run_tidegate(program, script, threads, options=(), core=None):
+    [took] = finish_tidegate(start_tidegate(program, script, threads, options, core))
+    return took
+
+
+def run_twice(job, options, cores, start_up):
+    """Two exports at once: the seconds for each that both took together."""
+    jobs = [job, {**job, "target": job["target"] + "-twin"}]
+    took = finish_tidegate(*(
+        start_tidegate(options.tidegate, tidegate_script(twin), 1, core=core)
+        for twin, core in zip(jobs, cores)
+    ))
+    shutil.rmtree(jobs[1]["target"])
+    rate = sum(1 / (each["wall"] - start_up["wall"]) for each in took)
+    return {
+        "wall": 1 / rate, "cpu": statistics.mean(each["cpu"] for each in took) - start_up["cpu"],
+        "rss": max(each["rss"] for each in took),
+    }
 
 
 def tidegate_script(job):
@@ -107,7 +136,10 @@ def run_floor(job, options, start_up):
     }
 
 
-def run_job(tool, job, options, start_up):
+def run_job(tool, job, options, start_up, round_number):
+    cores = sorted(os.sched_getaffinity(0))
+    if tool == "tidegate twice":
+        return run_twice(job, options, cores, start_up)
     if tool == "floor":
         return run_floor(job, options, start_up)
     if tool not in VARIANTS:
@@ -117,7 +149,9 @@ def run_job(tool, job, options, start_up):
         if done.returncode != 0:
             raise RuntimeError(done.stderr.strip().splitlines()[-1])
         return json.loads(done.stdout.splitlines()[-1])
-    took = run_tidegate(options.tidegate, tidegate_script(job), job["threads"], tool)
+    one_core = cores[round_number % len(cores)] if tool in ON_ONE_CORE else None
+    threads = job["threads"] if one_core is None else 1
+    took = run_tidegate(options.tidegate, tidegate_script(job), threads, VARIANTS[tool], one_core)
     return {**took, "wall": took["wall"] - start_up["wall"], "cpu": took["cpu"] - start_up["cpu"]}
 
 
@@ -152,7 +186,7 @@ def compare(cell, options, source, root, endpoint, start_up, expected):
                 "target": str(folder) if place == "local" else f"s3://{BUCKET}/{name}",
             }
             try:
-                took = run_job(tool, job, options, start_up)
+                took = run_job(tool, job, options, start_up, round_number)
             except RuntimeError as error:
                 failed[tool] = str(error)
                 continue

@@ -241,7 +241,7 @@ impl WriterTask {
             .step_by(self.writers as usize)
             .collect();
         let clustered = own.len() == 1 && self.is_clustered();
-        let context = bound_batches(context, &schema);
+        let context = bound_batches(context, &self.input, &schema);
         let (number, writers, metrics) = (self.writer, self.writers, &self.metrics);
         let mut writer = FileWriter::new(export, number, writers, clustered, &context, metrics)?;
         let rows = self.read(own, &context)?;

@@ -1,0 +1,69 @@
+//! What glibc's allocator keeps of freed memory. Others don't mind what is done here.
+//!
+//! Invariant: where there is plenty, what was freed is kept for what comes next; where memory is
+//! limited, large blocks go back to the system as soon as they are freed.
+//!
+//! Its thresholds, and the variable that sets one: <https://man7.org/linux/man-pages/man3/mallopt.3.html>
+
+/// With so much memory, in bytes, what the allocator keeps does not matter.
+const ROOMY_BYTES: usize = 1 << 30;
+
+/// A little less than the largest block that glibc's thresholds follow, 32 MB.
+const FOLLOWED_BYTES: usize = (32 << 20) - (64 << 10);
+
+/// Blocks of so many bytes are apart from all others. Parts of local files, which come and go all the
+/// time, are smaller.
+const APART_BYTES: usize = (1 << 20) + (256 << 10);
+
+/// What sets the size of such blocks, once, when a program starts.
+const APART_VARIABLE: &str = "MALLOC_MMAP_THRESHOLD_";
+
+/// Sets the allocator up for a process that may use `memory_limit` bytes; none if it is not limited.
+///
+/// Call it before anything was read or begun: where memory is short it starts the program anew.
+pub(crate) fn set_up(memory_limit: Option<usize>) {
+    match memory_limit {
+        Some(bytes) if bytes < ROOMY_BYTES => keep_large_blocks_apart(),
+        _ => keep_freed_memory(),
+    }
+}
+
+/// Makes glibc keep freed memory, up to 64 MB at the end of each of its arenas, where it would give it
+/// back and ask for it again with every column chunk that is read: that was half of an export's system
+/// time. Its thresholds follow the largest mapped block that was freed, unless the environment sets them
+/// (`M_MMAP_THRESHOLD`).
+fn keep_freed_memory() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(
+        FOLLOWED_BYTES,
+    )));
+}
+
+/// Keeps glibc's thresholds from following. A freed block among smaller ones that are still in use can't
+/// go back to the system: a sort that spills took half as much memory again.
+///
+/// Only the environment of a new program says so, and its variable is read before `main`: so this
+/// process becomes that program. Where that fails, it goes on as it is.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn keep_large_blocks_apart() {
+    use std::os::unix::process::CommandExt;
+
+    if std::env::var_os(APART_VARIABLE).is_some() {
+        return;
+    }
+    let Ok(program) = std::env::current_exe() else {
+        return;
+    };
+    let mut arguments = std::env::args_os();
+    let mut command = std::process::Command::new(program);
+    if let Some(name) = arguments.next() {
+        command.arg0(name);
+    }
+    let error = command
+        .args(arguments)
+        .env(APART_VARIABLE, APART_BYTES.to_string())
+        .exec();
+    tracing::debug!(%error, "the allocator's settings are its own");
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn keep_large_blocks_apart() {}
