@@ -181,16 +181,18 @@ pub(crate) fn run() -> ExitCode {
         Err(error) => error.exit(),
     };
     let limits = match &cli.action {
-        Some(Action::Demo { limits, .. }) => limits,
-        _ => &cli.limits,
+        Some(Action::Demo { limits, .. }) => Some(limits),
+        Some(_) => None,
+        None => Some(&cli.limits),
     };
-    let threads = limits.threads;
-    allocator::set_up(limits.memory_limit.or_else(Engine::default_memory_limit));
+    if let Some(limits) = limits {
+        allocator::set_up(limits.memory_limit.or_else(Engine::default_memory_limit));
+    }
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.enable_all();
     // Each thread that reads or writes files keeps memory of its own with the allocator.
     runtime.max_blocking_threads(BLOCKING_THREADS);
-    if let Some(threads) = threads {
+    if let Some(threads) = limits.and_then(|limits| limits.threads) {
         runtime.worker_threads(threads.get());
     }
     let runtime = match runtime.build() {

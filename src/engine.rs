@@ -17,6 +17,7 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use object_store::ObjectStore;
 use tidegate_extensions::catalog::{Catalog, with_catalog_tables};
+use tidegate_extensions::plan::runs_merged;
 use tidegate_extensions::read::with_file_tables;
 use tidegate_extensions::s3::RetryPolicy;
 use tidegate_extensions::sink::{ExportMemory, Unfinished};
@@ -50,21 +51,6 @@ const NAMED_CONSUMERS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4);
 fn shared_pool(bytes: usize) -> Arc<dyn MemoryPool> {
     let pool = FairSpillPool::new(bytes);
     Arc::new(TrackConsumersPool::new(pool, NAMED_CONSUMERS))
-}
-
-/// At least so many runs of a sort that went to disk are merged at once: with fewer, rows would be
-/// written and read again many times.
-const LEAST_RUNS: usize = 8;
-
-/// What merging takes for each run, in bytes: DataFusion reads two batches ahead, and charges as much
-/// again for their keys.
-const RUN_BYTES: usize = 16 << 20;
-
-/// How many runs of a sort are merged at once, where sorts have `bytes` bytes and one is at work on each
-/// of the threads. Without a limit the first of them takes all the memory there is, and the others fail.
-fn runs_merged(bytes: usize, threads: Option<NonZeroUsize>) -> usize {
-    let each = bytes / threads.map_or(1, NonZeroUsize::get);
-    (each / RUN_BYTES).max(LEAST_RUNS)
 }
 
 /// The machine's memory in bytes, or what its container has of it, where Linux tells.
@@ -259,6 +245,7 @@ impl EngineBuilder {
             }
             services.set_export_memory(export);
             let threads = self.threads.or_else(|| available_parallelism().ok());
+            let threads = threads.unwrap_or(NonZeroUsize::MIN);
             runtime = runtime
                 .with_memory_pool(shared_pool(shared))
                 .with_max_spill_merge_fan_in(runs_merged(shared, threads));

@@ -115,6 +115,29 @@ fn a_byte_order_mark_is_no_sql() {
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
 
+/// It starts itself anew there, with its arguments, its input and its exit status.
+#[test]
+fn little_memory_changes_nothing_but_the_memory() {
+    let arguments = [
+        "--memory-limit",
+        "256MB",
+        "--format",
+        "csv",
+        "-v",
+        "words=two 'words'",
+    ];
+    let output = tidegate(
+        &arguments,
+        Some("SELECT :'words' AS said;\nSELECT nothing;"),
+    );
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(text(&output.stdout), "said\ntwo 'words'\n");
+    assert!(
+        text(&output.stderr).starts_with("<stdin>:2:8: "),
+        "{output:?}"
+    );
+}
+
 #[test]
 fn a_wrong_command_line_exits_with_2() {
     for arguments in [

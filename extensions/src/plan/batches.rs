@@ -4,10 +4,12 @@
 //! sorted, than merging what went to disk can have several of. DataFusion cuts batches by rows alone:
 //! 8,192 rows of 400 texts are hundreds of megabytes, of which several are on their way at once.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema};
 use datafusion::catalog::Session;
+use datafusion::common::config::ExecutionOptions;
 use datafusion::execution::memory_pool::MemoryLimit;
 use datafusion::execution::{SessionState, TaskContext};
 use datafusion::physical_plan::ExecutionPlan;
@@ -31,6 +33,9 @@ const MERGING_SHARE: usize = 2;
 /// for their keys.
 const BATCHES_PER_RUN: usize = 4;
 
+/// At least so many runs are merged at once: with fewer, rows would be written and read again many times.
+const LEAST_RUNS: usize = 8;
+
 /// The most that a sort keeps free for merging, in bytes: where there is more memory, less than its share
 /// is enough, and other queries need theirs.
 const MOST_RESERVED: usize = 32 << 20;
@@ -42,6 +47,13 @@ fn fewer_rows(config: &SessionConfig, schema: &Schema, most: usize) -> Option<us
     let row_bytes: usize = fields.map(|field| value_bytes(field.data_type())).sum();
     let rows = (most / row_bytes.max(1)).max(LEAST_ROWS);
     (rows < config.batch_size()).then_some(rows)
+}
+
+/// How many runs of a sort that went to disk should be merged at once, where queries share `bytes` bytes and
+/// sort on `threads` threads: `RuntimeEnvBuilder::with_max_spill_merge_fan_in`. Without a limit the first of
+/// the sorts takes all the memory there is, and the others fail.
+pub fn runs_merged(bytes: usize, threads: NonZeroUsize) -> usize {
+    (bytes / threads / (BATCH_BYTES * BATCHES_PER_RUN)).max(LEAST_RUNS)
 }
 
 fn count_sorts(plan: &Arc<dyn ExecutionPlan>) -> usize {
@@ -85,7 +97,11 @@ pub fn bound_batches(
         let runs = context.runtime_env().disk_manager.max_spill_merge_fan_in();
         let each = merging.checked_div(runs * BATCHES_PER_RUN);
         batch_bytes = each.map_or(BATCH_BYTES, |bytes| bytes.min(BATCH_BYTES));
-        config = config.with_sort_spill_reservation_bytes(merging.min(MOST_RESERVED));
+        let set = config.options().execution.sort_spill_reservation_bytes;
+        // What a user has set stays.
+        if set == ExecutionOptions::default().sort_spill_reservation_bytes {
+            config = config.with_sort_spill_reservation_bytes(merging.min(MOST_RESERVED));
+        }
     }
     match fewer_rows(&config, schema, batch_bytes) {
         Some(rows) => config = config.with_batch_size(rows),

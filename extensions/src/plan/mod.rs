@@ -20,7 +20,7 @@ mod rows;
 mod validate;
 mod write;
 
-pub use batches::bound_batches;
+pub use batches::{bound_batches, runs_merged};
 pub use bind::{bind_statement, plan_export};
 pub use copy_out::CopyOutNode;
 pub use logical::{Command, CommandNode, CopyToNode};
