@@ -5,6 +5,8 @@
 //!
 //! Its thresholds, and the variable that sets one: <https://man7.org/linux/man-pages/man3/mallopt.3.html>
 
+use std::io;
+
 /// With so much memory, in bytes, what the allocator keeps does not matter.
 const ROOMY_BYTES: usize = 1 << 30;
 
@@ -18,13 +20,23 @@ const APART_BYTES: usize = (1 << 20) + (256 << 10);
 /// What sets the size of such blocks, once, when a program starts.
 const APART_VARIABLE: &str = "MALLOC_MMAP_THRESHOLD_";
 
+/// Says that the program was started anew: some systems take the other one away again from programs with
+/// special rights.
+const ANEW_VARIABLE: &str = "TIDEGATE_STARTED_ANEW";
+
 /// Sets the allocator up for a process that may use `memory_limit` bytes; none if it is not limited.
 ///
 /// Call it before anything was read or begun: where memory is short it starts the program anew.
-pub(crate) fn set_up(memory_limit: Option<usize>) {
+///
+/// # Errors
+/// It can't be started anew.
+pub(crate) fn set_up(memory_limit: Option<usize>) -> io::Result<()> {
     match memory_limit {
         Some(bytes) if bytes < ROOMY_BYTES => keep_large_blocks_apart(),
-        _ => keep_freed_memory(),
+        _ => {
+            keep_freed_memory();
+            Ok(())
+        }
     }
 }
 
@@ -42,28 +54,33 @@ fn keep_freed_memory() {
 /// go back to the system: a sort that spills took half as much memory again.
 ///
 /// Only the environment of a new program says so, and its variable is read before `main`: so this
-/// process becomes that program. Where that fails, it goes on as it is.
+/// process becomes that program.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-fn keep_large_blocks_apart() {
+fn keep_large_blocks_apart() -> io::Result<()> {
+    use std::env;
     use std::os::unix::process::CommandExt;
+    use std::path::Path;
+    use std::process::Command;
 
-    if std::env::var_os(APART_VARIABLE).is_some() {
-        return;
-    }
-    let Ok(program) = std::env::current_exe() else {
-        return;
+    let is_set = |name| env::var_os(name).is_some();
+    let mut arguments = env::args_os();
+    let (Some(name), Ok(program)) = (arguments.next(), env::current_exe()) else {
+        return Ok(());
     };
-    let mut arguments = std::env::args_os();
-    let mut command = std::process::Command::new(program);
-    if let Some(name) = arguments.next() {
-        command.arg0(name);
+    // Who started it by way of something else knows better how to.
+    let is_itself = program.file_name() == Path::new(&name).file_name();
+    if !is_itself || is_set(APART_VARIABLE) || is_set(ANEW_VARIABLE) {
+        return Ok(());
     }
-    let error = command
-        .args(arguments)
-        .env(APART_VARIABLE, APART_BYTES.to_string())
-        .exec();
-    tracing::debug!(%error, "the allocator's settings are its own");
+    let mut command = Command::new(program);
+    command.arg0(name).args(arguments);
+    command.env(APART_VARIABLE, APART_BYTES.to_string());
+    command.env(ANEW_VARIABLE, "1");
+    // It has changed how signals are taken by the time it fails.
+    Err(command.exec())
 }
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-fn keep_large_blocks_apart() {}
+fn keep_large_blocks_apart() -> io::Result<()> {
+    Ok(())
+}

@@ -186,7 +186,11 @@ pub(crate) fn run() -> ExitCode {
         None => Some(&cli.limits),
     };
     if let Some(limits) = limits {
-        allocator::set_up(limits.memory_limit.or_else(Engine::default_memory_limit));
+        let bytes = limits.memory_limit.or_else(Engine::default_memory_limit);
+        if let Err(error) = allocator::set_up(bytes) {
+            print::complain(&format!("tidegate: can't start itself anew: {error}"));
+            return ExitCode::FAILURE;
+        }
     }
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.enable_all();

@@ -21,8 +21,11 @@ fn peak_of(sql: &str, folder: &Path) -> u64 {
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    let status = format!("/proc/{}/status", process.id());
-    let mut peak = 0;
+    let (status, environment) = (
+        format!("/proc/{}/status", process.id()),
+        format!("/proc/{}/environ", process.id()),
+    );
+    let (mut peak, mut started_anew) = (0, false);
     loop {
         // The system keeps the maximum: only what comes after the last look is missed.
         let seen = std::fs::read_to_string(&status).unwrap_or_default();
@@ -30,8 +33,11 @@ fn peak_of(sql: &str, folder: &Path) -> u64 {
         if let Some(kilobytes) = line {
             peak = kilobytes.trim().trim_end_matches(" kB").parse().unwrap();
         }
+        let variables = std::fs::read(&environment).unwrap_or_default();
+        started_anew |= String::from_utf8_lossy(&variables).contains("MALLOC_MMAP_THRESHOLD_=");
         if let Some(ended) = process.try_wait().unwrap() {
             assert!(ended.success(), "{sql}");
+            assert!(started_anew, "the allocator was not set up");
             return peak;
         }
         std::thread::sleep(Duration::from_millis(20));

@@ -1,8 +1,8 @@
 //! How many rows the query's batches have.
 //!
-//! Invariant: a batch of the result is expected to be no larger than [`BATCH_BYTES`], nor, where rows are
-//! sorted, than merging what went to disk can have several of. DataFusion cuts batches by rows alone:
-//! 8,192 rows of 400 texts are hundreds of megabytes, of which several are on their way at once.
+//! Invariant: a batch of the result is expected to be no larger than [`BATCH_BYTES`]; where rows are sorted
+//! in little memory, so small that every sort can merge [`LEAST_RUNS`] runs. DataFusion cuts batches by rows
+//! alone: 8,192 rows of 400 texts are hundreds of megabytes, of which several are on their way at once.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use datafusion::catalog::Session;
 use datafusion::common::config::ExecutionOptions;
 use datafusion::execution::memory_pool::MemoryLimit;
 use datafusion::execution::{SessionState, TaskContext};
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::SessionConfig;
 
 /// What a batch is expected to take at most, in bytes.
@@ -25,9 +25,12 @@ const LEAST_ROWS: usize = 64;
 /// What a value without a fixed size is taken to have, in bytes.
 const TEXT_BYTES: usize = 64;
 
-/// Sorts that merge, in memory or what they have on disk, may take one in so many bytes of the memory
-/// that all queries and exports share.
-const MERGING_SHARE: usize = 2;
+/// Where queries and exports share less than so many bytes, what a sort merges with has to be planned.
+const LITTLE_MEMORY: usize = 256 << 20;
+
+/// The part of it that sorts keep for merging, in eighths: what they have gathered in memory, and what they
+/// have on disk. Less was not enough for the first; the rest is for gathering, joins, and the export.
+const MERGING_EIGHTHS: usize = 3;
 
 /// What merging takes for each run on disk, in batches: it reads two ahead, and is charged as much again
 /// for their keys.
@@ -36,17 +39,16 @@ const BATCHES_PER_RUN: usize = 4;
 /// At least so many runs are merged at once: with fewer, rows would be written and read again many times.
 const LEAST_RUNS: usize = 8;
 
-/// The most that a sort keeps free for merging, in bytes: where there is more memory, less than its share
-/// is enough, and other queries need theirs.
-const MOST_RESERVED: usize = 32 << 20;
-
-/// How many rows the batches of a query should have whose result has this schema, if that is fewer
-/// than `config` says, for batches of `most` bytes.
-fn fewer_rows(config: &SessionConfig, schema: &Schema, most: usize) -> Option<usize> {
-    let fields = schema.fields().iter();
-    let row_bytes: usize = fields.map(|field| value_bytes(field.data_type())).sum();
+/// How many rows of `row_bytes` bytes the batches of a query should have, if that is fewer than `config`
+/// says, for batches of `most` bytes.
+fn fewer_rows(config: &SessionConfig, row_bytes: usize, most: usize) -> Option<usize> {
     let rows = (most / row_bytes.max(1)).max(LEAST_ROWS);
     (rows < config.batch_size()).then_some(rows)
+}
+
+fn row_bytes(schema: &Schema) -> usize {
+    let fields = schema.fields().iter();
+    fields.map(|field| value_bytes(field.data_type())).sum()
 }
 
 /// How many runs of a sort that went to disk should be merged at once, where queries share `bytes` bytes and
@@ -56,18 +58,45 @@ pub fn runs_merged(bytes: usize, threads: NonZeroUsize) -> usize {
     (bytes / threads / (BATCH_BYTES * BATCHES_PER_RUN)).max(LEAST_RUNS)
 }
 
-fn count_sorts(plan: &Arc<dyn ExecutionPlan>) -> usize {
-    let below: usize = plan.children().into_iter().map(count_sorts).sum();
-    below + usize::from(plan.downcast_ref::<SortExec>().is_some())
+/// The sorts of a query that may go to disk.
+#[derive(Debug, Default)]
+struct Sorts {
+    /// How many there are, each partition by itself.
+    count: usize,
+    /// The widest of their rows, in bytes.
+    row_bytes: usize,
 }
 
-/// What one of `sorts` sorts may take for merging on one thread, in bytes; none if nothing limits it.
-fn merging_bytes(context: &TaskContext, sorts: usize) -> Option<usize> {
-    let MemoryLimit::Finite(bytes) = context.memory_pool().memory_limit() else {
-        return None;
-    };
-    let threads = context.session_config().target_partitions();
-    Some(bytes / MERGING_SHARE / (threads * sorts).max(1))
+impl Sorts {
+    fn of(plan: &Arc<dyn ExecutionPlan>) -> Self {
+        let mut sorts = Self::default();
+        sorts.find(plan);
+        sorts
+    }
+
+    fn find(&mut self, plan: &Arc<dyn ExecutionPlan>) {
+        plan.children()
+            .into_iter()
+            .for_each(|child| self.find(child));
+        // The first few rows of an order are kept in memory.
+        if plan
+            .downcast_ref::<SortExec>()
+            .is_some_and(|sort| sort.fetch().is_none())
+        {
+            self.count += plan.output_partitioning().partition_count();
+            self.row_bytes = self.row_bytes.max(row_bytes(&plan.schema()));
+        }
+    }
+
+    /// What each may take for merging, in bytes; none if there is none, or enough memory for all.
+    fn merging_bytes(&self, context: &TaskContext) -> Option<usize> {
+        match context.memory_pool().memory_limit() {
+            MemoryLimit::Finite(bytes) if bytes < LITTLE_MEMORY => {
+                (bytes / 8 * MERGING_EIGHTHS).checked_div(self.count)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// The session to plan a query in, if its result is too wide for the batches of `session`: some
@@ -76,7 +105,7 @@ pub(super) fn session_for_wide_rows(
     session: &dyn Session,
     schema: &Schema,
 ) -> Option<SessionState> {
-    let rows = fewer_rows(session.config(), schema, BATCH_BYTES)?;
+    let rows = fewer_rows(session.config(), row_bytes(schema), BATCH_BYTES)?;
     let mut state = session.as_any().downcast_ref::<SessionState>()?.clone();
     let config = state.config().clone().with_batch_size(rows);
     *state.config_mut() = config;
@@ -84,28 +113,28 @@ pub(super) fn session_for_wide_rows(
 }
 
 /// The context of a query whose result has this schema: with smaller batches if its rows are wide, or are
-/// sorted in little memory, of which every sort then keeps enough free for merging.
+/// sorted in little memory, of which every sort then keeps enough for merging, unless it was set how much.
 pub fn bound_batches(
     context: Arc<TaskContext>,
     query: &Arc<dyn ExecutionPlan>,
     schema: &Schema,
 ) -> Arc<TaskContext> {
     let mut config = context.session_config().clone();
-    let mut batch_bytes = BATCH_BYTES;
-    let sorts = count_sorts(query);
-    if let (1.., Some(merging)) = (sorts, merging_bytes(&context, sorts)) {
-        let runs = context.runtime_env().disk_manager.max_spill_merge_fan_in();
-        let each = merging.checked_div(runs * BATCHES_PER_RUN);
-        batch_bytes = each.map_or(BATCH_BYTES, |bytes| bytes.min(BATCH_BYTES));
+    let mut rows = fewer_rows(&config, row_bytes(schema), BATCH_BYTES);
+    let sorts = Sorts::of(query);
+    let merging = sorts.merging_bytes(&context);
+    if let Some(merging) = merging {
+        let most = (merging / (LEAST_RUNS * BATCHES_PER_RUN)).min(BATCH_BYTES);
+        let widest = sorts.row_bytes.max(row_bytes(schema));
+        rows = fewer_rows(&config, widest, most);
         let set = config.options().execution.sort_spill_reservation_bytes;
-        // What a user has set stays.
         if set == ExecutionOptions::default().sort_spill_reservation_bytes {
-            config = config.with_sort_spill_reservation_bytes(merging.min(MOST_RESERVED));
+            config = config.with_sort_spill_reservation_bytes(merging);
         }
     }
-    match fewer_rows(&config, schema, batch_bytes) {
+    match rows {
         Some(rows) => config = config.with_batch_size(rows),
-        None if sorts == 0 => return context,
+        None if merging.is_none() => return context,
         None => {}
     }
     Arc::new(TaskContext::new(
@@ -165,14 +194,11 @@ mod tests {
         Arc::new(SortExec::new(order.into(), query))
     }
 
-    /// Two threads that share so many bytes, and merge eight runs at once.
+    /// Queries share so many bytes.
     fn limited(bytes: usize) -> Arc<TaskContext> {
-        let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(FairSpillPool::new(bytes)))
-            .with_max_spill_merge_fan_in(8);
-        let config = SessionConfig::new().with_target_partitions(2);
-        let context = TaskContext::default().with_session_config(config);
-        Arc::new(context.with_runtime(runtime.build_arc().unwrap()))
+        let pool = Arc::new(FairSpillPool::new(bytes));
+        let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool);
+        Arc::new(TaskContext::default().with_runtime(runtime.build_arc().unwrap()))
     }
 
     #[test]
@@ -188,7 +214,7 @@ mod tests {
         assert_eq!(batch_size(4000, &DataType::Utf8), 64);
     }
 
-    /// The rows of a batch, and the bytes kept free by each sort on each thread.
+    /// The rows of a batch, and the bytes that each sort keeps for merging.
     #[test]
     fn sorts_in_little_memory_have_smaller_batches_and_room_to_merge() {
         let schema = schema(16, &DataType::Int64);
@@ -204,8 +230,11 @@ mod tests {
             sorted(sorted(Arc::clone(&plain))),
         );
         assert_eq!(settings(112 << 20, &plain), (8192, 10 << 20));
-        assert_eq!(settings(112 << 20, &once), (7168, 28 << 20));
-        assert_eq!(settings(112 << 20, &twice), (3584, 14 << 20));
-        assert_eq!(settings(8 << 30, &once), (8192, 32 << 20));
+        assert_eq!(settings(112 << 20, &once), (8192, 42 << 20));
+        assert_eq!(settings(112 << 20, &twice), (5376, 21 << 20));
+        assert_eq!(settings(256 << 20, &twice), (8192, 10 << 20));
+        let first_rows = once.downcast_ref::<SortExec>().unwrap().with_fetch(Some(3));
+        let first_rows: Arc<dyn ExecutionPlan> = Arc::new(first_rows);
+        assert_eq!(settings(112 << 20, &first_rows), (8192, 10 << 20));
     }
 }
