@@ -8,7 +8,7 @@ use std::sync::Arc;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
-use tidegate_extensions::plan::bound_batches;
+use tidegate_extensions::plan::{bound_batches, find_export};
 use tidegate_extensions::sql::{Script, ScriptStatement};
 use tidegate_extensions::{Error, ErrorKind, Location, Result, TidegateSql};
 
@@ -96,7 +96,11 @@ impl Session {
             let frame = self.context.execute_logical_plan(plan).await?;
             let task = Arc::new(frame.task_ctx());
             let plan = frame.create_physical_plan().await?;
-            let task = bound_batches(task, &plan, &plan.schema());
+            let task = match find_export(&plan) {
+                // What it is to write bounds its batches, not what it returns.
+                Some(_) => task,
+                None => bound_batches(task, &plan, &plan.schema()),
+            };
             let rows = execute_stream(Arc::clone(&plan), task)?;
             Ok(Execution::new(tag, plan, rows, location))
         };

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use rand::Rng;
 
-use super::bookkeeping::{ClaimState, Keys, Lock, MEDIA_TYPE};
+use super::bookkeeping::{ClaimState, FOLDER, Keys, Lock, MEDIA_TYPE};
 use super::cleanup::{remove_bookkeeping, remove_export};
 use super::export::Export;
 use super::options::Mode;
@@ -82,6 +82,35 @@ pub(super) async fn inspect_target(export: &Export) -> Result<()> {
     others?;
     empty?;
     Ok(deleted?)
+}
+
+/// What an export in mode overwrite will replace: the data under the target, and the manifests that list
+/// it.
+///
+/// # Errors
+/// An export to a folder below the target has not ended, or the store refuses to list.
+pub(super) async fn find_obsolete(export: &Export) -> Result<Vec<String>> {
+    let (store, target) = (export.store().as_ref(), &export.spec().target);
+    let keys = Keys::new(target);
+    // One object's manifests lie among those of others in its folder.
+    let is_manifest =
+        |key: &str| target.file().is_none() && matches!(keys.split(key), Some((_, "MANIFEST")));
+    let mut obsolete = store.list(&target.prefix(), usize::MAX).await?;
+    obsolete.retain(|key| target.has_data(key) || is_manifest(key));
+    // A manifest in a folder below is replaced with the data that it lists.
+    let is_running =
+        |key: &&String| key.contains(&format!("/{FOLDER}")) && !key.ends_with("/MANIFEST");
+    match obsolete.iter().find(is_running) {
+        None => Ok(obsolete),
+        Some(key) => Err(Error::new(
+            ErrorKind::TargetInUse,
+            format!(
+                "an export to a folder under {target} has not ended: {}",
+                store.url(key)
+            ),
+        )
+        .with_hint("wait until it ends, or recover it with RECOVER EXPORT")),
+    }
 }
 
 /// Refuses what is live or half committed.

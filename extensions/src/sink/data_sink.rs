@@ -15,7 +15,8 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType};
 use futures::StreamExt;
 
 use super::commit::commit;
-use super::export::{CancelOnDrop, Export};
+use super::export::Export;
+use super::guard::CancelOnDrop;
 use super::report::{Reports, report_schema};
 use super::writer::FileWriter;
 use crate::error::{Error, Result};

@@ -6,7 +6,6 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use arrow::datatypes::SchemaRef;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use tokio::runtime::Handle;
@@ -17,54 +16,22 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use uuid::Uuid;
 
-use super::bookkeeping::{ClaimState, FOLDER, Keys, Lock, Note};
+use super::bookkeeping::{ClaimState, Keys, Lock, Note};
 use super::budget::ByteBudget;
-use super::claim::{claim_target, confirm_claim, inspect_target};
+use super::claim::{claim_target, confirm_claim, find_obsolete, inspect_target};
 use super::cleanup::sweep_uploads;
 use super::heartbeat::Heartbeat;
-use super::memory::ExportMemory;
 use super::options::Mode;
-use super::partition::Partition;
 use super::progress::ExportProgress;
 use super::reaper::{Reaper, Unfinishable, Unfinished};
 use super::report::{ExportReport, ExportedFile, StagedFile};
 use super::rollback::{Traces, undo};
+use super::spec::ExportSpec;
 use super::store::{PendingUpload, UploadStore};
-use super::survey::{list_data, list_manifests};
-use super::target::Target;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{FileFormat, PartPool};
+use crate::format::PartPool;
 use crate::sql::ast::quote_name;
 use crate::tasks::finished;
-
-/// What is to be exported, and where to.
-#[derive(Debug, Clone)]
-pub struct ExportSpec {
-    /// The folder that the objects appear in, or the one object.
-    pub target: Target,
-    /// What is done about objects that are there already.
-    pub mode: Mode,
-    /// The connection's name, for messages; none for a local target.
-    pub connection: Option<String>,
-    /// The statement, without secrets, for the bookkeeping.
-    pub statement: String,
-    /// The schema of the query's rows, with unique names.
-    pub input_schema: SchemaRef,
-    /// The schema of the files.
-    pub schema: SchemaRef,
-    /// How rows are divided into folders.
-    pub partition: Option<Partition>,
-    /// The files' format.
-    pub format: Arc<dyn FileFormat>,
-    /// When a file is full, in encoded bytes.
-    pub max_file_bytes: u64,
-    /// The size of every part but a file's last, in bytes.
-    pub part_bytes: usize,
-    /// Leave a manifest behind.
-    pub manifest: bool,
-    /// What the export may use of the machine's memory.
-    pub memory: ExportMemory,
-}
 
 /// An export under way, shared by its writers and its sink.
 #[derive(Debug)]
@@ -132,11 +99,8 @@ impl Export {
         budget: ByteBudget,
         reaper: Reaper,
     ) -> Self {
-        // Encoders that gather nothing leave their memory to the parts, but where many files are open.
-        let own = match spec.format.file_memory_bytes() {
-            0 if spec.partition.is_none() => spec.memory.most_in_flight(),
-            _ => spec.memory.in_flight(spec.partition.is_some()),
-        };
+        let gather = spec.format.file_memory_bytes() > 0;
+        let own = spec.memory.parts_share(spec.partition.is_some(), gather);
         Self {
             id: Uuid::now_v7().simple().to_string(),
             parts: PartPool::new(spec.part_bytes),
@@ -369,36 +333,10 @@ impl Export {
         confirm_claim(self).await?;
         self.start_heartbeat();
         if self.spec.mode == Mode::Overwrite {
-            let obsolete = self.find_obsolete().await?;
+            let obsolete = find_obsolete(self).await?;
             self.state().obsolete = obsolete;
         }
         Ok(())
-    }
-
-    /// What the export will replace: the data under the target, and the manifests that list it.
-    async fn find_obsolete(&self) -> Result<Vec<String>> {
-        let target = &self.spec.target;
-        let store = self.store.as_ref();
-        if target.file().is_some() {
-            return list_data(store, target).await;
-        }
-        let (mut obsolete, manifests) =
-            tokio::try_join!(list_data(store, target), list_manifests(store, target))?;
-        // A manifest there is replaced with the data that it lists.
-        let is_running =
-            |key: &&String| key.contains(&format!("/{FOLDER}")) && !key.ends_with("/MANIFEST");
-        if let Some(key) = obsolete.iter().find(is_running) {
-            return Err(Error::new(
-                ErrorKind::TargetInUse,
-                format!(
-                    "an export to a folder under {target} has not ended: {}",
-                    self.store.url(key)
-                ),
-            )
-            .with_hint("wait until it ends, or recover it with RECOVER EXPORT"));
-        }
-        obsolete.extend(manifests);
-        Ok(obsolete)
     }
 
     fn start_heartbeat(self: &Arc<Self>) {
@@ -613,9 +551,7 @@ impl Export {
         let (store, target) = (self.store.as_ref(), &self.spec.target);
         sweep_uploads(store, target, &self.id, upload_lost, committed).await
     }
-}
 
-impl Export {
     fn left(&self, leftovers: Vec<String>) -> Unfinished {
         Unfinished {
             target: self.spec.target.to_string(),
@@ -639,43 +575,14 @@ impl Unfinishable for Export {
     }
 }
 
-/// Cancels the export unless the work it guards came to its end.
-#[derive(Debug)]
-pub struct CancelOnDrop {
-    export: Arc<Export>,
-    armed: bool,
-}
-
-impl CancelOnDrop {
-    /// Guards work on `export`.
-    pub fn new(export: Arc<Export>) -> Self {
-        Self {
-            export,
-            armed: true,
-        }
-    }
-
-    /// The work is done.
-    pub fn disarm(mut self) {
-        self.armed = false;
-    }
-}
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        if self.armed {
-            self.export.cancel();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use arrow::datatypes::Schema;
+    use arrow::datatypes::{Schema, SchemaRef};
 
     use super::*;
     use crate::format::{ParquetFormat, ParquetOptions};
-    use crate::sink::LocalUploadStore;
+    use crate::sink::guard::CancelOnDrop;
+    use crate::sink::{ExportMemory, LocalUploadStore, Target};
 
     fn plan_export(folder: &std::path::Path) -> (Arc<Export>, Reaper) {
         let target = Target::parse(&folder.display().to_string()).unwrap();

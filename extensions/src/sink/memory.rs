@@ -63,10 +63,19 @@ impl ExportMemory {
         }
     }
 
-    /// What the parts of one export on their way may be together, at least: three of the smallest in a
+    /// What the parts of one export on their way may be together: all that parts may have where its
+    /// encoders `gather` nothing and hand everything on at once, but not where many files are open.
+    pub fn parts_share(self, partitioned: bool, gather: bool) -> usize {
+        match gather || partitioned {
+            true => self.in_flight(partitioned),
+            false => self.most_in_flight(),
+        }
+    }
+
+    /// What the parts of an export whose encoders need memory, too, may be: three of the smallest in a
     /// process of 256 MB, so that others are sent while one waits for its answer. An unpartitioned
     /// export's come a row group at a time: the encoders go on while the disk takes one.
-    pub fn in_flight(self, partitioned: bool) -> usize {
+    fn in_flight(self, partitioned: bool) -> usize {
         let share = self.bytes / IN_FLIGHT_SHARE;
         match partitioned {
             true => share.min(self.most_in_flight),
@@ -79,8 +88,7 @@ impl ExportMemory {
         self.bytes / 4
     }
 
-    /// What the parts of all exports on their way may be together: also what an export may have
-    /// whose encoders hand everything on at once.
+    /// What the parts of all exports on their way may be together.
     pub fn most_in_flight(self) -> usize {
         (self.bytes / 4 * 3).min(self.most_in_flight)
     }

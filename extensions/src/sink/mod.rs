@@ -26,6 +26,7 @@ mod commit;
 mod data_sink;
 mod direct_file;
 mod export;
+mod guard;
 mod heartbeat;
 mod local_store;
 mod manifest;
@@ -39,6 +40,7 @@ mod report;
 mod rollback;
 mod s3_store;
 mod series;
+mod spec;
 mod store;
 mod survey;
 mod target;
@@ -48,7 +50,8 @@ mod writer;
 pub use budget::ByteBudget;
 pub use checks::{Check, CheckStatus, check_store};
 pub use data_sink::S3Sink;
-pub use export::{CancelOnDrop, Export, ExportSpec};
+pub use export::Export;
+pub use guard::CancelOnDrop;
 pub use local_store::LocalUploadStore;
 pub use memory::ExportMemory;
 pub use options::{
@@ -64,6 +67,7 @@ pub use report::{
     ExportReport, ExportedFile, StagedFile, WriterReport, files_batch, files_schema, report_schema,
 };
 pub use s3_store::S3UploadStore;
+pub use spec::ExportSpec;
 pub use store::{
     ContentHeaders, ObjectIdentity, PendingUpload, SentPart, StoreError, StoreErrorKind,
     UploadStore,

@@ -4,6 +4,7 @@
 //! never by this machine's.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use super::bookkeeping::{DEAD_AFTER, Decision, Intent, Keys, Note};
@@ -31,6 +32,17 @@ pub(super) struct FoundExport {
 impl FoundExport {
     pub(super) fn is_dead(&self) -> bool {
         self.age > DEAD_AFTER
+    }
+
+    /// Takes over what another of its keys tells.
+    fn add(&mut self, sign: Self) {
+        self.decided |= sign.decided;
+        self.incomplete |= sign.incomplete;
+        self.age = self.age.min(sign.age);
+        // A heartbeat says more than the lock, which stays as it was first written.
+        if sign.incomplete || self.note.is_none() {
+            self.note = sign.note.or_else(|| self.note.take());
+        }
     }
 
     /// What it exports to, which may be one object in the folder it was found in.
@@ -86,47 +98,50 @@ pub(super) async fn find_exports(
     let keys = Keys::new(target);
     let mut found: BTreeMap<String, FoundExport> = BTreeMap::new();
     for key in store.list(keys.folder(), usize::MAX).await? {
-        let (id, name, note) = if key == keys.lock() {
-            if own_id.is_some() {
-                continue;
-            }
-            // Of an export that died between two of its objects the lock may be all there is.
-            match read_note(store, &key).await? {
-                Some(note) => (note.export_id.clone(), "LOCK", Some(note)),
-                None => continue,
-            }
-        } else {
-            match keys.split(&key) {
-                Some((id, name @ ("INCOMPLETE" | "COMMIT"))) if Some(id) != own_id => {
-                    let note = match name {
-                        "INCOMPLETE" => read_note(store, &key).await?,
-                        _ => None,
-                    };
-                    (id.to_owned(), name, note)
-                }
-                _ => continue,
-            }
-        };
-        // What has gone since it was listed belongs to an export that has just ended.
-        let Some(age) = store.age(&key).await? else {
+        let Some(sign) = read_sign(store, &keys, &key, own_id).await? else {
             continue;
         };
-        let entry = found.entry(id.clone()).or_insert(FoundExport {
-            id,
-            decided: false,
-            incomplete: false,
-            age,
-            note: None,
-        });
-        entry.decided |= name == "COMMIT";
-        entry.incomplete |= name == "INCOMPLETE";
-        entry.age = entry.age.min(age);
-        // A heartbeat says more than the lock, which stays as it was first written.
-        if name == "INCOMPLETE" || entry.note.is_none() {
-            entry.note = note.or_else(|| entry.note.take());
+        match found.entry(sign.id.clone()) {
+            Entry::Vacant(entry) => drop(entry.insert(sign)),
+            Entry::Occupied(mut entry) => entry.get_mut().add(sign),
         }
     }
     Ok(found.into_values().collect())
+}
+
+/// What one key tells of the export it belongs to, if it belongs to one that is looked for.
+async fn read_sign(
+    store: &dyn UploadStore,
+    keys: &Keys,
+    key: &str,
+    own_id: Option<&str>,
+) -> Result<Option<FoundExport>> {
+    let is_lock = key == keys.lock();
+    let (id, name) = match keys.split(key) {
+        _ if is_lock && own_id.is_none() => (None, "LOCK"),
+        Some((id, name @ ("INCOMPLETE" | "COMMIT"))) if Some(id) != own_id => (Some(id), name),
+        _ => return Ok(None),
+    };
+    let note = match name {
+        "COMMIT" => None,
+        _ => read_note(store, key).await?,
+    };
+    // Of an export that died between two of its objects the lock may be all there is.
+    let id = id.or(note.as_ref().map(|note| note.export_id.as_str()));
+    let Some(id) = id.map(str::to_owned) else {
+        return Ok(None);
+    };
+    // What has gone since it was listed belongs to an export that has just ended.
+    let Some(age) = store.age(key).await? else {
+        return Ok(None);
+    };
+    Ok(Some(FoundExport {
+        id,
+        decided: name == "COMMIT",
+        incomplete: name == "INCOMPLETE",
+        age,
+        note,
+    }))
 }
 
 pub(super) async fn read_note(store: &dyn UploadStore, key: &str) -> Result<Option<Note>> {
@@ -174,17 +189,6 @@ pub(super) async fn list_data(store: &dyn UploadStore, target: &Target) -> Resul
     let mut keys = store.list(&target.prefix(), usize::MAX).await?;
     keys.retain(|key| target.has_data(key));
     Ok(keys)
-}
-
-/// The manifests that ended exports left in a target's folder.
-pub(super) async fn list_manifests(
-    store: &dyn UploadStore,
-    target: &Target,
-) -> Result<Vec<String>> {
-    let keys = Keys::new(target);
-    let mut found = store.list(keys.folder(), usize::MAX).await?;
-    found.retain(|key| matches!(keys.split(key), Some((_, "MANIFEST"))));
-    Ok(found)
 }
 
 /// What stands in the way of a target because it is the other sort of thing: an object where the

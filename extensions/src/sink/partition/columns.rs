@@ -17,7 +17,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::Partition;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sink::export::ExportSpec;
+use crate::sink::spec::ExportSpec;
 
 /// The group of a row whose value has no file of its own.
 pub(super) const NO_GROUP: usize = usize::MAX;

@@ -22,8 +22,8 @@ use datafusion::execution::TaskContext;
 
 use self::columns::PartitionColumns;
 use self::overflow::Overflow;
-use super::export::ExportSpec;
 use super::series::{FileSeries, WriterFiles};
+use super::spec::ExportSpec;
 use crate::error::Result;
 
 /// How rows are divided into folders.
