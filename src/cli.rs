@@ -187,7 +187,7 @@ pub(crate) fn run() -> ExitCode {
     };
     if let Some(limits) = limits {
         let bytes = limits.memory_limit.or_else(Engine::default_memory_limit);
-        if let Err(error) = allocator::set_up(bytes) {
+        if let Err(error) = allocator::set_up(bytes, limits.threads) {
             print::complain(&format!("tidegate: can't start itself anew: {error}"));
             return ExitCode::FAILURE;
         }

@@ -9,6 +9,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use datafusion::catalog::{TableFunctionImpl, TableProvider};
+use datafusion::execution::cache::cache_manager::DEFAULT_METADATA_CACHE_LIMIT;
 use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool, TrackConsumersPool};
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
@@ -34,6 +35,10 @@ const LEAST_BYTES: usize = 256 << 20;
 
 /// One export may use this share of what queries and exports have; what it reads needs the rest.
 const EXPORT_SHARE: usize = 2;
+
+/// Footers of files that were read may be kept in so much of it, where that is less than DataFusion keeps
+/// of them anyway: nothing else counts them.
+const FOOTERS_SHARE: usize = 4;
 
 fn too_little(bytes: usize) -> Error {
     let (given, least) = (bytes >> 20, LEAST_BYTES >> 20);
@@ -248,7 +253,10 @@ impl EngineBuilder {
             let threads = threads.unwrap_or(NonZeroUsize::MIN);
             runtime = runtime
                 .with_memory_pool(shared_pool(shared))
-                .with_max_spill_merge_fan_in(runs_merged(shared, threads));
+                .with_max_spill_merge_fan_in(runs_merged(shared, threads))
+                .with_metadata_cache_limit(
+                    DEFAULT_METADATA_CACHE_LIMIT.min(shared / FOOTERS_SHARE),
+                );
         }
         let runtime = runtime.build_arc().map_err(Error::from)?;
         for (url, store) in &self.additions.object_stores {

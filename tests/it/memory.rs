@@ -35,7 +35,10 @@ fn peak_of(sql: &str, options: &[&str], folder: &Path) -> u64 {
             peak = kilobytes.trim().trim_end_matches(" kB").parse().unwrap();
         }
         let variables = std::fs::read(&environment).unwrap_or_default();
-        started_anew |= String::from_utf8_lossy(&variables).contains("MALLOC_MMAP_THRESHOLD_=");
+        let variables = String::from_utf8_lossy(&variables);
+        started_anew |= ["MALLOC_MMAP_THRESHOLD_=", "MALLOC_ARENA_MAX="]
+            .iter()
+            .all(|setting| variables.contains(setting));
         if let Some(ended) = process.try_wait().unwrap() {
             assert!(ended.success(), "{sql}");
             assert!(started_anew, "the allocator was not set up");
