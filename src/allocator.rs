@@ -7,6 +7,7 @@
 
 use std::io;
 use std::num::NonZeroUsize;
+use std::thread::available_parallelism;
 
 /// With so much memory, in bytes, what the allocator keeps does not matter.
 const ROOMY_BYTES: usize = 1 << 30;
@@ -74,7 +75,6 @@ fn keep_little(threads: Option<NonZeroUsize>) -> io::Result<()> {
     use std::os::unix::process::CommandExt;
     use std::path::Path;
     use std::process::Command;
-    use std::thread::available_parallelism;
 
     let is_set = |name| env::var_os(name).is_some();
     let mut arguments = env::args_os();

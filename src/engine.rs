@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use datafusion::catalog::{TableFunctionImpl, TableProvider};
 use datafusion::execution::cache::cache_manager::DEFAULT_METADATA_CACHE_LIMIT;
+use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool, TrackConsumersPool};
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionStateBuilder;
@@ -17,7 +18,7 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use object_store::ObjectStore;
 use tidegate_extensions::catalog::{Catalog, with_catalog_tables};
-use tidegate_extensions::plan::{runs_merged, shared_pool};
+use tidegate_extensions::plan::runs_merged;
 use tidegate_extensions::read::with_file_tables;
 use tidegate_extensions::s3::RetryPolicy;
 use tidegate_extensions::sink::{ExportMemory, Unfinished};
@@ -45,6 +46,16 @@ fn too_little(bytes: usize) -> Error {
         ErrorKind::InvalidParameter,
         format!("a memory limit of {given}MB is too little: it must be at least {least}MB"),
     )
+}
+
+/// So many consumers are named when there is not enough memory.
+const NAMED_CONSUMERS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4);
+
+/// A pool of `bytes` bytes in which every operator that can go to disk has the same share. First come,
+/// first served, one sort would leave the next nothing to merge with what it has on disk.
+fn shared_pool(bytes: usize) -> Arc<dyn MemoryPool> {
+    let pool = FairSpillPool::new(bytes);
+    Arc::new(TrackConsumersPool::new(pool, NAMED_CONSUMERS))
 }
 
 /// The machine's memory in bytes, or what its container has of it, where Linux tells.

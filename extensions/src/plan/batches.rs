@@ -26,7 +26,7 @@ const LEAST_ROWS: usize = 64;
 const TEXT_BYTES: usize = 64;
 
 /// Where queries and exports share less than so many bytes, what a sort merges with has to be planned.
-pub(super) const LITTLE_MEMORY: usize = 256 << 20;
+const LITTLE_MEMORY: usize = 256 << 20;
 
 /// The part of it that sorts keep for merging, in eighths: what they have gathered in memory, and what they
 /// have on disk. Less was not enough for the first; the rest is for gathering, joins, and the export.
@@ -56,11 +56,6 @@ fn row_bytes(schema: &Schema) -> usize {
 /// the sorts takes all the memory there is, and the others fail.
 pub fn runs_merged(bytes: usize, threads: NonZeroUsize) -> usize {
     (bytes / threads / (BATCH_BYTES * BATCHES_PER_RUN)).max(LEAST_RUNS)
-}
-
-/// What of `bytes` bytes sorts keep for merging.
-pub(super) fn merging_share(bytes: usize) -> usize {
-    bytes / 8 * MERGING_EIGHTHS
 }
 
 /// The sorts of a query that may go to disk.
@@ -97,7 +92,7 @@ impl Sorts {
     fn merging_bytes(&self, context: &TaskContext) -> Option<usize> {
         match context.memory_pool().memory_limit() {
             MemoryLimit::Finite(bytes) if bytes < LITTLE_MEMORY => {
-                merging_share(bytes).checked_div(self.count)
+                (bytes / 8 * MERGING_EIGHTHS).checked_div(self.count)
             }
             _ => None,
         }
