@@ -22,7 +22,7 @@ async fn main() -> Result<()> {
     let server = DevServer::start(&root, &key, anywhere).await?;
 
     let engine = Engine::builder().memory_limit(256 << 20).build()?;
-    let session = engine.session();
+    let session = engine.session()?;
     session.execute("CREATE SECRET s AS 'secret'").await?;
     let connection = format!(
         "CREATE CONNECTION c TO AWS (

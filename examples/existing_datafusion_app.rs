@@ -1,4 +1,4 @@
-//! A program that has a DataFusion session of its own gets Tidegate's statements.
+//! Adds Tidegate's statements to a program that has its own DataFusion session.
 //!
 //! Run it with `cargo run --release --example existing_datafusion_app`.
 
@@ -13,7 +13,7 @@ use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use tidegate_extensions::{Services, TidegateSql, install};
 
-/// What the program did before: a session with its own configuration and tables.
+/// The program's own session, with its configuration.
 fn existing_session() -> SessionStateBuilder {
     let config = SessionConfig::new().with_target_partitions(2);
     SessionStateBuilder::new()
@@ -49,7 +49,7 @@ async fn main() -> Result<()> {
         .collect()
         .await?;
 
-    // … and `tidegate_sql` knows the new statements beside DataFusion's.
+    // … and `tidegate_sql` accepts the new statements, too.
     let target = std::env::temp_dir().join(format!("tidegate-cities-{}", std::process::id()));
     let copy = format!(
         "COPY (SELECT * FROM cities ORDER BY city) TO '{}'
@@ -60,7 +60,7 @@ async fn main() -> Result<()> {
     let files = files.select_columns(&["rows", "bytes"])?.collect().await?;
     println!("{}", pretty_format_batches(&files)?);
 
-    // Exports that are dropped clean up in the background: let them end before the program does.
+    // Dropped exports clean up in the background. Wait for that before the program ends.
     services.reaper.drain(Duration::from_secs(5)).await;
     let _ = std::fs::remove_dir_all(&target);
     Ok(())

@@ -24,7 +24,7 @@ impl Session {
     /// # async fn main() -> Result<(), tidegate::Error> {
     /// # let folder = tempfile::tempdir().unwrap();
     /// # let target = folder.path().join("days").display().to_string();
-    /// let session = Engine::builder().build()?.session();
+    /// let session = Engine::builder().build()?.session()?;
     /// session.execute("CREATE TABLE t AS VALUES ('mon', 1), ('tue', 2)").await?;
     /// let rows = session.context().table("t").await?;
     /// let report = session
@@ -39,8 +39,8 @@ impl Session {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn copy(&self, rows: DataFrame) -> Copy {
-        Copy {
+    pub fn copy(&self, rows: DataFrame) -> CopyTo {
+        CopyTo {
             session: self.clone(),
             rows,
             target: None,
@@ -51,20 +51,20 @@ impl Session {
     }
 }
 
-/// An export that is being described.
+/// A builder for an export.
 #[must_use = "an export does nothing before it is run"]
-pub struct Copy {
+pub struct CopyTo {
     session: Session,
     rows: DataFrame,
     target: Option<String>,
-    format: Option<FileFormat>,
+    format: Option<FormatSpec>,
     options: Vec<SqlOption>,
     cancelled: CancellationToken,
 }
 
-impl fmt::Debug for Copy {
+impl fmt::Debug for CopyTo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Copy")
+        f.debug_struct("CopyTo")
             .field("target", &self.target)
             .field("format", &self.format)
             .field("options", &self.options)
@@ -88,62 +88,62 @@ fn names<N: Into<String>>(names: impl IntoIterator<Item = N>) -> OptionValue {
     OptionValue::names(names)
 }
 
-/// The later of two settings holds.
+/// Sets an option; a later setting replaces an earlier one.
 fn set(options: &mut Vec<SqlOption>, name: &'static str, value: OptionValue) {
     options.retain(|option| option.name != name);
     options.push(SqlOption::new(name, value));
 }
 
-impl Copy {
-    /// Where to: `s3://bucket/prefix`, or a path on this machine.
+impl CopyTo {
+    /// Sets the target: `s3://bucket/prefix`, or a path on this machine.
     pub fn to(mut self, target: impl Into<String>) -> Self {
         self.target = Some(target.into());
         self
     }
 
-    /// The connection to use, which a target on S3 needs.
+    /// Sets the connection. A target on S3 needs one.
     pub fn connection(self, name: impl Into<String>) -> Self {
         self.set("AWS CONNECTION", text(name))
     }
 
     /// The files' format: [`Parquet`], [`Csv`] or [`Json`].
-    pub fn format(mut self, format: impl Into<FileFormat>) -> Self {
+    pub fn format(mut self, format: impl Into<FormatSpec>) -> Self {
         self.format = Some(format.into());
         self
     }
 
-    /// What is done about objects that are there already.
+    /// Sets how the export treats objects that already exist under the target.
     pub fn mode(self, mode: Mode) -> Self {
         self.set("MODE", text(mode.name()))
     }
 
-    /// A folder `column=value/` for each value of these columns.
+    /// Writes a folder `column=value/` for each value of these columns.
     pub fn partition_by<N: Into<String>>(self, columns: impl IntoIterator<Item = N>) -> Self {
         self.set("PARTITION BY", names(columns))
     }
 
-    /// The partition columns stay in the files.
+    /// Keeps the partition columns in the files.
     pub fn keep_partition_columns(self) -> Self {
         self.set("PARTITION COLUMNS", text("keep"))
     }
 
-    /// How many files may be open at once when partitioning.
+    /// Limits how many files are open at once when partitioning.
     pub fn max_open_files(self, files: usize) -> Self {
         self.set("MAX OPEN FILES", number(files))
     }
 
-    /// When a file is full, in encoded bytes.
+    /// Sets the size of a file, in encoded bytes, at which the next file is started.
     pub fn max_file_bytes(self, bytes: u64) -> Self {
         self.set("MAX FILE SIZE", number(bytes))
     }
 
-    /// Whether to write one object with exactly the target's name. Where not set, a local target that
-    /// ends in the format's extension is one.
+    /// Sets whether to write one object with exactly the target's name. Default: only for a local
+    /// target that ends in the format's extension.
     pub fn single_file(self, single: bool) -> Self {
         self.set("SINGLE FILE", flag(single))
     }
 
-    /// Leave a manifest behind.
+    /// Writes a manifest that lists the objects and stays after the export.
     pub fn manifest(self) -> Self {
         self.set("MANIFEST", flag(true))
     }
@@ -158,7 +158,7 @@ impl Copy {
         self.set("SERVER SIDE ENCRYPTION", text(algorithm))
     }
 
-    /// The key to encrypt with.
+    /// The id of the KMS key to encrypt with.
     pub fn kms_key_id(self, key: impl Into<String>) -> Self {
         self.set("KMS KEY ID", text(key))
     }
@@ -173,7 +173,8 @@ impl Copy {
         self.set("CHECKSUM", text("sha256"))
     }
 
-    /// The export is cancelled when `token` is, and then leaves nothing behind.
+    /// Cancels the export when `token` is cancelled. A cancelled export leaves nothing behind. An
+    /// export that has begun to commit can't be cancelled any more.
     pub fn cancelled_by(mut self, token: CancellationToken) -> Self {
         self.cancelled = token;
         self
@@ -184,14 +185,14 @@ impl Copy {
         self
     }
 
-    /// Plans and starts the export, whose progress can then be watched; it is over when
-    /// [`Execution::collect`] has returned.
+    /// Plans and starts the export. Its progress can then be read; the export has ended when
+    /// [`Execution::collect`] returns.
     ///
     /// # Errors
-    /// Whatever is wrong with the settings or the rows' types. Nothing has been sent then.
+    /// Errors in the settings or in the types of the rows. No request has been sent to the store.
     pub async fn start(self) -> Result<Execution> {
         let Some(target) = self.target else {
-            let why = "an export needs a target: Copy::to sets it";
+            let why = "an export needs a target: CopyTo::to sets it";
             return Err(Error::new(ErrorKind::InvalidParameter, why));
         };
         let services = Services::of(self.session.context().state().config())?;
@@ -205,10 +206,13 @@ impl Copy {
         Ok(execution.cancelled_by(self.cancelled))
     }
 
-    /// Exports, and returns when every object is there.
+    /// Runs the export and returns once every object is there.
     ///
     /// # Errors
-    /// What failed, on what, why, and what to do. Nothing is left under the target then.
+    /// Any error of the export. No object of it is left under the target, except for
+    /// [`ErrorKind::CleanupFailed`] (every object is there, but not all of what the export had to
+    /// remove is gone), [`ErrorKind::OutcomeUnknown`] (the store did not tell), and
+    /// [`ErrorKind::Cancelled`] if its message says that the export was completed.
     pub async fn run(self) -> Result<ExportReport> {
         let outcome = self.start().await?.collect().await;
         let outcome = outcome.map_err(Error::without_location)?;
@@ -221,11 +225,11 @@ impl Copy {
 
 /// A file format with its settings.
 #[derive(Debug, Clone)]
-pub struct FileFormat {
+pub struct FormatSpec {
     options: Vec<SqlOption>,
 }
 
-impl FileFormat {
+impl FormatSpec {
     fn new(name: &'static str) -> Self {
         let options = vec![SqlOption::new("FORMAT", text(name))];
         Self { options }
@@ -241,15 +245,15 @@ macro_rules! format_type {
     ($(#[$documentation:meta])* $type:ident, $name:literal) => {
         $(#[$documentation])*
         #[derive(Debug, Clone)]
-        pub struct $type(FileFormat);
+        pub struct $type(FormatSpec);
 
         impl Default for $type {
             fn default() -> Self {
-                Self(FileFormat::new($name))
+                Self(FormatSpec::new($name))
             }
         }
 
-        impl From<$type> for FileFormat {
+        impl From<$type> for FormatSpec {
             fn from(format: $type) -> Self {
                 format.0
             }
@@ -269,7 +273,7 @@ macro_rules! format_type {
 
             /// Compress with Zstandard at this level.
             #[must_use]
-            pub fn zstd(self, level: u32) -> Self {
+            pub fn zstd(self, level: i32) -> Self {
                 self.with("COMPRESSION", text(format!("zstd({level})")))
             }
 
@@ -283,12 +287,12 @@ macro_rules! format_type {
 }
 
 format_type!(
-    /// Parquet, compressed with Snappy unless told otherwise.
+    /// Parquet, compressed with Snappy by default.
     Parquet,
     "parquet"
 );
 format_type!(
-    /// CSV as PostgreSQL writes it, without a header unless told otherwise.
+    /// CSV as PostgreSQL writes it, without a header by default.
     Csv,
     "csv"
 );
@@ -300,6 +304,7 @@ format_type!(
 
 /// The unit that timestamps are cast to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TimestampUnit {
     /// Nanoseconds.
     Nanoseconds,
@@ -328,7 +333,7 @@ impl Parquet {
         self.with("COMPRESSION", text("lz4_raw"))
     }
 
-    /// Cast timestamps; some readers know no nanoseconds.
+    /// Cast timestamps to this unit. Some readers do not support nanoseconds.
     #[must_use]
     pub fn timestamp_unit(self, unit: TimestampUnit) -> Self {
         self.with(
@@ -341,13 +346,13 @@ impl Parquet {
         )
     }
 
-    /// A row group has at most so many rows.
+    /// Limit a row group to this many rows.
     #[must_use]
     pub fn row_group_rows(self, rows: usize) -> Self {
         self.with("ROW GROUP ROWS", number(rows))
     }
 
-    /// A row group has at most so many encoded bytes.
+    /// Limit a row group to this many encoded bytes.
     #[must_use]
     pub fn row_group_bytes(self, bytes: u64) -> Self {
         self.with("ROW GROUP SIZE", number(bytes))
@@ -361,25 +366,25 @@ impl Csv {
         self.with("HEADER", flag(true))
     }
 
-    /// What stands between values: one byte.
+    /// The delimiter between values: one byte.
     #[must_use]
-    pub fn delimiter(self, delimiter: char) -> Self {
-        self.with("DELIMITER", text(delimiter))
+    pub fn delimiter(self, delimiter: u8) -> Self {
+        self.with("DELIMITER", text(char::from(delimiter)))
     }
 
-    /// What stands around values that need it: one byte.
+    /// The quote around values that need it: one byte.
     #[must_use]
-    pub fn quote(self, quote: char) -> Self {
-        self.with("QUOTE", text(quote))
+    pub fn quote(self, quote: u8) -> Self {
+        self.with("QUOTE", text(char::from(quote)))
     }
 
-    /// What stands before a quote inside quotes: one byte.
+    /// The escape before a quote inside quotes: one byte.
     #[must_use]
-    pub fn escape(self, escape: char) -> Self {
-        self.with("ESCAPE", text(escape))
+    pub fn escape(self, escape: u8) -> Self {
+        self.with("ESCAPE", text(char::from(escape)))
     }
 
-    /// What NULL is.
+    /// The text that stands for NULL.
     #[must_use]
     pub fn null(self, null: impl Into<String>) -> Self {
         self.with("NULL", text(null))

@@ -1,47 +1,50 @@
-//! A statement on its way.
+//! A running statement.
 //!
-//! Invariant: dropping an execution cancels its statement; an export then leaves nothing behind.
-//! [`Execution::cancel`] also waits until that is so.
+//! Invariant: dropping an execution cancels its statement. An export that has not begun to commit
+//! is then rolled back. [`Execution::cancel`] also waits for the rollback, five seconds at most.
 
-use std::io::Write;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
+use arrow::array::{BinaryArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::UInt64Type;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::ExecutionPlan;
-use futures::StreamExt;
-use tidegate_extensions::sink::ExportReport;
+use futures::future::BoxFuture;
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
+use tidegate_extensions::sink::{Export, ExportReport, Unfinished};
 use tidegate_extensions::{Error, ErrorKind, Location, Result};
 use tokio_util::sync::CancellationToken;
 
 use crate::outcome::{Outcome, Tag};
 use crate::progress::Progress;
 
-/// How long a cancelled statement may take to clean up.
+/// How long a cancelled statement waits for its clean-up.
 const CLEAN_UP: Duration = Duration::from_millis(4500);
 
-/// Where `COPY … TO STDOUT` has the number of rows and their lines.
+/// The columns that `COPY … TO STDOUT` returns: the number of rows, and their lines.
 const LINES_ROWS_COLUMN: usize = 0;
 const LINES_COLUMN: usize = 1;
 
-/// Where `RETURN = 'files'` has the number of rows.
+/// The column of `RETURN = 'files'` with the number of rows in a file.
 const FILES_ROWS_COLUMN: usize = 1;
 
-/// A statement that has been planned and started; its rows are to be fetched.
+/// A statement that has been planned and started, as a stream of its rows.
 ///
 /// ```
+/// use futures::TryStreamExt;
 /// # use tidegate::{Engine, Error};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Error> {
-/// let session = Engine::builder().build()?.session();
+/// let session = Engine::builder().build()?.session()?;
 /// let mut execution = session.start("SELECT * FROM generate_series(1, 100000)").await?;
 /// let progress = execution.progress().clone();
 /// let mut rows = 0;
-/// while let Some(batch) = execution.next().await? {
+/// while let Some(batch) = execution.try_next().await? {
 ///     rows += batch.num_rows();
 /// }
 /// assert_eq!(rows, 100_000);
@@ -57,7 +60,42 @@ pub struct Execution {
     counted: u64,
     location: Location,
     progress: Progress,
-    cancelled: CancellationToken,
+    cancelled: BoxFuture<'static, ()>,
+    /// The clean-up after a cancellation.
+    stopping: Option<BoxFuture<'static, Cancellation>>,
+}
+
+/// The result of cancelling a statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cancellation {
+    /// The statement was stopped and left nothing behind.
+    Stopped,
+    /// The cancellation came too late: the export was committed.
+    Committed(ExportReport),
+    /// The statement was stopped. The store did not confirm in time that everything of its export
+    /// is gone.
+    Unconfirmed(Unfinished),
+}
+
+impl Cancellation {
+    /// The error that a cancelled statement ends with: [`ErrorKind::Cancelled`].
+    pub fn to_error(&self) -> Error {
+        let cancelled = |why: String| Error::new(ErrorKind::Cancelled, why);
+        match self {
+            Self::Stopped => cancelled("the statement was cancelled".to_owned()),
+            Self::Committed(report) => cancelled(format!(
+                "too late to cancel: the export had been written and was completed, with {} rows",
+                report.rows
+            )),
+            Self::Unconfirmed(left) => {
+                cancelled("the export was cancelled".to_owned()).with_hint(format!(
+                    "the store did not confirm that everything was removed; to remove it later: {}",
+                    left.recover
+                ))
+            }
+        }
+    }
 }
 
 impl std::fmt::Debug for Execution {
@@ -84,79 +122,48 @@ impl Execution {
             counted: 0,
             location,
             progress: Progress::new(plan),
-            cancelled: CancellationToken::new(),
+            cancelled: futures::future::pending().boxed(),
+            stopping: None,
         }
     }
 
-    /// The statement is cancelled when `token` is: [`Self::next`] then waits for clean-up, five
-    /// seconds at most, and returns [`ErrorKind::Cancelled`].
+    /// Cancels the statement when `token` is cancelled. The stream then waits for clean-up, five
+    /// seconds at most, and ends with [`ErrorKind::Cancelled`].
     #[must_use]
     pub fn cancelled_by(mut self, token: CancellationToken) -> Self {
-        self.cancelled = token;
+        self.cancelled = token.cancelled_owned().boxed();
         self
     }
 
-    /// How far it has come.
+    /// The progress of the statement.
     pub fn progress(&self) -> &Progress {
         &self.progress
     }
 
-    /// The schema of its rows.
+    /// The schema of the statement's rows.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
-    /// Whether its rows are for the user: a query's are, the count of a `COPY` is not.
+    /// Whether the rows are a result to show: true for a query, false for the row count of a
+    /// `COPY`.
     pub fn returns_rows(&self) -> bool {
         let counts = matches!(self.tag, Tag::Count(_) | Tag::Lines(_));
         !counts && !self.schema.fields().is_empty()
     }
 
-    /// Whether it is a `COPY … TO STDOUT`, for [`Self::copy_lines`].
+    /// Whether the statement is a `COPY … TO STDOUT`, whose lines [`Self::next_lines`] returns.
     pub fn returns_lines(&self) -> bool {
         matches!(self.tag, Tag::Lines(_))
     }
 
-    /// The next rows; none at the statement's end.
+    /// Runs the statement to its end and keeps its rows in memory.
     ///
     /// # Errors
-    /// What failed, on what, why, and what to do.
-    pub async fn next(&mut self) -> Result<Option<RecordBatch>> {
-        let token = self.cancelled.clone();
-        let next = tokio::select! {
-            biased;
-            () = token.cancelled() => return Err(self.stop().await),
-            next = self.rows.next() => next,
-        };
-        match next {
-            None => {
-                self.progress.end();
-                Ok(None)
-            }
-            Some(Ok(batch)) => {
-                self.returned += batch.num_rows() as u64;
-                self.counted += match self.tag {
-                    Tag::Count(_) => sum_of(&batch, 0),
-                    Tag::Files(_) => sum_of(&batch, FILES_ROWS_COLUMN),
-                    Tag::Lines(_) => sum_of(&batch, LINES_ROWS_COLUMN),
-                    Tag::Plain(_) | Tag::Rows(_) => 0,
-                };
-                Ok(Some(batch))
-            }
-            Some(Err(error)) => {
-                self.progress.end();
-                Err(Error::from(error).at(self.location))
-            }
-        }
-    }
-
-    /// Runs it to its end and keeps its rows in memory.
-    ///
-    /// # Errors
-    /// As [`Self::next`].
+    /// Any error of the statement. [`ErrorKind::Cancelled`] if its token was cancelled.
     pub async fn collect(mut self) -> Result<Outcome> {
         let mut batches = Vec::new();
-        while let Some(batch) = self.next().await? {
+        while let Some(batch) = self.try_next().await? {
             batches.push(batch);
         }
         if !self.returns_rows() && !self.returns_lines() {
@@ -174,22 +181,16 @@ impl Execution {
         ))
     }
 
-    /// Writes the lines of a `COPY … TO STDOUT`, batch by batch.
+    /// The next lines of a `COPY … TO STDOUT`. None at its end.
     ///
     /// # Errors
-    /// As [`Self::next`], or `out` can't be written.
-    pub async fn copy_lines(&mut self, out: &mut (dyn Write + Send)) -> Result<()> {
-        while let Some(batch) = self.next().await? {
-            let lines = batch.column(LINES_COLUMN).as_binary_opt::<i32>();
-            for text in lines.into_iter().flatten().flatten() {
-                out.write_all(text).map_err(not_written)?;
-            }
-        }
-        out.flush().map_err(not_written)
+    /// Any error of the statement. [`ErrorKind::Cancelled`] if its token was cancelled.
+    pub async fn next_lines(&mut self) -> Result<Option<BinaryArray>> {
+        let batch = self.try_next().await?;
+        Ok(batch.and_then(|batch| batch.column(LINES_COLUMN).as_binary_opt::<i32>().cloned()))
     }
 
-    /// The command tag, as PostgreSQL has them; its numbers are final once [`Self::next`] has
-    /// returned none.
+    /// The command tag, as in PostgreSQL. Its row count is final once the stream has ended.
     pub fn tag(&self) -> String {
         match &self.tag {
             Tag::Plain(words) => words.clone(),
@@ -200,41 +201,80 @@ impl Execution {
         }
     }
 
-    /// What an export wrote, once it is committed.
+    /// The report of an export. None until the export is committed.
     pub fn export_report(&self) -> Option<ExportReport> {
         self.progress.export()?.report()
     }
 
     /// Cancels the statement and waits until everything is cleaned up, five seconds at most.
-    /// Returns the error to show: [`ErrorKind::Cancelled`], which names what a store did not
-    /// confirm to be gone.
-    pub async fn cancel(mut self) -> Error {
+    pub async fn cancel(mut self) -> Cancellation {
         self.stop().await
     }
 
-    async fn stop(&mut self) -> Error {
+    fn stop(&mut self) -> BoxFuture<'static, Cancellation> {
+        // Dropping its rows cancels the statement.
         let empty = datafusion::physical_plan::EmptyRecordBatchStream::new(self.schema.clone());
         self.rows = Box::pin(empty);
         self.progress.end();
-        let cancelled = |why: &str| Error::new(ErrorKind::Cancelled, why).at(self.location);
-        let Some(export) = self.progress.export() else {
-            return cancelled("the statement was cancelled");
+        match self.progress.export().cloned() {
+            Some(export) => clean_up(export).boxed(),
+            None => futures::future::ready(Cancellation::Stopped).boxed(),
+        }
+    }
+
+    fn count(&mut self, batch: &RecordBatch) {
+        self.returned += batch.num_rows() as u64;
+        self.counted += match self.tag {
+            Tag::Count(_) => sum_of(batch, 0),
+            Tag::Files(_) => sum_of(batch, FILES_ROWS_COLUMN),
+            Tag::Lines(_) => sum_of(batch, LINES_ROWS_COLUMN),
+            Tag::Plain(_) | Tag::Rows(_) => 0,
         };
-        let _ = tokio::time::timeout(CLEAN_UP, export.wait_until_over()).await;
-        if let Some(report) = export.report() {
-            let rows = report.rows;
-            return cancelled(&format!(
-                "too late to cancel: the export had been written and was completed, with {rows} rows"
-            ));
+    }
+}
+
+/// Waits until a cancelled export has ended, and returns how it ended.
+async fn clean_up(export: Arc<Export>) -> Cancellation {
+    let _ = tokio::time::timeout(CLEAN_UP, export.wait_until_over()).await;
+    match (export.report(), export.leftovers()) {
+        (Some(report), _) => Cancellation::Committed(report),
+        (None, Some(left)) => Cancellation::Unconfirmed(left),
+        (None, None) => Cancellation::Stopped,
+    }
+}
+
+/// The batches of the statement's rows. The last item of a statement that failed is its error.
+impl Stream for Execution {
+    type Item = Result<RecordBatch>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if this.stopping.is_none() && this.cancelled.poll_unpin(cx).is_ready() {
+            this.cancelled = futures::future::pending().boxed();
+            this.stopping = Some(this.stop());
         }
-        let cancelled = cancelled("the export was cancelled");
-        match export.leftovers() {
-            None => cancelled,
-            Some(left) => cancelled.with_hint(format!(
-                "the store did not confirm that everything was removed; to remove it later: {}",
-                left.recover
-            )),
+        if let Some(stopping) = &mut this.stopping {
+            let cancellation = ready!(stopping.poll_unpin(cx));
+            this.stopping = None;
+            return Poll::Ready(Some(Err(cancellation.to_error().at(this.location))));
         }
+        Poll::Ready(match ready!(this.rows.poll_next_unpin(cx)) {
+            None => {
+                this.progress.end();
+                None
+            }
+            Some(Ok(batch)) => {
+                this.count(&batch);
+                Some(Ok(batch))
+            }
+            Some(Err(error)) => {
+                this.progress.end();
+                let empty =
+                    datafusion::physical_plan::EmptyRecordBatchStream::new(this.schema.clone());
+                this.rows = Box::pin(empty);
+                Some(Err(Error::from(error).at(this.location)))
+            }
+        })
     }
 }
 
@@ -247,8 +287,4 @@ impl Drop for Execution {
 fn sum_of(batch: &RecordBatch, column: usize) -> u64 {
     let counts = batch.column(column).as_primitive_opt::<UInt64Type>();
     counts.map_or(0, |counts| counts.iter().flatten().sum())
-}
-
-fn not_written(error: std::io::Error) -> Error {
-    Error::new(ErrorKind::Io, format!("can't write the result: {error}")).with_source(error)
 }

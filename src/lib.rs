@@ -2,8 +2,9 @@
 //!
 //! # Executing SQL
 //!
-//! An [`Engine`] holds what a program shares: the catalog of secrets and connections, the memory
-//! limit, the clean-up of cancelled exports. A [`Session`] executes SQL:
+//! An [`Engine`] holds the state that all sessions of a program share: the catalog of secrets and
+//! connections, the memory limit, and the clean-up of cancelled exports. A [`Session`] executes
+//! SQL:
 //!
 //! ```
 //! use tidegate::Engine;
@@ -11,7 +12,7 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), tidegate::Error> {
 //! let engine = Engine::builder().build()?;
-//! let session = engine.session();
+//! let session = engine.session()?;
 //! session.execute("CREATE TABLE t AS VALUES (1), (2), (3)").await?;
 //! let outcome = session.execute("SELECT count(*) FROM t").await?;
 //! assert_eq!(outcome.tag(), "SELECT 1");
@@ -20,14 +21,15 @@
 //! # }
 //! ```
 //!
-//! [`Session::execute`] keeps a statement's rows; [`Session::start`] returns an [`Execution`] that
-//! hands them out as they come. [`Engine::builder`] takes tables, functions and stores of the
-//! program's own, and a [`FileCatalog`] to remember secrets and connections in.
+//! [`Session::execute`] keeps a statement's rows in memory. [`Session::start`] returns an
+//! [`Execution`], which returns them batch by batch. [`Engine::builder`] accepts the program's own
+//! tables, functions and object stores, and a [`FileCatalog`] that keeps secrets and connections in
+//! a file.
 //!
 //! # Exporting
 //!
-//! `COPY … TO` is a statement like any other, and what it wrote is in [`Outcome::export`]. Without SQL,
-//! [`Session::copy`] exports a DataFrame:
+//! `COPY … TO` is executed like any other statement; [`Outcome::export`] reports the files that it
+//! wrote. [`Session::copy`] exports a DataFrame without SQL:
 //!
 //! ```
 //! use tidegate::{Engine, Mode, Parquet};
@@ -36,7 +38,7 @@
 //! # async fn main() -> Result<(), tidegate::Error> {
 //! # let folder = tempfile::tempdir().unwrap();
 //! # let target = folder.path().join("squares").display().to_string();
-//! let session = Engine::builder().build()?.session();
+//! let session = Engine::builder().build()?.session()?;
 //! let squares = session
 //!     .context()
 //!     .sql("SELECT value, value * value AS square FROM generate_series(1, 100)")
@@ -55,9 +57,10 @@
 //!
 //! # Watching and cancelling
 //!
-//! [`Execution::progress`] can be watched while a statement runs. A [`CancellationToken`] cancels it
-//! and waits until everything is cleaned up; dropping the future cancels it, too, and
-//! [`Engine::shutdown`] waits for the clean-up:
+//! [`Execution::progress`] can be read while a statement runs. Cancelling the statement's
+//! [`CancellationToken`] makes it clean up, for five seconds at most, and return
+//! [`ErrorKind::Cancelled`]. Dropping the future cancels the statement, too, and
+//! [`Engine::shutdown`] then waits for the clean-up:
 //!
 //! ```
 //! use std::time::Duration;
@@ -66,7 +69,7 @@
 //!
 //! # #[tokio::main(flavor = "multi_thread")]
 //! # async fn main() -> Result<(), tidegate::Error> {
-//! let session = Engine::builder().build()?.session();
+//! let session = Engine::builder().build()?.session()?;
 //! let token = CancellationToken::new();
 //! let endless = "SELECT count(*) FROM generate_series(1, 10000000000000)";
 //! let execution = session.start(endless).await?.cancelled_by(token.clone());
@@ -84,32 +87,38 @@
 //!
 //! # In a DataFusion program
 //!
-//! The statements themselves are in [`tidegate_extensions`], for programs that have a DataFusion
-//! session of their own.
+//! Programs that have their own DataFusion session use the statements through
+//! [`tidegate_extensions`].
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
-mod check;
 mod copy;
+#[cfg(feature = "dev-server")]
 pub mod dev_s3;
+mod dry_run;
 mod engine;
 mod execution;
 mod outcome;
 mod progress;
 mod session;
+#[cfg(feature = "dev-server")]
 pub mod tpch;
 
-pub use check::Checked;
-pub use copy::{Copy, Csv, FileFormat, Json, Parquet, TimestampUnit};
+pub use copy::{CopyTo, Csv, FormatSpec, Json, Parquet, TimestampUnit};
+pub use dry_run::{Checked, DryRun};
 pub use engine::{Engine, EngineBuilder};
-pub use execution::Execution;
+pub use execution::{Cancellation, Execution};
 pub use outcome::Outcome;
 pub use progress::{ExportSnapshot, Progress, Snapshot};
 pub use session::Session;
-pub use tidegate_extensions::catalog::{
-    Catalog, FileCatalog, KeyFile, MemoryCatalog, OverlayCatalog,
-};
+pub use tidegate_extensions::catalog::{Catalog, MemoryCatalog, OverlayCatalog};
+#[cfg(feature = "file-catalog")]
+pub use tidegate_extensions::catalog::{FileCatalog, KeyFile};
 pub use tidegate_extensions::sink::{ExportReport, ExportedFile, Mode, Unfinished};
 pub use tidegate_extensions::sql::{Script, ScriptStatement};
 pub use tidegate_extensions::{Error, ErrorKind, Location, Prompt, Result, SecretValue};
 pub use tokio_util::sync::CancellationToken;
+
+// The crates whose types are in the signatures of this one.
+pub use datafusion::{self, arrow};
+pub use object_store;

@@ -1,6 +1,7 @@
-//! What a statement returned.
+//! The result of a statement.
 //!
-//! Invariant: the command tag is PostgreSQL's for the same statement, where it has one.
+//! Invariant: the command tag is PostgreSQL's for the same statement, if it has one. Exceptions:
+//! `CREATE TABLE … AS` has the tag `CREATE TABLE`, and `SHOW` has `SELECT` with a row count.
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -8,7 +9,7 @@ use datafusion::logical_expr::{DdlStatement, LogicalPlan, Statement, WriteOp};
 use tidegate_extensions::plan::{CommandNode, CopyOutNode, CopyToNode};
 use tidegate_extensions::sink::ExportReport;
 
-/// What a statement returned.
+/// The result of a statement.
 #[derive(Debug, Clone)]
 pub struct Outcome {
     tag: String,
@@ -32,12 +33,12 @@ impl Outcome {
         }
     }
 
-    /// The command tag, as PostgreSQL has them: `CREATE SECRET`, `COPY 6001215`, `SELECT 3`.
+    /// The command tag, as in PostgreSQL: `CREATE SECRET`, `COPY 6001215`, `SELECT 3`.
     pub fn tag(&self) -> &str {
         &self.tag
     }
 
-    /// The rows' schema; without columns where a statement returns no rows.
+    /// The schema of the rows. It has no columns if the statement returns no rows.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
     }
@@ -52,24 +53,24 @@ impl Outcome {
         !self.schema.fields().is_empty()
     }
 
-    /// What an export wrote.
+    /// The report of an export. None for other statements.
     pub fn export(&self) -> Option<&ExportReport> {
         self.export.as_ref()
     }
 }
 
-/// How a statement's tag is made.
+/// How the command tag of a statement is built.
 #[derive(Debug, Clone)]
 pub(crate) enum Tag {
     /// The words alone.
     Plain(String),
     /// The words and the number of rows returned; the rows are the result.
     Rows(&'static str),
-    /// The words and the count that the statement returns as its one row.
+    /// The words and the count that the statement returns as its only row.
     Count(&'static str),
-    /// The rows that files hold, then the files.
+    /// The words and the sum of the files' row counts. The rows are the files.
     Files(&'static str),
-    /// The rows that are lines, then the lines.
+    /// The words and the number of rows in the lines. The rows hold the lines.
     Lines(&'static str),
 }
 

@@ -1,7 +1,7 @@
-//! How far a statement has come.
+//! The progress of a statement.
 //!
-//! Invariant: watching delays nobody: every number is read from counters that the operators keep
-//! anyway, and a watched statement may end at any time.
+//! Invariant: taking a snapshot blocks no operator. It only reads the plan's statistics and
+//! counters that the operators keep anyway. A statement may end while it is watched.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -19,42 +19,45 @@ use tidegate_extensions::sink::Export;
 pub struct Progress {
     plan: Arc<dyn ExecutionPlan>,
     export: Option<Arc<Export>>,
-    /// Looked up when it is first asked for.
+    /// Computed on first use.
     rows_total: Arc<OnceLock<Option<u64>>>,
     started: Instant,
     ended: Arc<AtomicBool>,
 }
 
-/// How far a statement had come at one moment.
+/// The progress of a statement at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Snapshot {
-    /// Since the statement was started.
+    /// The time since the statement was started.
     pub elapsed: Duration,
     /// Rows read from tables and files.
     pub rows_read: u64,
-    /// Rows in those tables and files, where their statistics tell.
+    /// Rows in those tables and files. None if their statistics are missing.
     pub rows_total: Option<u64>,
-    /// What an export has written so far.
+    /// The progress of an export. None for other statements.
     pub export: Option<ExportSnapshot>,
 }
 
-/// What an export had written at one moment. None of it can be seen under the target before the
-/// export commits.
+/// The progress of an export at one moment. Nothing can be seen under the target before the export
+/// commits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ExportSnapshot {
     /// Rows given to the encoders.
     pub rows: u64,
     /// Encoded bytes that the store has confirmed.
     pub bytes: u64,
-    /// Files that are staged whole.
+    /// Files that are staged completely.
     pub files: u64,
-    /// Parts on their way to the store.
+    /// Parts in flight to the store.
     pub parts_in_flight: usize,
 }
 
 impl Snapshot {
-    /// The share of the rows that has been read, between 0 and 1, where it is known: not of tables in
-    /// memory, which don't count what they hand out.
+    /// The share of the rows that have been read, between 0 and 1. None if it is unknown: before
+    /// the first row, without statistics, and for tables in memory, which do not count the rows
+    /// that they return.
     pub fn fraction(&self) -> Option<f64> {
         let total = self.rows_total.filter(|total| *total > 0)?;
         if self.rows_read == 0 {
@@ -63,9 +66,9 @@ impl Snapshot {
         Some((self.rows_read as f64 / total as f64).min(1.0))
     }
 
-    /// The time that the rest will take at the pace so far, where that can be told.
+    /// The time that the rest will take at the pace so far. None if it can't be estimated.
     pub fn time_left(&self) -> Option<Duration> {
-        // Once everything has been read, nothing tells how long the rest takes.
+        // Once all rows have been read, the remaining time can't be estimated.
         let done = self.fraction().filter(|done| (0.01..1.0).contains(done))?;
         Some(self.elapsed.mul_f64((1.0 - done) / done))
     }
@@ -82,7 +85,7 @@ impl Progress {
         }
     }
 
-    /// How far the statement has come.
+    /// The progress of the statement at this moment.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             elapsed: self.started.elapsed(),
@@ -112,7 +115,7 @@ impl Progress {
         })
     }
 
-    /// Whether the statement has come to its end, one way or the other.
+    /// Whether the statement has ended, successfully or not.
     pub fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Relaxed)
     }
@@ -126,7 +129,7 @@ impl Progress {
     }
 }
 
-/// The rows that the plan's sources have handed out.
+/// The number of rows that the plan's sources have returned.
 fn rows_read(plan: &Arc<dyn ExecutionPlan>) -> u64 {
     let children = plan.children();
     if children.is_empty() {
@@ -138,7 +141,7 @@ fn rows_read(plan: &Arc<dyn ExecutionPlan>) -> u64 {
     children.into_iter().map(rows_read).sum()
 }
 
-/// The rows that the plan's sources have, if all of them know.
+/// The number of rows in the plan's sources. None if any of them does not know it.
 fn rows_in_leaves(plan: &Arc<dyn ExecutionPlan>) -> Option<u64> {
     let children = plan.children();
     if children.is_empty() {

@@ -1,7 +1,7 @@
 //! Executing statements.
 //!
-//! Invariant: a statement has run to its end when [`Session::execute`] returns; dropping the future
-//! before cancels it, and an export then leaves nothing behind.
+//! Invariant: a statement has run to its end when [`Session::execute`] returns. Dropping the future
+//! earlier cancels the statement; an export that has not begun to commit is then rolled back.
 
 use std::sync::Arc;
 
@@ -34,16 +34,17 @@ impl Session {
     /// Executes one statement and keeps its rows in memory.
     ///
     /// # Errors
-    /// What failed, on what, why, and what to do; [`Error::location`] is a place in `sql`.
+    /// Any error of the statement; [`Error::location`] is a place in `sql`.
     pub async fn execute(&self, sql: &str) -> Result<Outcome> {
         self.start(sql).await?.collect().await
     }
 
-    /// Plans and starts one statement, whose rows can then be fetched batch by batch and whose
-    /// progress can be watched. DataFusion's own DDL has taken effect when this returns.
+    /// Plans and starts one statement. Its rows can then be fetched batch by batch, and its
+    /// progress can be read. DataFusion's own DDL has taken effect when this returns.
     ///
     /// # Errors
-    /// Whatever is wrong with the statement by itself; [`Error::location`] is a place in `sql`.
+    /// Errors found while the statement is parsed, planned or started; [`Error::location`] is a
+    /// place in `sql`.
     pub async fn start(&self, sql: &str) -> Result<Execution> {
         let script = self.split_script(sql)?;
         if let Some(error) = script.error {
@@ -62,7 +63,7 @@ impl Session {
     /// Splits a script into its statements.
     ///
     /// # Errors
-    /// The session's SQL dialect is unknown; what is wrong in the script is in the result.
+    /// The session's SQL dialect is unknown. Lexical errors in the script are part of the result.
     pub fn split_script(&self, sql: &str) -> Result<Script> {
         TidegateSql::split_script(&self.context, sql)
     }
@@ -80,12 +81,12 @@ impl Session {
     /// Plans one statement of a script without any effect.
     ///
     /// # Errors
-    /// Whatever is wrong with the statement by itself.
+    /// Errors found while the statement is parsed or planned.
     pub async fn plan_statement(&self, statement: ScriptStatement) -> Result<LogicalPlan> {
         self.context.tidegate_plan(statement).await
     }
 
-    /// Starts what was planned; `location` is where errors point that know no better place.
+    /// Starts a planned statement. Errors without a location of their own get `location`.
     pub(crate) async fn start_plan(
         &self,
         plan: LogicalPlan,
@@ -97,7 +98,8 @@ impl Session {
             let task = Arc::new(frame.task_ctx());
             let plan = frame.create_physical_plan().await?;
             let task = match find_export(&plan) {
-                // What it is to write bounds its batches, not what it returns.
+                // An export's writers bound the batches by the rows that they write, not by the
+                // report that the statement returns.
                 Some(_) => task,
                 None => bound_batches(task, &plan, &plan.schema()),
             };

@@ -1,22 +1,23 @@
 """Times exports of TPC-H lineitem with Tidegate and its peers, in turn, and prints ratios.
 
-A cell is a kind of job (tools.py), a target (the local disk; the embedded S3 server in a process of its
-own, behind a proxy that adds nothing or 50 ms to each request) and a scale. In every round each tool runs
-once, in a process of its own, on the same Parquet file, with the same number of threads and the same
-compression. What is timed is the statement: peers are timed inside their process, around it; Tidegate's
-process is timed as a whole, and what the process takes for `SELECT 1` is taken off. A time counts only if
-the rows that were written are the rows that were to be written, by a digest of all values.
+A cell is a kind of job (tools.py), a target and a scale. The target is the local disk, or the
+embedded S3 server in a process of its own, either directly or behind a proxy that delays each
+answer by 0 or 50 ms. In every round each tool runs once, in a process of its own, on the same
+Parquet file, with the same number of threads and the same compression. Only the statement is timed.
+Peers are timed inside their process, around the statement. Tidegate's process is timed as a whole,
+and the time of a process that runs `SELECT 1` is subtracted. A time counts only if the rows written
+are the expected rows, compared by a digest of all values.
 
-Tidegate also runs with 256 MB of memory. To the local disk it exports on one core, in another round on
-another one, and twice at once, each on a core of its own: what the second core is good for where nothing is
-shared, not even a process. The floor of a cell is what
-nobody can do without: reading the source (as Tidegate does), the codec over about the bytes that Tidegate
-has before compression, and handing what comes out to the disk; one after the other, so that only its
-CPU seconds mean something.
+Tidegate also runs with 256 MB of memory. To the local disk, it also runs on one core (another core
+in each round), and twice at once, each process on a core of its own. That shows the gain from the
+second core if nothing is shared, not even a process. The floor of a cell is the work that no tool
+can avoid: reading the source (as Tidegate does), compressing about the bytes that Tidegate has
+before compression, and writing the result to the disk. The steps run one after the other, so only
+the CPU seconds of the floor are meaningful.
 
-Medians are printed, and ratios to the best peer. The machine may be noisy: look at CPU seconds beside
-wall seconds, and at ratios. The comparison fails if Tidegate writes more than 1.05 times the bytes of the
-peer that writes least.
+Medians are printed, and ratios to the best peer. The machine may be noisy: look at CPU seconds
+beside wall seconds, and at ratios. The comparison fails if Tidegate writes more than 1.05 times the
+bytes of the peer that writes least.
 """
 
 import argparse
@@ -38,7 +39,8 @@ HERE = pathlib.Path(__file__).parent
 FIGURES = ("wall", "cpu", "rss")
 MOST_BYTES = 1.05
 
-# Tidegate in four ways, and options of it. Some are for one core each.
+# Variants of Tidegate, with their command-line options. The variants in ON_ONE_CORE are pinned to
+# one core.
 VARIANTS = {
     "tidegate": (),
     "tidegate 256MB": ("--memory-limit", "256MB"),
@@ -49,24 +51,24 @@ ON_ONE_CORE = ("tidegate 1 core", "tidegate twice")
 
 
 def runs_here(tool, kind, place):
-    """Whether there is something to learn from a tool in a cell."""
+    """Whether a tool is measured in a cell."""
     if tool == "tidegate twice" and len(os.sched_getaffinity(0)) < 2:
         return False
     if tool == "floor" or tool in ON_ONE_CORE:
         return place == "local" and KINDS[kind][2] in (None, "partitioned")
-    # A proxy that adds nothing is there for the rate that 50 ms are compared with.
+    # The proxy without a delay only gives the rate that Tidegate's rate with 50 ms is compared to.
     return place != "s3+0ms" or tool == "tidegate"
 
 
 def start_tidegate(program, script, threads, options=(), core=None):
-    """Starts a script, on one core if it is said which; returns what `finish_tidegate` takes."""
+    """Starts a script, pinned to `core` if it is given. Returns an argument for finish_tidegate."""
     pinned = [] if core is None else ["taskset", "--cpu-list", str(core)]
     command = [*pinned, program, "--catalog", ":memory:", "--threads", str(threads), *options, "-q", "-c", script]
     return time.perf_counter(), subprocess.Popen(command, stdout=subprocess.DEVNULL), script
 
 
 def finish_tidegate(*running):
-    """Waits for scripts and returns what their processes took, each as a whole, as they end."""
+    """Waits for scripts. Returns time and memory of each process, in the order of ending."""
     by_process = {process.pid: (started, script) for started, process, script in running}
     took = []
     for _ in running:
@@ -88,7 +90,7 @@ def run_tidegate(program, script, threads, options=(), core=None):
 
 
 def run_twice(job, options, cores, start_up):
-    """Two exports at once: half of the seconds until both had ended."""
+    """Runs two exports at once. Wall seconds are half of the time until both have ended."""
     jobs = [job, {**job, "target": job["target"] + "-twin"}]
     took = finish_tidegate(*(
         start_tidegate(options.tidegate, tidegate_script(twin), 1, core=core)
@@ -122,7 +124,7 @@ def tidegate_script(job):
 
 
 def run_floor(job, options, start_up):
-    """The scan by Tidegate, then codec and disk by tools.py."""
+    """Runs the scan with Tidegate, then the codec and the writes with tools.py."""
     table = f"CREATE EXTERNAL TABLE lineitem STORED AS PARQUET LOCATION '{job['source']}';"
     scan = run_tidegate(options.tidegate, f"{table} EXPLAIN ANALYZE SELECT * FROM lineitem", job["threads"])
     plain = f"{job['target']}-plain"
@@ -158,21 +160,22 @@ def run_job(tool, job, options, start_up, round_number):
 
 
 def digest_of(job):
-    """In a process of its own: a child's peak memory counts from its parent's size."""
+    """Computes the digest in another process, to keep this one small: a child's peak memory counts
+    from its parent's size."""
     command = [sys.executable, HERE / "tools.py", "check", json.dumps(job)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return done.stdout.strip()
 
 
 def check_digest(what, found, expected):
-    """A folder's files may lack the column that names them; then their rows are counted only."""
+    """Compares digests. Files may lack the partition column; then only the rows are counted."""
     same_columns = found[2] == expected[2]
     if found[0] != expected[0] or (same_columns and found != expected):
         sys.exit(f"{what}: wrote {found} instead of {expected}")
 
 
 def compare(cell, options, source, root, endpoint, start_up, expected):
-    """Runs all tools in turn; the medians, and the bytes written, of those that can do it."""
+    """Runs all tools in turn. Returns medians and bytes written of the tools that succeed."""
     kind, place, scale = cell
     tools = [tool for tool in options.tools.split(",") if runs_here(tool, kind, place)]
     taken = {tool: [] for tool in tools}
@@ -212,7 +215,7 @@ def compare(cell, options, source, root, endpoint, start_up, expected):
 
 
 class Results:
-    """What was measured, added cell by cell to what a folder has of earlier runs."""
+    """Measured cells, which replace those of earlier runs in a folder one by one."""
 
     def __init__(self, folder):
         self.folder, self.measured, self.all = folder, [], {}
@@ -237,7 +240,7 @@ class Results:
 
 
 def is_too_large(cell):
-    """An aggregate's few rows are less than their file's footer, and say nothing."""
+    """Whether Tidegate writes too many bytes. Ignores aggregates: they are mostly footer."""
     ours = [tool for tool in cell["tools"] if tool in VARIANTS and cell["kind"] != "aggregate"]
     return any(report.ratio(cell, tool, "bytes") > MOST_BYTES for tool in ours)
 

@@ -1,9 +1,9 @@
-"""A TCP proxy that holds back every answer for a while, as a store far away does.
+"""A TCP proxy that delays every answer, as a distant store does.
 
     delay.py LISTEN_PORT SERVER_PORT SECONDS
 
-Bytes are delayed, not throttled: what the server sends is passed on SECONDS later, in order, while
-more is on its way. A request that waits for its answer so takes SECONDS longer.
+Bytes are delayed, not throttled: bytes from the server are passed on SECONDS later, in order, while
+more bytes are in flight. A request that waits for its answer takes SECONDS longer.
 """
 
 import asyncio

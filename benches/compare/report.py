@@ -8,7 +8,7 @@ COLOURS = {
     "datafusion": "#868e96",
 }
 
-# Nobody looks at a plot of more cells than this.
+# The maximum number of cells in the plot.
 MOST_PLOTTED = 8
 
 
@@ -23,7 +23,7 @@ def best_peer(cell, figure, but=None):
 
 
 def ratio(cell, tool, figure):
-    """To the best peer; to the best other peer for the best one."""
+    """The ratio to the best peer. For the best peer itself, the ratio to the second best."""
     return cell["tools"][tool][figure] / best_peer(cell, figure, tool)[1]
 
 

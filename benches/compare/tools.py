@@ -1,8 +1,9 @@
 """How each tool does each job, in a process of its own.
 
-    tools.py TOOL JOB      prints what the statement took as JSON, start-up and imports left out; the
-                           tool may be "floor"
-    tools.py check JOB     prints the number of rows of what was written, and a digest of them
+    tools.py TOOL JOB      prints the time and memory of the statement as JSON, without start-up and
+                           imports; the tool may be "floor"
+    tools.py check JOB     prints the number of rows written, their digest, and the number of
+                           columns in the digest
 
 A job is JSON: kind, source, target, endpoint, threads."""
 
@@ -29,7 +30,7 @@ AGGREGATE = (
 )
 SORTED = "SELECT * FROM {} ORDER BY l_shipdate, l_orderkey, l_linenumber"
 
-# What each kind of job writes: its format, compression, and what is asked of the source.
+# The kinds of jobs: format, compression, and query.
 KINDS = {
     "parquet snappy": ("parquet", "snappy", None),
     "parquet zstd": ("parquet", "zstd", None),
@@ -158,8 +159,8 @@ def datafusion_work(job):
 
 
 def measure_floor(job):
-    """The codec over bytes that were not compressed, in pieces as large as pages, and handing what comes
-    out to the disk, past the page cache. Getting the bytes is not counted."""
+    """Measures the codec on uncompressed bytes, in pieces as large as pages, and the writes of its
+    output to the disk, past the page cache. Reading the bytes is not counted."""
     import cramjam
     import zstandard
 
@@ -204,7 +205,7 @@ def measure(work):
 
 
 def check(job):
-    """Rows, and a digest that depends on the rows alone, not on their order or files."""
+    """Prints the number of rows, a digest that ignores their order and files, and its columns."""
     import duckdb
 
     form, _, query = KINDS[job["kind"]]
@@ -214,7 +215,7 @@ def check(job):
         types = ", ".join(f"'{name}': '{type}'" for name, type in columns.items())
         relation = f"read_csv('{files}', header=false, columns={{{types}}})"
     elif query == "partitioned":
-        # Some name folders by the column, some files by its value.
+        # Some tools name folders by the column, others name files by its value.
         relation = f"read_parquet('{files}', hive_partitioning=true, union_by_name=true)"
     else:
         relation = f"read_parquet('{files}')"

@@ -1,12 +1,12 @@
-"""A day's orders as an Airflow task: the day is the run's, so that retries and backfills export the
-same rows to the same folder again, which replaces what is there."""
+"""Exports one day's orders as an Airflow task. The day is the date of the run, so that retries and
+backfills export the same rows again and replace the same folder."""
 
 from datetime import datetime, timedelta
 
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG
 
-# The DAG's templates put the run's day in.
+# Airflow replaces {{ ds }} with the date of the run.
 COMMAND = (
     "tidegate --progress never"
     " -v day={{ ds }}"
@@ -22,7 +22,7 @@ with DAG(
     catchup=True,
     default_args={
         "retries": 3,
-        # An export whose machine died holds its target for a minute.
+        # After a crash of its machine, an export still holds its target for a minute.
         "retry_delay": timedelta(minutes=2),
         # Airflow ends a task with SIGTERM, which cancels the export and leaves nothing behind.
         "execution_timeout": timedelta(hours=3),

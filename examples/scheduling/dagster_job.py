@@ -1,7 +1,7 @@
-"""A day's orders as a Dagster asset, one partition for each day. Materializing a partition again
-replaces its folder.
+"""One day's orders as a Dagster asset, with one partition for each day. Materializing a partition
+again replaces its folder.
 
-Where the program, the orders and the lake are is said by the environment: TIDEGATE, ORDERS, LAKE."""
+The environment variables TIDEGATE, ORDERS and LAKE locate the program, the orders and the lake."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ SCRIPT = Path(__file__).with_name("export_orders.sql")
 
 @asset(
     partitions_def=DailyPartitionsDefinition(start_date="2024-05-01"),
-    # An export whose machine died holds its target for a minute.
+    # After a crash of its machine, an export still holds its target for a minute.
     retry_policy=RetryPolicy(max_retries=3, delay=90, backoff=Backoff.EXPONENTIAL),
 )
 def exported_orders(context: AssetExecutionContext) -> MaterializeResult:
@@ -40,7 +40,7 @@ def exported_orders(context: AssetExecutionContext) -> MaterializeResult:
     ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
-        # Dagster shows it, tries again, and tells whoever watches the job's failures.
+        # Dagster shows the error, retries, and notifies the job's failure sensors.
         raise Failure(description=done.stderr.strip(), metadata={"exit_status": done.returncode})
     tag = done.stdout.split()[-2:]
     context.log.info("exported %s rows", tag[1])

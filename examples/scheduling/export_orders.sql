@@ -1,9 +1,10 @@
--- A day's orders, in a folder of their own. Whoever schedules it says which day:
+-- Exports one day's orders into a folder of their own. The scheduler passes the day:
 --
---   tidegate -v day=2024-05-01 -v lake=s3://lake/orders -f export_orders.sql
+--   tidegate -v day=2024-05-01 -v orders=orders.parquet -v lake=s3://lake/orders \
+--       -f export_orders.sql
 --
--- A run that is repeated replaces what an earlier one has written: nothing is there twice, nothing is
--- missing, and a reader sees the old day until the new one is there.
+-- A repeated run replaces the objects of an earlier run: no row is duplicated or missing, and a
+-- reader sees the old objects until the new ones are there.
 COPY (
     SELECT id, customer, price
     FROM :'orders'

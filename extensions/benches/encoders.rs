@@ -1,4 +1,4 @@
-//! How fast the encoders are: bytes of Arrow data per second on one core, by type and format.
+//! Throughput of the encoders: bytes of Arrow data per second on one core, by type and format.
 //!
 //! `cargo bench --workspace --bench encoders [-- FILTER]`
 
@@ -119,17 +119,14 @@ async fn encode(
 
 fn encoders(criterion: &mut Criterion) {
     let parquet = |compression| {
-        let options = ParquetOptions {
-            compression,
-            ..ParquetOptions::default()
-        };
+        let mut options = ParquetOptions::default();
+        options.compression = compression;
         ParquetFormat::new(options, u64::MAX)
     };
     let csv = |compression| {
-        CsvFormat::new(CsvOptions {
-            compression,
-            ..CsvOptions::default()
-        })
+        let mut options = CsvOptions::default();
+        options.compression = compression;
+        CsvFormat::new(options)
     };
     let formats: Vec<(&str, Box<dyn FileFormat>)> = vec![
         (

@@ -37,7 +37,8 @@ fn credentials(services: &Services, connection: &Connection) -> Arc<ConnectionCr
     ))
 }
 
-/// A client for `bucket`, or for the endpoint alone, as `connection` says. Its secrets must exist.
+/// A client for `bucket`, or for the endpoint alone, with the settings of `connection`. Fails if a
+/// secret of the connection does not exist.
 pub(crate) fn connect(
     services: &Services,
     connection: &Connection,
@@ -49,8 +50,8 @@ pub(crate) fn connect(
     S3Client::new(settings(connection, credentials, retry), bucket)
 }
 
-/// The store of a target: a bucket through its connection, or the local disk. `part_bytes` is the
-/// size of the parts that files will be written in, `object` how a bucket keeps them.
+/// Opens the store of a target: a bucket through its connection, or the local disk. `part_bytes` is
+/// the size of a file's parts, `object` holds the storage options for objects in a bucket.
 pub(crate) fn open_store(
     services: &Services,
     target: &Target,
@@ -73,7 +74,7 @@ pub(crate) fn open_store(
     )))
 }
 
-/// Refuses what is known not to work before anything is sent.
+/// Refuses unsupported buckets and options before any request is sent.
 fn check_bucket(connection: &Connection, bucket: &str, object: &ObjectOptions) -> Result<()> {
     if is_express_bucket(bucket) {
         return Err(Error::new(
@@ -93,7 +94,7 @@ fn check_bucket(connection: &Connection, bucket: &str, object: &ObjectOptions) -
     Ok(())
 }
 
-/// A client for the endpoint that signs with the right key and a secret that can't be right.
+/// A client for the endpoint that signs with the correct key id and a wrong secret.
 pub(crate) async fn connect_with_wrong_secret(
     services: &Services,
     connection: &Connection,
@@ -139,10 +140,11 @@ pub(crate) async fn resolve_external_table(
     Ok(())
 }
 
-/// The location by which DataFusion reads `location` through a connection.
+/// Registers a store for the bucket of `location` and returns the location by which DataFusion
+/// reads it through the connection.
 ///
 /// # Errors
-/// The connection does not exist, or the location is none on S3.
+/// The connection does not exist, or `location` is not on S3.
 pub(crate) async fn readable_location(
     state: &SessionState,
     services: &Services,
@@ -168,7 +170,7 @@ pub(crate) async fn readable_location(
     Ok(format!("{root}{path}"))
 }
 
-/// A URL scheme that is this connection's own. Names may hold any character, schemes may not.
+/// A URL scheme that only this connection has. Characters that a scheme can't contain are encoded.
 fn internal_scheme(connection: &str) -> String {
     let mut scheme = String::from("s3+");
     for byte in connection.bytes() {
@@ -180,7 +182,8 @@ fn internal_scheme(connection: &str) -> String {
     scheme
 }
 
-/// The region of a bucket; it is asked where nobody said and the host's name doesn't.
+/// The region of a bucket. The store is asked only if the connection sets no region and the
+/// provider has no fixed one.
 async fn region_of(services: &Services, connection: &Connection, bucket: &str) -> Result<String> {
     if connection.region.is_some() || connection.provider().has_fixed_region() {
         return Ok(connection.signing_region());
@@ -192,7 +195,7 @@ async fn region_of(services: &Services, connection: &Connection, bucket: &str) -
         services.retry.impatient(),
     )?;
     if let Err(error) = client.list_objects("", 1).await {
-        // Reading will say what is wrong, if something is.
+        // Ignored: if something is wrong, reading fails and reports it.
         tracing::debug!(%error, "the bucket's region could not be asked for");
     }
     Ok(client.region())

@@ -1,7 +1,7 @@
 //! The one error type at Tidegate's boundary.
 //!
-//! Invariant: an [`Error`] speaks to the person who wrote the statement. It says what failed, on
-//! what, why, and where possible what to do next; it never contains the value of a secret.
+//! Invariant: an [`Error`] is written for the author of the statement. It names the action, the
+//! resource, the reason, and if possible a next step. It never contains the value of a secret.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -13,7 +13,7 @@ use sqlparser::tokenizer::TokenizerError;
 /// The result of everything that can fail with an [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What sort of thing went wrong; each kind maps to one SQLSTATE.
+/// The kind of failure. Each kind maps to one SQLSTATE.
 ///
 /// The codes are PostgreSQL's: <https://www.postgresql.org/docs/current/errcodes-appendix.html>
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,13 +27,13 @@ pub enum ErrorKind {
     UndefinedObject,
     /// The name is taken.
     DuplicateObject,
-    /// Something else still needs it.
+    /// Another object still depends on it.
     DependentObjects,
     /// An option is unknown, missing, given twice, or has a value it can't take.
     InvalidParameter,
     /// A value or column has a type that can't be used there.
     DatatypeMismatch,
-    /// Understood, but Tidegate (or the store) does not do it.
+    /// Valid, but not supported by Tidegate or by the store.
     Unsupported,
     /// The target of an export is not in the state the export needs (not empty, or in use).
     TargetInUse,
@@ -41,19 +41,23 @@ pub enum ErrorKind {
     ConnectionFailure,
     /// The store does not accept the credentials.
     InvalidCredentials,
-    /// The credentials are good, but do not give the right to do this.
+    /// The credentials are valid, but do not permit this action.
     InsufficientPrivilege,
     /// The query itself failed while it ran.
     Query,
-    /// The memory limit does not allow it.
+    /// The memory limit is too low.
     OutOfMemory,
     /// The statement was cancelled.
     Cancelled,
     /// Reading or writing failed.
     Io,
-    /// A promise was broken and noticed: the export was rolled back.
+    /// A consistency check failed: rows, uploads or stored data are missing or changed.
     DataCorrupted,
-    /// A fault of Tidegate's own.
+    /// Every object of an export is there, but cleaning up failed.
+    CleanupFailed,
+    /// The outcome of an export is unknown, because the store did not answer.
+    OutcomeUnknown,
+    /// A bug in Tidegate.
     Internal,
 }
 
@@ -78,12 +82,14 @@ impl ErrorKind {
             Self::Cancelled => "57014",
             Self::Io => "58030",
             Self::DataCorrupted => "XX001",
+            Self::CleanupFailed => "58000",
+            Self::OutcomeUnknown => "08007",
             Self::Internal => "XX000",
         }
     }
 }
 
-/// A place in the text that was executed: both count from 1.
+/// A position in the executed text. Line and column count from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Location {
     /// The line, from 1.
@@ -92,7 +98,7 @@ pub struct Location {
     pub column: u64,
 }
 
-/// What failed, on what, why, and what to do next.
+/// An error for the user, with its kind, message, hint and location.
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -115,21 +121,22 @@ impl Error {
         }))
     }
 
-    /// Adds what the user can do about it.
+    /// Adds a hint: an action for the user.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
         self
     }
 
-    /// Adds the place in the text, unless a closer one is already known.
+    /// Adds the location in the text, unless the error already has a more precise one.
     #[must_use]
     pub fn at(mut self, location: Location) -> Self {
         self.0.location.get_or_insert(location);
         self
     }
 
-    /// Forgets the place: it is one of a text that the user has not written.
+    /// Removes the location, for an error whose location refers to a text that the user has not
+    /// written.
     #[must_use]
     pub fn without_location(mut self) -> Self {
         self.0.location = None;
@@ -150,7 +157,7 @@ impl Error {
         self
     }
 
-    /// Says which connection it is about, unless the message does.
+    /// Puts the connection's name in front of the message, unless the message contains it.
     #[must_use]
     pub(crate) fn in_connection(self, name: &str) -> Self {
         let connection = format!("connection \"{name}\"");
@@ -160,7 +167,7 @@ impl Error {
         }
     }
 
-    /// What sort of thing went wrong.
+    /// The kind of failure.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
@@ -170,23 +177,23 @@ impl Error {
         self.0.kind.sqlstate()
     }
 
-    /// The sentence, without hint and location.
+    /// The message, without hint and location.
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
-    /// What the user can do about it.
+    /// The hint for the user, if there is one.
     pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()
     }
 
-    /// The place in the executed text, where one is known.
+    /// The location in the executed text, if known.
     pub fn location(&self) -> Option<Location> {
         self.0.location
     }
 
-    /// Finds Tidegate's own error in whatever DataFusion wrapped around it, or translates
-    /// DataFusion's.
+    /// Takes Tidegate's own error out of DataFusion's wrappers. If there is none, translates
+    /// DataFusion's error.
     pub fn from_datafusion(error: DataFusionError) -> Self {
         match unwrap_own(error) {
             Ok(own) => own,
@@ -195,8 +202,8 @@ impl Error {
     }
 }
 
-/// Takes our own error out of DataFusion's wrappers. Errors are shared (`Arc`) where a plan has
-/// several readers, so an inner one may have to be rebuilt from its parts.
+/// Takes our own error out of DataFusion's wrappers. If a plan has several readers, they share the
+/// error in an `Arc`, so an inner error may have to be copied.
 fn unwrap_own(error: DataFusionError) -> std::result::Result<Error, DataFusionError> {
     match error {
         DataFusionError::External(inner) => match inner.downcast::<Error>() {
@@ -223,7 +230,7 @@ fn unwrap_own(error: DataFusionError) -> std::result::Result<Error, DataFusionEr
     }
 }
 
-/// How DataFusion's error for a URL begins that no store is registered for.
+/// The start of DataFusion's error for a URL without a registered store.
 const NO_STORE: &str = "No suitable object store found for ";
 
 fn translate(error: &DataFusionError) -> Error {
@@ -249,8 +256,9 @@ fn translate(error: &DataFusionError) -> Error {
         Some(rest) => {
             let url = rest.split(". See").next().unwrap_or_default();
             let why = format!("no connection to read {url} with");
-            Error::new(ErrorKind::InvalidParameter, why)
-                .with_hint("OPTIONS ('aws.connection' 'name') of CREATE EXTERNAL TABLE names one")
+            Error::new(ErrorKind::InvalidParameter, why).with_hint(
+                "name a connection: CREATE EXTERNAL TABLE … OPTIONS ('aws.connection' 'name')",
+            )
         }
         None => Error::new(kind, message),
     };
@@ -305,7 +313,7 @@ fn split_location(text: &str) -> (String, Option<Location>) {
 }
 
 impl Error {
-    /// The same words without the source, for an error that several readers share.
+    /// A copy without the source, for an error that goes to several callers.
     pub(crate) fn copy(&self) -> Self {
         Self(Box::new(Inner {
             kind: self.0.kind,

@@ -4,8 +4,8 @@
 //! Invariant of the whole: a `COPY … TO 's3://…'` either makes every object appear under its
 //! target, or none, and leaves nothing pending.
 //!
-//! [`install`] gives the statements to a session's builder; [`TidegateSql`] executes text
-//! that may contain them:
+//! [`install`] adds the statements to a session's builder. [`TidegateSql`] executes text that may
+//! contain them:
 //!
 //! ```
 //! use datafusion::execution::session_state::SessionStateBuilder;
@@ -22,16 +22,17 @@
 //! # }
 //! ```
 //!
-//! The layers, each of which knows only the ones below it:
+//! The layers. Each one uses only the layers below it, apart from small helpers of [`sql`] (names
+//! and option values):
 //!
-//! | module | turns | into |
+//! | module | input | output |
 //! |---|---|---|
 //! | [`sql`] | text | statements |
-//! | [`plan`] | statements | logical nodes, and those into operators |
+//! | [`plan`] | statements | logical nodes, then operators |
 //! | [`read`] | paths, function calls | tables |
-//! | [`sink`] | batches from operators | objects that appear all at once |
+//! | [`sink`] | batches | objects that appear all at once |
 //! | [`mod@format`] | batches | encoded bytes |
-//! | `credentials` | connections | keys to sign with, renewed in time |
+//! | `credentials` | connections | keys for signing requests, renewed in time |
 //! | [`catalog`], [`s3`] | names | settings, requests |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
@@ -41,6 +42,7 @@ mod connect;
 mod credentials;
 mod error;
 pub mod format;
+pub mod memory;
 pub mod plan;
 pub mod read;
 pub mod s3;
@@ -51,6 +53,9 @@ pub mod sink;
 pub mod sql;
 mod suggest;
 mod tasks;
+
+// The crates whose types are in the signatures of this one.
+pub use {arrow, datafusion, object_store};
 
 pub use error::{Error, ErrorKind, Location, Result};
 pub use secret::SecretValue;

@@ -1,7 +1,8 @@
 //! A value that can't be printed.
 //!
-//! Invariant: a [`SecretValue`] has no `Display`, a `Debug` that says nothing, and is overwritten
-//! with zeros when dropped; reading it takes a call that can be searched for: `expose`.
+//! Invariant: a [`SecretValue`] has no `Display`, its `Debug` does not show the value, and it is
+//! overwritten with zeros when dropped. The value is read only through `expose` and `expose_str`,
+//! so a text search finds every use.
 
 use zeroize::Zeroizing;
 
@@ -20,7 +21,7 @@ impl SecretValue {
         &self.0
     }
 
-    /// The value as text, where it is UTF-8; never for showing.
+    /// The value as text, if it is UTF-8; never for showing.
     pub fn expose_str(&self) -> Option<&str> {
         std::str::from_utf8(&self.0).ok()
     }

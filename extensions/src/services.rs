@@ -1,7 +1,7 @@
-//! What all statements of a program share.
+//! State shared by all statements of a program.
 //!
-//! Invariant: there is one catalog, one budget for parts in flight and one reaper for every session
-//! that was given the same [`Services`].
+//! Invariant: all sessions that were given the same [`Services`] share one catalog, one budget for
+//! parts in flight and one reaper.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,22 +10,24 @@ use datafusion::prelude::SessionConfig;
 
 use crate::catalog::{Catalog, MemoryCatalog};
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory::ExportMemory;
 use crate::s3::RetryPolicy;
 use crate::secret::SecretValue;
-use crate::sink::{ByteBudget, ExportMemory, Reaper};
+use crate::sink::{ByteBudget, Reaper};
 
-/// What AWS's own libraries have, and a little more: a slow request that was signed before must still
-/// arrive in time.
+/// Credentials are renewed this long before they expire: a request that was signed before the
+/// renewal and is slow must still arrive in time.
 const CREDENTIAL_MARGIN: Duration = Duration::from_secs(300);
 
-/// Asks for a value that nobody sees; what it is for is given.
+/// Asks the user for a secret, which must not be echoed. The function is given the text of the
+/// question.
 #[derive(Clone)]
 pub struct Prompt(Arc<Ask>);
 
 type Ask = dyn Fn(&str) -> std::io::Result<SecretValue> + Send + Sync;
 
 impl Prompt {
-    /// A way to ask. It may block.
+    /// Wraps a function that asks the user. The function may block.
     pub fn new(ask: impl Fn(&str) -> std::io::Result<SecretValue> + Send + Sync + 'static) -> Self {
         Self(Arc::new(ask))
     }
@@ -41,20 +43,21 @@ impl std::fmt::Debug for Prompt {
     }
 }
 
-/// The catalog, and what exports share.
+/// The catalog, and the resources that exports share.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Services {
     /// Secrets and connections.
     pub catalog: Arc<dyn Catalog>,
-    /// What one export may use of the machine's memory.
+    /// The memory budget of one export.
     pub export_memory: ExportMemory,
-    /// The bytes that may be on their way to stores at once, over all exports.
+    /// The budget for the bytes in flight of all exports together.
     pub budget: ByteBudget,
     /// Clean-up that outlives statements.
     pub reaper: Reaper,
-    /// When requests are tried again.
+    /// How requests are retried.
     pub retry: RetryPolicy,
-    /// Credentials that expire are renewed so long before.
+    /// How long before their expiry credentials are renewed.
     pub credential_margin: Duration,
     /// Asks the user for a secret: `CREATE SECRET … FROM PROMPT`.
     pub prompt: Option<Prompt>,
@@ -75,7 +78,8 @@ impl Default for Services {
 }
 
 impl Services {
-    /// Sets what one export may use, and what the parts of all exports on their way may be.
+    /// Sets the memory budget of one export, and derives from it the budget for the bytes in flight
+    /// of all exports together.
     pub fn set_export_memory(&mut self, memory: ExportMemory) {
         self.export_memory = memory;
         self.budget = ByteBudget::new(memory.most_in_flight());

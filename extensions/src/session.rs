@@ -1,7 +1,8 @@
 //! Tidegate's statements in a DataFusion session.
 //!
-//! Invariant: `SessionContext::sql` always uses DataFusion's parser, so the statements are reached
-//! through [`TidegateSql`]; everything below the parser is DataFusion's own machinery.
+//! Invariant: Tidegate's statements are parsed only through [`TidegateSql`], because
+//! `SessionContext::sql` always uses DataFusion's parser. Everything after parsing is DataFusion's
+//! own machinery.
 
 use std::sync::Arc;
 
@@ -19,10 +20,10 @@ use crate::services::Services;
 use crate::sql::{SqlDialect, parse_statement, split_script};
 use crate::suggest::with_suggestion;
 
-/// Gives a session Tidegate's statements.
+/// Adds Tidegate's statements to a session.
 ///
-/// It sets the query planner and adds an extension to the configuration. A program that has a query
-/// planner of its own adds [`StatementPlanner`](crate::plan::StatementPlanner) to it instead, and
+/// Sets the query planner and adds an extension to the configuration. A program with its own query
+/// planner adds [`StatementPlanner`](crate::plan::StatementPlanner) to that planner instead, and
 /// [`Services`] to its configuration as an extension.
 pub fn install(mut builder: SessionStateBuilder, services: Services) -> SessionStateBuilder {
     let config = builder.config().take().unwrap_or_default();
@@ -33,7 +34,7 @@ pub fn install(mut builder: SessionStateBuilder, services: Services) -> SessionS
         .with_query_planner(Arc::new(TidegateQueryPlanner::default()))
 }
 
-/// How the session reads SQL.
+/// The SQL dialect of the session.
 fn sql_dialect(state: &SessionState) -> Result<SqlDialect> {
     let options = &state.config_options().sql_parser;
     SqlDialect::new(options.dialect.to_string(), options.recursion_limit.get())
@@ -42,23 +43,23 @@ fn sql_dialect(state: &SessionState) -> Result<SqlDialect> {
 /// Executes SQL that may contain Tidegate's statements.
 #[async_trait]
 pub trait TidegateSql {
-    /// Plans one statement. A query runs when the result is collected; so does a `COPY`. DDL of
-    /// DataFusion's own takes effect at once, as in `SessionContext::sql`.
+    /// Plans one statement. A query or `COPY` runs when the result is collected. DataFusion's own
+    /// DDL takes effect at once, as in `SessionContext::sql`.
     ///
     /// # Errors
-    /// Whatever is wrong with the statement by itself.
+    /// Every error in the statement that planning finds.
     async fn tidegate_sql(&self, sql: &str) -> Result<DataFrame>;
 
     /// Plans one statement without any effect, DDL included.
     ///
     /// # Errors
-    /// Whatever is wrong with the statement by itself.
+    /// Every error in the statement that planning finds.
     async fn tidegate_plan(&self, statement: crate::sql::ScriptStatement) -> Result<LogicalPlan>;
 
     /// Splits a script into its statements, as the session's dialect reads it.
     ///
     /// # Errors
-    /// The session's dialect is unknown; what is wrong in the script is in the result.
+    /// The session's dialect is unknown. Errors in the script are part of the result instead.
     fn split_script(&self, sql: &str) -> Result<crate::sql::Script>;
 }
 

@@ -1,6 +1,7 @@
 //! "Did you mean …?"
 //!
-//! Invariant: an error keeps its words; a suggestion is only ever added as its hint.
+//! Invariant: a suggestion is only added as a hint, and the message stays as it is. Exception: a
+//! quoted text is removed from the message, because it may be part of a secret.
 
 use datafusion::execution::SessionState;
 
@@ -53,7 +54,7 @@ fn suggest_table(state: &SessionState, error: Error) -> Error {
     match near {
         Some((_, written)) => error.with_hint(format!("did you mean {written}?")),
         None if unknown.contains(['/', '*']) => {
-            error.with_hint("a path is a table if files are there that it names")
+            error.with_hint("a path can be read as a table only if it matches files")
         }
         None => error,
     }
@@ -68,7 +69,7 @@ fn suggest_statement(error: Error) -> Error {
         return error;
     };
     if found.starts_with(['\'', '"', '$']) {
-        // The rest of something else, perhaps of a secret.
+        // The text may be part of a secret, so the message must not show it.
         let why = "Expected: an SQL statement, found: a text";
         let place = error.location();
         let error = Error::new(ErrorKind::Syntax, why);

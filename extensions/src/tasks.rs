@@ -1,6 +1,6 @@
 //! Work on several threads at once.
 //!
-//! Invariant: a task that dies is an error to whoever waits for it, and nobody waits for it forever.
+//! Invariant: if a task panics, its caller gets an error and does not wait forever.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,16 +8,16 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The result of a task that was waited for; a panic becomes an error.
+/// The result of a joined task; a panic becomes an error.
 pub(crate) fn finished<T>(joined: std::result::Result<Result<T>, JoinError>) -> Result<T> {
     joined.unwrap_or_else(|error| {
         Err(Error::new(ErrorKind::Internal, "a task of the export died").with_source(error))
     })
 }
 
-/// Does CPU-bound `work` on each item, on as many as `threads` threads, and returns the results in
-/// the order of the items. A thread that is done takes the next item, so that they may differ in
-/// cost. With one thread nothing leaves the caller's task.
+/// Runs CPU-bound `work` on each item, on at most `threads` threads, and returns the results in the
+/// order of the items. A thread that is done takes the next item, so items may differ in cost. With
+/// one thread, all work runs in the caller's task.
 ///
 /// # Errors
 /// The first error of `work`, by time.
@@ -45,7 +45,7 @@ where
                 .map(|(place, item)| Ok((place, work(item)?)))
                 .collect();
             if done.is_err() {
-                // The others need not go on.
+                // Empty the queue, so that the other threads stop.
                 while next().is_some() {}
             }
             done

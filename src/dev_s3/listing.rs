@@ -1,8 +1,8 @@
-//! A bucket's keys, in their order.
+//! Lists the keys of a bucket in order.
 //!
 //! Invariant: only folders that can hold a key with the prefix are read. s3s-fs reads the whole
-//! bucket for every listing, one file at a time: with a thousand objects in other folders, a busy
-//! machine takes a second for it.
+//! bucket for every listing, one file at a time: with a thousand objects in other folders, that
+//! takes a second on a busy machine.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Result};
@@ -13,22 +13,22 @@ use s3s::dto::{
     CommonPrefix, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output, Object, Timestamp,
 };
 
-/// The most keys in an answer
+/// The maximum number of keys in a response
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>).
 const MOST_KEYS: i32 = 1000;
 
-/// What stands in a listing for a key.
+/// An entry of a listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Entry {
     Object,
-    /// All keys up to a delimiter.
+    /// All keys that share the text up to the delimiter.
     CommonPrefix,
 }
 
-/// Answers a listing from the folder of its bucket; it blocks.
+/// Answers a listing request from the bucket's folder. It blocks.
 ///
 /// # Errors
-/// Those of reading folders; what goes away meanwhile is left out.
+/// I/O errors of reading folders. Files that disappear meanwhile are left out.
 pub(super) fn list(bucket: &Path, input: ListObjectsV2Input) -> Result<ListObjectsV2Output> {
     let prefix = input.prefix.as_deref().unwrap_or_default();
     let delimiter = input.delimiter.as_deref().filter(|text| !text.is_empty());
@@ -73,7 +73,8 @@ pub(super) fn list(bucket: &Path, input: ListObjectsV2Input) -> Result<ListObjec
     })
 }
 
-/// The answer to the older listing, which goes on after a key instead of a token.
+/// Converts to a response of the older `ListObjects`, which continues after a key instead of a
+/// token.
 pub(super) fn as_first_version(listing: ListObjectsV2Output) -> ListObjectsOutput {
     ListObjectsOutput {
         contents: listing.contents,
@@ -119,7 +120,8 @@ fn keys(bucket: &Path, prefix: &str) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// Puts keys in order, and those that share what goes up to a delimiter together.
+/// Sorts the keys. Keys with a delimiter after the prefix are grouped by the text up to that
+/// delimiter.
 fn group(keys: Vec<String>, prefix: &str, delimiter: Option<&str>) -> BTreeMap<String, Entry> {
     let entry = |mut key: String| {
         let Some(delimiter) = delimiter else {
@@ -137,7 +139,7 @@ fn group(keys: Vec<String>, prefix: &str, delimiter: Option<&str>) -> BTreeMap<S
     keys.into_iter().map(entry).collect()
 }
 
-/// An object as a listing shows it, unless it is gone.
+/// Describes an object for a listing. None if it is gone.
 fn describe(bucket: &Path, key: &str) -> Result<Option<Object>> {
     let Some(file) = unless_gone(std::fs::symlink_metadata(bucket.join(key)))? else {
         return Ok(None);
@@ -156,7 +158,7 @@ fn is_gone(kind: ErrorKind) -> bool {
 
 fn unless_gone<T>(result: Result<T>) -> Result<Option<T>> {
     match result {
-        // A folder may have given way to an object.
+        // An object may have replaced a folder.
         Err(error) if is_gone(error.kind()) => Ok(None),
         result => result.map(Some),
     }

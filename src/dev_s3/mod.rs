@@ -1,7 +1,8 @@
-//! An S3 server for trying things out: s3s over a folder, on a loopback port.
+//! An S3 server for trying things out: s3s serves a folder on a loopback port.
 //!
-//! Invariant: it is stricter than s3s-fs alone, so that what works here works elsewhere: a bucket
-//! must exist, and pending uploads can be listed. Pending uploads do not survive a restart.
+//! Invariant: the server is stricter than s3s-fs alone, so that programs that work here also work
+//! with other stores: a bucket must exist, and pending uploads can be listed. Pending uploads do
+//! not survive a restart.
 
 mod listing;
 
@@ -25,7 +26,8 @@ use tokio::task::JoinHandle;
 /// The longest name of a file, in bytes.
 const LONGEST_FILE_NAME: usize = 255;
 
-/// What s3s-fs adds to a bucket's name and a key, which it encodes in base64:
+/// The length of the fixed text in the name of an s3s-fs metadata file, in bytes. The name also
+/// holds the bucket and the key, encoded in base64:
 /// `.bucket-….object-….upload-<uuid>.metadata.json`.
 const LONGEST_AFFIXES: usize = 74;
 
@@ -62,7 +64,7 @@ impl DevServer {
         Self::start_with(service(root, key)?, address).await
     }
 
-    /// Serves an S3 service, or one wrapped around it.
+    /// Serves any S3 service, for example one that wraps [`service`].
     ///
     /// # Errors
     /// [`ErrorKind::Io`] if the port can't be used.
@@ -92,7 +94,7 @@ impl DevServer {
         format!("http://{}", self.address)
     }
 
-    /// Runs until the server ends by itself, which it does not.
+    /// Serves requests. Returns only if the server's task panics.
     pub async fn run(mut self) {
         let _ = (&mut self.task).await;
     }
@@ -120,7 +122,7 @@ where
         let stream = tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => stream,
-                // One connection that failed, or no descriptors left: others go on.
+                // A failed connection, or a lack of file descriptors, must not end the server.
                 Err(error) => {
                     tracing::warn!(%error, "a connection was not accepted");
                     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -165,7 +167,7 @@ pub fn service(root: &Path, key: &AccessKey) -> Result<S3Service> {
     Ok(builder.build())
 }
 
-/// Removes what s3s-fs keeps for uploads that were pending when an earlier server ended.
+/// Removes the files that s3s-fs keeps for uploads that were pending when an earlier server ended.
 fn forget_pending_uploads(root: &Path) -> std::io::Result<()> {
     for entry in std::fs::read_dir(root)? {
         let entry = entry?;
@@ -202,7 +204,7 @@ impl DevStore {
         Err(s3_error!(NoSuchBucket))
     }
 
-    /// s3s-fs keeps what it knows of an object in a file that is named by the whole key.
+    /// s3s-fs keeps an object's metadata in a file whose name contains the whole key.
     fn check_new_key(&self, bucket: &str, key: &str) -> S3Result<()> {
         self.check_bucket(bucket)?;
         let encoded = |text: &str| (text.len() * 4).div_ceil(3);
@@ -215,7 +217,8 @@ impl DevStore {
         Ok(())
     }
 
-    /// s3s-fs keeps keys as paths, so a part of a key is a folder there, which is no object.
+    /// s3s-fs keeps keys as paths. A key that names a folder is only a prefix of other keys, not an
+    /// object.
     fn check_object(&self, bucket: &str, key: &str) -> S3Result<()> {
         self.check_bucket(bucket)?;
         if self.root.join(bucket).join(key).is_dir() {
@@ -238,7 +241,7 @@ impl DevStore {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// s3s-fs says AccessDenied of an upload it does not have.
+    /// S3 answers NoSuchUpload for an unknown upload; s3s-fs would answer AccessDenied.
     fn check_upload(&self, bucket: &str, key: &str, upload_id: &str) -> S3Result<Pending> {
         let upload = Pending {
             bucket: bucket.to_owned(),
@@ -252,7 +255,7 @@ impl DevStore {
     }
 }
 
-/// Carries a change out to its end even if the client goes away, as a real store does.
+/// Completes a change even if the client disconnects, as a real store does.
 async fn carry_out<T: Send + 'static>(
     change: impl Future<Output = S3Result<S3Response<T>>> + Send + 'static,
 ) -> S3Result<S3Response<T>> {

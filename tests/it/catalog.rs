@@ -1,4 +1,5 @@
-//! The catalog in a file: what several programs share, and what becomes of it when something is wrong.
+//! The catalog in a file: programs that share it, wrong or missing keys, swapped values, and
+//! damaged files.
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -36,10 +37,10 @@ impl Home {
 
     fn session(&self) -> Session {
         let engine = Engine::builder().catalog(Arc::new(self.open()));
-        engine.build().unwrap().session()
+        engine.build().unwrap().session().unwrap()
     }
 
-    /// What the program prints, as another process that shares the catalog.
+    /// Runs SQL in another process that shares the catalog, and returns its output.
     fn run(&self, sql: &str) -> Output {
         let mut command = program();
         command.args(["--key-file".as_ref(), self.key().as_os_str()]);
@@ -53,7 +54,7 @@ impl Home {
         String::from_utf8(output.stderr).unwrap()
     }
 
-    /// Changes the database behind Tidegate's back.
+    /// Changes the database directly, without Tidegate.
     fn tamper(&self, sql: &str) {
         let database = rusqlite::Connection::open(self.catalog()).unwrap();
         database.execute_batch(sql).unwrap();
@@ -111,7 +112,7 @@ async fn what_was_created_is_there_for_the_next_program() {
 
     let catalog = home.open();
     assert_eq!(value_of(&catalog, "t").unwrap(), b"other");
-    // Neither file is anybody else's business.
+    // Only their owner may access the two files.
     for path in [home.catalog(), home.key()] {
         let mode = std::os::unix::fs::PermissionsExt::mode(
             &std::fs::metadata(&path).unwrap().permissions(),
@@ -149,7 +150,7 @@ async fn programs_at_once_lose_nothing() {
     }
     let session = home.session();
     assert_eq!(names(&session, "secrets").await.len(), PROGRAMS * EACH + 1);
-    // They made one key between them.
+    // All programs used the same key, so every value can be opened.
     let catalog = home.open();
     for program in 0..PROGRAMS {
         assert_eq!(value_of(&catalog, &format!("s{program}_0")).unwrap(), b"v");
@@ -177,7 +178,7 @@ async fn a_wrong_or_missing_key_says_so_and_loses_nothing() {
         "{missing}"
     );
     assert!(!home.key().exists(), "no other key is made");
-    // What needs no key goes on.
+    // Statements that need no key still work.
     assert_eq!(names(&home.session(), "secrets").await, ["s"]);
     assert!(home.run("SHOW CREATE CONNECTION c").status.success());
     let changed = home.run("ALTER CONNECTION c SET (REGION = 'eu-north-1')");
@@ -193,7 +194,7 @@ async fn a_wrong_or_missing_key_says_so_and_loses_nothing() {
     let wrong = home.complaint("VALIDATE CONNECTION c");
     assert!(wrong.contains("holds no key"), "{wrong}");
 
-    // A catalog without secrets may begin with another key.
+    // A catalog without secrets may start with a new key.
     assert!(other.run("DROP SECRET x").status.success());
     std::fs::remove_file(other.key()).unwrap();
     assert!(other.run("CREATE SECRET x AS 'z'").status.success());
@@ -231,7 +232,7 @@ async fn values_do_not_open_in_each_others_place() {
         "{error}"
     );
 
-    // Names changed places.
+    // A secret renamed to the name of another secret.
     let home = home_of_two().await;
     home.tamper(
         "UPDATE secrets SET name = 'c' WHERE name = 'a';
@@ -311,7 +312,7 @@ async fn a_file_that_is_no_catalog_is_not_touched() {
 
 #[tokio::test]
 async fn the_statement_that_makes_a_connection_is_shown() {
-    let session = Engine::builder().build().unwrap().session();
+    let session = Engine::builder().build().unwrap().session().unwrap();
     let written = "CREATE CONNECTION \"My c\" TO AWS (
     REGION = 'eu-west-1',
     ASSUME ROLE ARN = 'arn:aws:iam::123456789012:role/r',

@@ -1,4 +1,4 @@
-//! What an export must do on every store.
+//! Conformance tests: every store must pass the same checks of exports.
 
 use std::time::Duration;
 
@@ -78,7 +78,7 @@ every_store!(
     ]
 );
 
-/// A table `numbers` with every sort of column that CSV can hold.
+/// Creates the table `numbers` with integer, boolean, text, double, decimal and timestamp columns.
 pub(crate) async fn make_numbers(session: &Session, rows: u64) {
     execute_all(
         session,
@@ -215,7 +215,7 @@ async fn files_roll_on_their_encoded_size(store: &TestStore) {
 async fn order_is_kept_across_files(store: &TestStore) {
     let (_engine, session) = store.session().await;
     make_numbers(&session, 60_000).await;
-    // The second does not export the column that it sorts by.
+    // The second query does not export its sort column.
     for (query, check_column) in [
         (
             "(SELECT id, words, amount FROM numbers ORDER BY id DESC)",
@@ -396,7 +396,7 @@ async fn a_missing_bucket_is_named(store: &TestStore) {
     )
     .await
     .unwrap_err();
-    // Garage and AWS may not tell a key without rights whether a bucket exists.
+    // For a key without rights, Garage and AWS may report "access denied" for a missing bucket.
     assert!(
         matches!(
             error.kind(),
@@ -409,7 +409,8 @@ async fn a_missing_bucket_is_named(store: &TestStore) {
 
 async fn a_key_without_the_right_to_write_is_refused_before_anything(store: &TestStore) {
     let Some((key, secret)) = &store.read_only else {
-        // The embedded server has one key only; `faults` takes rights away from it.
+        // Only Garage has a read-only key here. `faults` and `credentials` test missing rights on
+        // the embedded server and on moto.
         return;
     };
     let (_engine, session) = store.session().await;
@@ -564,7 +565,7 @@ async fn a_single_file_has_the_name_of_its_target(store: &TestStore) {
         "{error}"
     );
 
-    // Replaced only by a query that succeeds.
+    // Only a query that succeeds replaces the file.
     let failing = "(SELECT 1 / (9000 - value) FROM generate_series(1, 10000))";
     let overwrite = "FORMAT csv, SINGLE FILE, MODE overwrite";
     copy(&session, failing, &target, overwrite)
@@ -574,7 +575,7 @@ async fn a_single_file_has_the_name_of_its_target(store: &TestStore) {
     copy(&session, &rows(3), &target, overwrite).await.unwrap();
     assert_eq!(lines_under(store, &folder).await, 3);
 
-    // It has neighbours, and an empty result.
+    // A name that begins with the target's name is another file. An empty result is also a file.
     let neighbour = format!("{folder}/all of it.csv2");
     copy(&session, &rows(0), &neighbour, "FORMAT csv, SINGLE FILE")
         .await
@@ -606,7 +607,7 @@ async fn returned_files_say_what_they_hold(store: &TestStore) {
     }
 }
 
-/// What is at the target of a local single file may be a device or a link.
+/// A local single-file target may be a link or a device, which an export must not replace.
 #[tokio::test]
 async fn only_a_regular_file_is_replaced() {
     let folder = servers::local_folder();
@@ -626,7 +627,7 @@ async fn only_a_regular_file_is_replaced() {
     let error = error.await.unwrap_err();
     assert!(error.message().contains("not a regular file"), "{error}");
 
-    // Names beside the target are nobody's but the user's.
+    // Other files beside the target belong to the user and must stay untouched.
     std::fs::remove_file(&target).unwrap();
     let none = "(SELECT 1 WHERE false)";
     copy(&session, none, &target, "FORMAT csv").await.unwrap();
@@ -656,7 +657,7 @@ async fn a_manifest_lists_what_was_written(store: &TestStore) {
     let place = keys.iter().position(|key| key == manifests[0]).unwrap();
     let manifest: serde_json::Value = serde_json::from_slice(&contents[place]).unwrap();
 
-    // Redshift's own keys, as its COPY reads them and its UNLOAD writes them.
+    // The keys are the same as in the manifests that Redshift's COPY reads and its UNLOAD writes.
     let entries = manifest["entries"].as_array().unwrap();
     assert_eq!(entries.len(), data.len());
     let mut rows = 0;
@@ -694,7 +695,7 @@ async fn a_manifest_lists_what_was_written(store: &TestStore) {
         assert!(time.starts_with("20") && time.contains('T'), "{time}");
     }
 
-    // What replaces the data replaces the manifest.
+    // Overwriting the data also removes the old manifest.
     copy(
         &session,
         "(SELECT 1)",
@@ -755,7 +756,7 @@ async fn a_killed_export_is_recovered(store: &TestStore) {
             ", SINGLE FILE" => format!("{folder}/single.csv"),
             _ => folder.clone(),
         };
-        // It never ends by itself, and stages files all the time.
+        // The export does not end by itself, and stages files continuously.
         let sql = format!(
             "COPY (SELECT value, value % 3 AS p, md5(CAST(value AS VARCHAR)) AS d
                    FROM generate_series(1, 100000000000))

@@ -1,5 +1,5 @@
-//! Where credentials come from: roles, profiles, web identity, containers, instance metadata; and
-//! that they are renewed while an export runs.
+//! Sources of credentials (roles, profiles, web identity, containers, instance metadata), and
+//! renewal of credentials while an export runs.
 
 use std::collections::HashSet;
 use std::process::Output;
@@ -16,7 +16,7 @@ use crate::servers::{TestStore, connection_sql, execute_all, moto_iam};
 
 const COPY: &str = "COPY (SELECT value FROM generate_series(1, 10)) TO";
 
-/// Runs a script in a program that knows nothing of AWS but these variables.
+/// Runs a script with no AWS configuration except these environment variables.
 async fn run(variables: &[(&str, &str)], script: String) -> Output {
     let mut command = program();
     for (name, _) in std::env::vars() {
@@ -53,7 +53,7 @@ fn connection(endpoint: &str, options: &str) -> String {
     )
 }
 
-/// A script that exports a little through a connection.
+/// A script that creates the connection `c` with these options and exports a few rows through it.
 fn export(store: &TestStore, options: &str) -> String {
     let target = store.new_target();
     let connection = connection(&store.endpoint, options);
@@ -73,11 +73,11 @@ async fn a_role_is_assumed() {
         moto.role
     );
     assert_success(&run(&caller, export(&moto.store, &role)).await);
-    // The caller itself may not write: it was the role that did.
+    // The caller itself has no right to write, so the export above used the role.
     let own = complaint(&run(&caller, export(&moto.store, "CREDENTIAL CHAIN = true")).await);
     assert!(own.contains("access denied: s3:"), "{own}");
 
-    // A caller who may not assume it, and none at all.
+    // A caller without the right to assume the role, and no caller at all.
     let (key, secret) = &moto.users["nobody"];
     let nobody = [
         ("AWS_ACCESS_KEY_ID", key.as_str()),
@@ -122,7 +122,7 @@ async fn profiles_and_web_identity_are_read() {
         ("AWS_CONFIG_FILE", config.to_str().unwrap()),
         ("AWS_ENDPOINT_URL_STS", moto.store.endpoint.as_str()),
     ];
-    // A profile with a role, and a role that is assumed by a profile's role.
+    // A profile with a role, and a role that is assumed with a profile's key.
     assert_success(&run(&variables, export(&moto.store, "PROFILE = 'exports'")).await);
     let chained = format!("PROFILE = 'base', ASSUME ROLE ARN = '{}'", moto.role);
     assert_success(&run(&variables, export(&moto.store, &chained)).await);
@@ -132,7 +132,7 @@ async fn profiles_and_web_identity_are_read() {
         "{unknown}"
     );
 
-    // Asked for without a signature, which a moto that checks signatures doesn't know of.
+    // The request for web identity is unsigned, and a moto that checks signatures would refuse it.
     let unchecked = crate::servers::moto();
     let token = folder.path().join("token");
     std::fs::write(&token, "a.web.token").unwrap();
@@ -154,7 +154,7 @@ async fn a_role_is_assumed_again_while_an_export_runs() {
     let credentials = folder.path().join("credentials");
     let text = format!("[base]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n");
     std::fs::write(&credentials, text).unwrap();
-    // Sessions last an hour; with this margin each is used for a second.
+    // Sessions last an hour. With a margin of an hour, each session is used for only a second.
     let script = format!(
         "{} COPY (SELECT value, md5(CAST(value AS VARCHAR)) FROM generate_series(1, 4000000))
          TO '{}' (AWS CONNECTION c, FORMAT csv, MAX FILE SIZE '1MB')",
@@ -184,7 +184,7 @@ async fn a_role_is_assumed_again_while_an_export_runs() {
     );
 }
 
-/// Session tokens that a server gives out, and until when they are good.
+/// Session tokens: the issued tokens with their expiry, and the tokens that were used.
 #[derive(Default)]
 struct Tokens {
     given: Vec<(String, Instant)>,
@@ -195,7 +195,7 @@ struct Tokens {
 async fn an_export_outlives_its_credentials() {
     const LIFE: Duration = Duration::from_secs(4);
     let tokens = Arc::new(Mutex::new(Tokens::default()));
-    // What a container is asked for its credentials.
+    // The endpoint that provides the credentials of a container.
     let giver = Arc::clone(&tokens);
     let container = JudgedServer::start(Duration::ZERO, move |_| {
         let mut tokens = giver.lock().unwrap();
@@ -238,7 +238,7 @@ async fn an_export_outlives_its_credentials() {
     );
     assert!(tokens.lock().unwrap().used.len() > 2);
 
-    // A key of one's own that has ended is named as such.
+    // An expired SESSION TOKEN that the user set is reported as expired.
     let (_engine, session) = server.store.session().await;
     let sql = "ALTER CONNECTION c SET (SESSION TOKEN = 'token-0')";
     execute_all(&session, sql).await;
@@ -301,7 +301,7 @@ async fn instance_metadata_is_asked_only_where_it_is_wanted() {
     assert!(!asked.lock().unwrap().is_empty());
 }
 
-/// Each right that an export needs is missed by name, before anything is written.
+/// If a right that an export needs is missing, the error names it before anything is written.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_right_is_named() {
     let moto = moto_iam();
@@ -313,11 +313,11 @@ async fn a_missing_right_is_named() {
         "ListBucketMultipartUploads",
         "GetObject",
     ];
-    // An export that meets no other and succeeds does without the rest.
+    // A successful export that meets no other export does not use the other rights.
     const MISSED_BY_COPY: [&str; 3] = ["PutObject", "DeleteObject", "ListBucket"];
     for right in NEEDED {
         let engine = Engine::builder().retry(moto.store.retry.clone());
-        let session = engine.build().unwrap().session();
+        let session = engine.build().unwrap().session().unwrap();
         let (key, secret) = &moto.users[&format!("without-{right}")];
         execute_all(&session, &connection_sql("c", &moto.store, key, secret)).await;
         let target = moto.store.new_target();

@@ -1,4 +1,5 @@
-//! Why Tidegate exists: the same query through DataFusion's own COPY and through ours.
+//! Runs the same failing query through DataFusion's own COPY and through Tidegate's. The difference
+//! is the reason why Tidegate exists.
 
 use std::sync::Arc;
 

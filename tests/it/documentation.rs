@@ -1,4 +1,4 @@
-//! Every SQL block of the documentation, run as it stands.
+//! Runs every SQL block of the documentation, and checks its links.
 
 use std::path::{Path, PathBuf};
 
@@ -25,7 +25,7 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
-/// The blocks in a language, with the lines they begin in.
+/// The code blocks in a language, each with the number of its first line.
 fn blocks(text: &str, language: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     let mut current: Option<(usize, String)> = None;
@@ -44,7 +44,7 @@ fn blocks(text: &str, language: &str) -> Vec<(usize, String)> {
     found
 }
 
-/// What stands for the reader's own store becomes this test's.
+/// Replaces the endpoint, the credentials and the bucket in a block with this test's.
 fn on_this_store(sql: &str, server: &Embedded, bucket: &str) -> String {
     let store = &server.store;
     sql.replace("http://127.0.0.1:9000", &store.endpoint)
@@ -97,9 +97,9 @@ async fn its_sql_runs() {
             .retry(server.store.retry.clone())
             .build()
             .unwrap();
-        let session = engine.session();
+        let session = engine.session().unwrap();
         execute_all(&session, &on_this_store(&prelude, &server, &bucket)).await;
-        // What the README exports.
+        // The README exports `some_object`.
         execute_all(&session, "CREATE VIEW some_object AS SELECT * FROM orders").await;
         if page.ends_with("statements/README.md") {
             continue;
@@ -117,7 +117,7 @@ async fn its_sql_runs() {
     assert!(count > 30, "{count} blocks");
 }
 
-/// Links between pages, to files and to headings lead somewhere.
+/// The targets of all links to pages, files and headings exist.
 #[test]
 fn its_links_lead_somewhere() {
     for page in pages() {

@@ -1,5 +1,8 @@
-//! Every single request of an export fails in every way, and many fail at once. Afterwards all rows
-//! are there or none, nothing is pending, and the same statement succeeds.
+//! Fault injection: each request of an export fails in turn, with different faults, or many
+//! requests fail at random.
+//!
+//! Invariant: afterwards the export is complete or the target is as it was before, nothing is
+//! pending, and a failed statement succeeds when it is repeated.
 
 use std::time::Duration;
 
@@ -12,7 +15,7 @@ use crate::servers::read_back;
 
 const ROWS: u64 = 3_000;
 
-/// What an export looks like.
+/// The format, the mode and further options of an export.
 #[derive(Debug, Clone, Copy)]
 struct Shape {
     format: &'static str,
@@ -33,7 +36,7 @@ impl Shape {
         self.options.contains("SINGLE FILE")
     }
 
-    /// The target of the export in a folder of its own.
+    /// The target of the export: `folder`, or a file in it for a single-file export.
     fn target(self, folder: &str) -> String {
         match self.is_single() {
             true => format!("{folder}/single.{}", self.format),
@@ -53,7 +56,7 @@ impl Shape {
         )
     }
 
-    /// What is there before: one row, but for mode error.
+    /// Exports one old row first, except for mode error. Returns the number of old rows.
     async fn prepare(self, session: &Session, folder: &str) -> u64 {
         if self.mode == "error" {
             return 0;
@@ -96,7 +99,7 @@ impl Bench {
         }
     }
 
-    /// Executes an export while `misbehave` is in force, and waits for its clean-up.
+    /// Applies `misbehave` to the server, executes an export and waits for its clean-up.
     async fn export(
         &self,
         sql: &str,
@@ -108,13 +111,13 @@ impl Bench {
         result
     }
 
-    /// Counts the rows under a folder through the server, behaving.
+    /// Counts the rows under a folder. The server must have no fault set.
     async fn rows(&self, shape: Shape, folder: &str) -> u64 {
         if self.server.store.keys(folder).await.is_empty() {
             return 0;
         }
         let table = format!("t{}", folder.rsplit('/').next().unwrap());
-        // The partition column is in the folders' names; the old row's file has it, too.
+        // The partition column is in the folder names and not in the files.
         let columns = match shape.options.contains("PARTITION") {
             true => "(value BIGINT, digest VARCHAR)",
             false => "(value BIGINT, digest VARCHAR, p BIGINT)",
@@ -143,7 +146,8 @@ impl Bench {
         number(0)
     }
 
-    /// Whatever happened, the target is whole or as it was, and the export can be repeated.
+    /// Asserts that the target is complete or as it was before, and that a failed export succeeds
+    /// when it is repeated. If the error says so, the export is recovered first.
     async fn assert_all_or_nothing(
         &self,
         shape: Shape,
@@ -158,7 +162,7 @@ impl Bench {
             done = error.message().starts_with("every object is there");
             let leftovers = store.keys(folder).await;
             if leftovers.iter().any(|key| key.contains("_tidegate")) {
-                // The store did not confirm everything, and the user was told so.
+                // The store did not confirm every request, and the error says so.
                 let hint = error.hint().unwrap_or_default();
                 let told = hint.contains("RECOVER EXPORT") || hint.contains("did not confirm");
                 assert!(told, "{what}: {leftovers:?}");
@@ -252,7 +256,8 @@ every_request_may_fail!(
     csv_single_overwrite: Shape::new("csv", "overwrite", SINGLE), Fault::ALL;
 );
 
-/// The seeds of [`many_requests_may_fail`]: 200, or what `TIDEGATE_FAULT_SEED` says (`7`, `0..10000`).
+/// The seeds of [`many_requests_may_fail`]: `0..200`, or the value of `TIDEGATE_FAULT_SEED`, such
+/// as `7` or `0..10000`.
 fn seeds() -> std::ops::Range<u64> {
     let Ok(chosen) = std::env::var("TIDEGATE_FAULT_SEED") else {
         return 0..200;
@@ -264,7 +269,7 @@ fn seeds() -> std::ops::Range<u64> {
     }
 }
 
-/// Each request fails with some probability, in any way.
+/// Each request fails with some probability, with a random fault.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_requests_may_fail() {
     let bench = Bench::start().await;
@@ -341,7 +346,7 @@ async fn an_export_needs_no_right_to_read() {
     }
 }
 
-/// The answer to taking the lock is lost, and then the lock can't be read, once or twice.
+/// The response to writing the lock is lost, and then reading the lock fails once or twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lock_that_can_not_be_read_is_not_left_behind() {
     let bench = Bench::start().await;
@@ -349,7 +354,7 @@ async fn a_lock_that_can_not_be_read_is_not_left_behind() {
         let shape = Shape::new("csv", "error", "");
         let folder = bench.server.store.new_target();
         let faults = [
-            // `LOCK` and `INCOMPLETE`, side by side.
+            // `LOCK` and `INCOMPLETE`, which are written concurrently.
             ("PutObject", 1, Fault::CutAfter),
             ("PutObject", 2, Fault::CutAfter),
             ("GetObject", 1, unreadable),
@@ -389,7 +394,7 @@ async fn what_can_not_be_removed_is_named() {
         "{keys:?}"
     );
 
-    // What is left is the bookkeeping, so that it can be recovered.
+    // The bookkeeping is left, so that the export can be recovered.
     let recover = format!("RECOVER EXPORT '{target}' WITH (AWS CONNECTION = c)");
     let living = session.execute(&recover).await.unwrap_err();
     assert_eq!(living.kind(), ErrorKind::TargetInUse);
@@ -398,7 +403,7 @@ async fn what_can_not_be_removed_is_named() {
     server.store.assert_untouched(&target).await;
 }
 
-/// An export that could not be rolled back, and whose process is gone, does not stand in the way.
+/// A dead export that could not be rolled back does not block the next export.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_decided_against_is_removed_by_the_next_export() {
     let server = MisbehavingServer::start().await;
@@ -424,12 +429,12 @@ async fn validate_does_not_guess() {
     let server = MisbehavingServer::start().await;
     let (_engine, session) = server.store.session().await;
 
-    // The key may not list buckets, and a wrong secret is answered differently: the key is good.
+    // The key may not list buckets, but a wrong secret gets another answer: the key is valid.
     server.fail_request(1, Fault::Denied);
     session.execute("VALIDATE CONNECTION c").await.unwrap();
     assert_eq!(server.seen(), ["ListBuckets", "ListBuckets"]);
 
-    // The store says the same to both: it may be anything.
+    // The store gives the same answer to a wrong secret, so the cause is unknown.
     server.forbid(&["ListBuckets"]);
     let error = session.execute("VALIDATE CONNECTION c").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InsufficientPrivilege);

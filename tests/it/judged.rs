@@ -1,5 +1,5 @@
-//! The embedded server with a judge before it, who may answer in its place: what AWS checks and the
-//! embedded server doesn't.
+//! The embedded server behind a judge, a function that may answer requests itself. A judge
+//! simulates checks of AWS that the embedded server does not make.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tidegate::dev_s3::{self, DevServer};
 
 use crate::servers::{TestStore, any_port, bucket_folder, embedded_key, embedded_store};
 
-/// What a judge sees of a request.
+/// The parts of a request that a judge sees.
 pub(crate) struct Asked {
     pub(crate) method: Method,
     pub(crate) path: String,
@@ -31,7 +31,7 @@ impl Asked {
 
 type Judge = Arc<dyn Fn(&Asked) -> Option<Response<Body>> + Send + Sync>;
 
-/// A server, gone when dropped.
+/// A server that is stopped on drop.
 pub(crate) struct JudgedServer {
     pub(crate) store: TestStore,
     _server: DevServer,
@@ -39,8 +39,8 @@ pub(crate) struct JudgedServer {
 }
 
 impl JudgedServer {
-    /// Starts a server whose every request takes at least `pause` and is passed on where the judge
-    /// has no answer.
+    /// Starts a server. Each request is delayed by `pause` and shown to the judge. If the judge
+    /// returns `None`, the embedded server answers.
     pub(crate) async fn start(
         pause: Duration,
         judge: impl Fn(&Asked) -> Option<Response<Body>> + Send + Sync + 'static,
@@ -90,7 +90,7 @@ impl hyper::service::Service<Request<Incoming>> for JudgedService {
     }
 }
 
-/// An answer with a body.
+/// A response with a body and the current date.
 pub(crate) fn answer(status: StatusCode, body: impl Into<String>) -> Response<Body> {
     let mut response = Response::new(Body::from(body.into()));
     *response.status_mut() = status;
@@ -99,7 +99,7 @@ pub(crate) fn answer(status: StatusCode, body: impl Into<String>) -> Response<Bo
     response
 }
 
-/// S3's way to refuse.
+/// An error response of S3. `more` is XML for the inside of its `<Error>` element.
 pub(crate) fn refusal(status: StatusCode, code: &str, more: &str) -> Response<Body> {
     let body = format!(
         "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>judged</Message>{more}</Error>"

@@ -1,5 +1,8 @@
-//! `kill -9` of the program at random moments of an export, then `RECOVER EXPORT`: all rows are
-//! there or none, nothing is pending, and the same statement succeeds.
+//! Kills the program (`kill -9`) at each request of an export, and at moments spread over an
+//! export, then recovers.
+//!
+//! Invariant: after recovery, all rows or no rows are there and nothing is pending. If no rows are
+//! there, the same statement succeeds.
 
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -13,7 +16,7 @@ use crate::servers::{TestStore, embedded};
 const KILLS: u32 = 200;
 const ROWS: usize = 60_000;
 
-/// Sorts of export, by their options.
+/// Kinds of export, by their options.
 const SHAPES: [&str; 3] = ["", ", PARTITION BY (p)", ", SINGLE FILE"];
 
 fn copy_sql(folder: &str, mode: &str, shape: &str) -> String {
@@ -46,7 +49,7 @@ async fn rows_under(store: &TestStore, target: &str) -> usize {
     contents.iter().filter(|byte| **byte == b'\n').count()
 }
 
-/// Kills the program while its `n`-th request (from 1) is under way.
+/// Kills the program while its `n`-th request (from 1) is in flight.
 async fn kill_at_request(server: &MisbehavingServer, n: usize, sql: &str) {
     server.fail_request(n, Fault::Hang);
     let mut program = start_program(&server.store, sql);
@@ -55,13 +58,14 @@ async fn kill_at_request(server: &MisbehavingServer, n: usize, sql: &str) {
     }
     program.kill().unwrap();
     program.wait().unwrap();
-    // The server carries out what else it was sent.
+    // The server finishes the other requests that it received.
     tokio::time::sleep(Duration::from_millis(30)).await;
     server.behave();
 }
 
-/// The program is killed while each of its requests is under way. A minute later the same statement
-/// cleans up and succeeds, or refuses and names the statement that finishes the first.
+/// The program is killed while each of its requests is in flight. Once the bookkeeping is so old
+/// that the export counts as dead, the same statement either cleans up and succeeds, or fails with
+/// a hint: the `RECOVER EXPORT` that finishes the killed export.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn being_killed_at_every_request_is_recovered_from() {
     let server = MisbehavingServer::start().await;
@@ -85,7 +89,7 @@ async fn being_killed_at_every_request_is_recovered_from() {
             let committing = keys.iter().any(|key| key.ends_with("/COMMIT"));
             let data = keys.iter().filter(|key| !key.contains("_tidegate")).count();
             if !committing && data > 0 {
-                // Without COMMIT, what is there is whole.
+                // If there is data but no COMMIT, the export had finished, so all rows are there.
                 assert_eq!(rows_under(store, &target).await, ROWS, "{what}: {keys:?}");
             }
             match session.execute(&sql).await {
@@ -130,7 +134,7 @@ async fn an_export_that_can_not_be_finished_is_removed_by_force() {
     let sql = copy_sql(&target, "error", "");
     kill_at_request(&server, completion.unwrap() + 1, &sql).await;
     server.age_bookkeeping(&target);
-    // As a lifecycle rule does: what COMMIT names is gone.
+    // Abort the uploads that COMMIT names, as a lifecycle rule might.
     store.abort_uploads(&target).await;
 
     let recover = format!("RECOVER EXPORT '{target}' (AWS CONNECTION c");
@@ -158,11 +162,11 @@ async fn being_killed_is_recovered_from() {
         let target = store.new_target();
         let shape = SHAPES[kill as usize % SHAPES.len()];
         let mut process = program(&target, shape);
-        // Spread over the whole export, and a little beyond.
+        // The kills are spread over the whole export, and a little beyond its end.
         tokio::time::sleep(whole.mul_f64(f64::from(kill) * 1.1 / f64::from(KILLS))).await;
         process.kill().unwrap();
         process.wait().unwrap();
-        // The server carries out what it was sent.
+        // The server finishes the requests that it received.
         tokio::time::sleep(Duration::from_millis(20)).await;
 
         let recover = format!("RECOVER EXPORT '{target}' WITH (AWS CONNECTION = c, FORCE = true)");
@@ -190,7 +194,7 @@ async fn being_killed_is_recovered_from() {
             session.execute(&again).await.expect(&what);
         }
     }
-    // The moments were well spread.
+    // Enough kills hit an unfinished export.
     assert!(removed > 10, "{untouched} {removed} {completed} {finished}");
     assert!(untouched + removed + completed + finished == KILLS);
 }

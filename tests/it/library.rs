@@ -8,7 +8,7 @@ use datafusion::arrow::array::{Int64Array, RecordBatch};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::datasource::MemTable;
 use datafusion::logical_expr::{ColumnarValue, Volatility, create_udf};
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use tidegate::{CancellationToken, Csv, Engine, ErrorKind, Json, Mode, Parquet, TimestampUnit};
 
 use crate::servers::embedded;
@@ -75,7 +75,7 @@ async fn a_dataframe_is_exported_without_sql() {
     assert_eq!(error.location(), None);
     let csv = Csv::default()
         .header()
-        .delimiter(';')
+        .delimiter(b';')
         .null("-")
         .force_quote(["id"])
         .gzip();
@@ -91,7 +91,7 @@ async fn a_dataframe_is_exported_without_sql() {
     let json = copy().await.format(Json::default()).mode(Mode::Append);
     assert_eq!(json.run().await.unwrap().rows, 3000);
 
-    // What SQL refuses is refused here, in the same words.
+    // The typed API fails in the same cases as SQL, with the same messages.
     for (copy, expected) in [
         (
             session.copy(rows().await).format(Csv::default()),
@@ -99,7 +99,7 @@ async fn a_dataframe_is_exported_without_sql() {
         ),
         (copy().await, "COPY TO requires a FORMAT option"),
         (
-            copy().await.format(Csv::default().delimiter('é')),
+            copy().await.format(Csv::default().delimiter(b'\xe9')),
             "single one-byte character",
         ),
         (
@@ -152,7 +152,7 @@ async fn a_token_cancels_and_waits_for_the_clean_up() {
     let error = running.await.unwrap().unwrap_err();
     assert!(cancelled.elapsed() < Duration::from_secs(5));
     assert_eq!(error.kind(), ErrorKind::Cancelled);
-    // Nothing was waited for but this.
+    // The execution returned after its clean-up, so there is no further wait here.
     store.assert_untouched(&target).await;
     while snapshots.next().await.is_some() {}
     assert!(progress.has_ended());
@@ -167,7 +167,7 @@ async fn dropping_an_execution_cancels_it() {
     let sql = format!("COPY ({LONG}) TO '{target}' (AWS CONNECTION c, FORMAT csv)");
     let mut execution = session.start(&sql).await.unwrap();
     let progress = execution.progress().clone();
-    let some_time = tokio::time::timeout(Duration::from_millis(400), execution.next()).await;
+    let some_time = tokio::time::timeout(Duration::from_millis(400), execution.try_next()).await;
     assert!(some_time.is_err());
     drop(execution);
     assert!(progress.has_ended());
@@ -180,7 +180,7 @@ async fn how_much_is_left_is_known_from_statistics() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("t.parquet");
     let engine = Engine::builder().build().unwrap();
-    let session = engine.session();
+    let session = engine.session().unwrap();
     let sql = format!(
         "COPY (SELECT value FROM generate_series(1, 500000)) TO '{}'",
         file.display()
@@ -193,7 +193,7 @@ async fn how_much_is_left_is_known_from_statistics() {
     let mut execution = session.start(&query).await.unwrap();
     let progress = execution.progress().clone();
     assert_eq!(progress.snapshot().rows_total, Some(500_000));
-    while execution.next().await.unwrap().is_some() {}
+    while execution.try_next().await.unwrap().is_some() {}
     let snapshot = progress.snapshot();
     assert_eq!(
         (snapshot.rows_read, snapshot.fraction()),
@@ -233,9 +233,9 @@ async fn an_engine_takes_tables_functions_and_stores() {
         .object_store(url, Arc::new(store))
         .build()
         .unwrap();
-    // Every session has them.
+    // Every session has the table, the function and the store.
     for _ in 0..2 {
-        let session = engine.session();
+        let session = engine.session().unwrap();
         let sum = session
             .execute("SELECT sum(double_it(a)) FROM numbers")
             .await

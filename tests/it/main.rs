@@ -1,7 +1,7 @@
 //! Tidegate's integration tests: one binary, a module per capability.
 //!
-//! Nothing is mocked that can be run: stores are the embedded server, the embedded server told to
-//! misbehave, and a real Garage, which `servers` installs and starts.
+//! Tests use running servers instead of in-process mocks: the embedded server, also with injected
+//! faults, and Garage, moto and PostgreSQL, which `servers` installs and starts.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

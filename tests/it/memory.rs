@@ -1,4 +1,4 @@
-//! `--memory-limit` bounds the whole process, whatever it exports.
+//! `--memory-limit` is an upper bound for the memory of the whole process, for all kinds of export.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -12,8 +12,8 @@ use crate::servers::files_under;
 
 const LIMIT_KILOBYTES: u64 = 256 << 10;
 
-/// Runs the program with a limit of 256 MB and these options, with its temporary files in `folder`; returns
-/// the most memory it was seen to have, in kilobytes.
+/// Runs the program with a memory limit of 256 MB, `options`, and its temporary files in `folder`.
+/// Returns the peak resident memory in kilobytes.
 fn peak_of(sql: &str, options: &[&str], folder: &Path) -> u64 {
     let mut process = program()
         .args(["--memory-limit", "256MB", "-q", "-c", sql])
@@ -28,7 +28,7 @@ fn peak_of(sql: &str, options: &[&str], folder: &Path) -> u64 {
     );
     let (mut peak, mut started_anew) = (0, false);
     loop {
-        // The system keeps the maximum: only what comes after the last look is missed.
+        // VmHWM is the peak since the start, so only a peak after the last poll is missed.
         let seen = std::fs::read_to_string(&status).unwrap_or_default();
         let line = seen.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         if let Some(kilobytes) = line {
@@ -82,8 +82,8 @@ fn large_exports_stay_within_the_limit() {
     }
 }
 
-/// First come, first served, the sorts of two threads leave each other no memory to merge what they
-/// have on disk.
+/// Two threads: in a first-come memory pool, the sort of one thread would leave the sort of the
+/// other no memory to merge its spilled runs.
 #[test]
 fn queries_that_gather_rows_go_by_way_of_the_disk() {
     let two_threads = ["--threads", "2"];
@@ -108,7 +108,7 @@ fn queries_that_gather_rows_go_by_way_of_the_disk() {
     }
 }
 
-/// In batches of as many rows as usual, 400 texts would take hundreds of megabytes.
+/// In batches with the default number of rows, 400 text columns would take hundreds of megabytes.
 #[test]
 fn wide_rows_stay_within_the_limit() {
     let column = |i| format!("repeat(concat('c{i}-', v), 8) AS c{i}");
@@ -126,7 +126,7 @@ fn wide_rows_stay_within_the_limit() {
     }
 }
 
-/// Far more values than files that can be open: most rows go by way of the disk.
+/// Far more partition values than open files: most rows spill to disk.
 #[test]
 fn thousands_of_partitions_stay_within_the_limit() {
     const VALUES: usize = 20_000;

@@ -1,4 +1,4 @@
-//! The embedded S3 server, told to misbehave: real HTTP, real storage, chosen faults.
+//! The embedded S3 server with injected faults. HTTP and storage are real.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -18,20 +18,20 @@ use crate::servers::{
     TestStore, any_port, bucket_folder, embedded_key, embedded_store, files_under,
 };
 
-/// What happens to a request.
+/// How a request fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Refused for good.
+    /// 403 AccessDenied, which clients do not retry.
     Denied,
-    /// 503 SlowDown, three times; the next attempt is answered.
+    /// 503 SlowDown. [`MisbehavingServer::fail_request`] also fails the first two retries.
     SlowDown,
     /// Status 200 with an error in the body, as S3 does for long requests.
     ErrorInBody,
-    /// The connection ends before the request is looked at.
+    /// The connection is closed before the request is processed.
     CutBefore,
-    /// The request is carried out, and the connection ends instead of an answer.
+    /// The request is processed, but the connection is closed instead of a response.
     CutAfter,
-    /// No answer ever comes.
+    /// The request is not processed, and no response is sent.
     Hang,
 }
 
@@ -45,7 +45,7 @@ impl Fault {
         Self::Hang,
     ];
 
-    /// Those that need no waiting.
+    /// Fewer faults for a faster test: without `Hang`, which waits for a timeout, and `CutBefore`.
     pub(crate) const QUICK: [Self; 4] = [
         Self::Denied,
         Self::SlowDown,
@@ -53,7 +53,7 @@ impl Fault {
         Self::CutAfter,
     ];
 
-    /// Whether trying again helps.
+    /// Whether retries cure the fault.
     pub(crate) fn is_transient(self) -> bool {
         !matches!(self, Self::Denied | Self::ErrorInBody)
     }
@@ -61,24 +61,24 @@ impl Fault {
 
 #[derive(Debug, Default)]
 struct Script {
-    /// The number of the request that fails, from 1, and how.
+    /// The request that fails, counted from 1, and its fault.
     fault: Option<(usize, Fault)>,
-    /// A request that goes on failing: its method and URI, how often, and how.
+    /// A request whose retries fail, too: method and URI, number of retries, fault.
     repeated: Option<(String, u32, Fault)>,
     /// No request is answered.
     hangs: bool,
-    /// Any request may fail, with this probability.
+    /// Each request fails with this probability, with a random fault.
     random: Option<(StdRng, f64)>,
-    /// The n-th request of an operation (from 1) that fails, and how.
+    /// Requests that fail: S3 operation, number among its requests (from 1), fault.
     chosen: Vec<(&'static str, usize, Fault)>,
-    /// S3 operations that are refused whenever they come.
+    /// S3 operations that are always refused.
     forbidden: Vec<&'static str>,
-    /// The operations seen, in order, and the headers they came with.
+    /// The operations seen, in order, and the headers of their requests.
     seen: Vec<&'static str>,
     headers: Vec<HeaderMap>,
 }
 
-/// A server that does what its script says.
+/// A server whose faults are set by its script.
 pub(crate) struct MisbehavingServer {
     pub(crate) store: TestStore,
     script: Arc<Mutex<Script>>,
@@ -96,8 +96,8 @@ impl MisbehavingServer {
         };
         let server = DevServer::start_with(service, any_port()).await.unwrap();
         let mut store = embedded_store(server.endpoint());
-        // A test waits for what hangs, and a busy machine may let any request wait: one timeout is
-        // short, and all attempts together are patient.
+        // Short timeouts keep tests with hanging requests fast. Ten attempts let a request succeed
+        // even on a busy machine.
         store.retry.request_timeout = Duration::from_millis(400);
         store.retry.completion_timeout = Duration::from_millis(400);
         store.retry.attempts = 10;
@@ -116,7 +116,7 @@ impl MisbehavingServer {
         script.fault = (n > 0).then_some((n, fault));
     }
 
-    /// From here on the n-th request (from 1) of each of these operations fails.
+    /// From here on these requests fail: S3 operation, number among its requests (from 1), fault.
     pub(crate) fn fail_operations(&self, chosen: &[(&'static str, usize, Fault)]) {
         let mut script = self.script.lock().unwrap();
         *script = Script::default();
@@ -148,7 +148,7 @@ impl MisbehavingServer {
         script.forbidden = operations.to_vec();
     }
 
-    /// Makes all bookkeeping under a target two minutes old, by the server's own clock.
+    /// Sets the modification time of all bookkeeping under a target to two minutes ago.
     pub(crate) fn age_bookkeeping(&self, target: &str) {
         let path = target.strip_prefix("s3://").unwrap();
         let bookkeeping = self.root.path().join(path).join("_tidegate");
@@ -252,7 +252,7 @@ fn error(status: StatusCode, code: &str) -> Response<Body> {
     response
 }
 
-/// The S3 operation of a request, by its method and query.
+/// Derives the S3 operation of a request from its method, path and query.
 fn operation(request: &Request<Incoming>) -> &'static str {
     let query = request.uri().query().unwrap_or_default();
     let has = |name: &str| {

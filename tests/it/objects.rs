@@ -1,4 +1,5 @@
-//! What a store is told of an object, and keeps: its media type, how it is encrypted, stored, checked.
+//! Object properties that exports send and stores keep: media type, encryption, storage class and
+//! checksum.
 
 use hyper::HeaderMap;
 use tidegate::Session;
@@ -90,7 +91,7 @@ async fn the_store_is_told() {
         let checksum = header(&headers, "x-amz-checksum-sha256").unwrap();
         assert_eq!(checksum.len(), 44, "base64 of 32 bytes: {checksum}");
     }
-    // A bucket's policy may ask it of every object, the bookkeeping included.
+    // A bucket policy may require encryption of every object, including bookkeeping.
     for headers in server.headers_of("PutObject") {
         assert_eq!(header(&headers, SSE), Some("aws:kms"));
         assert_eq!(header(&headers, CLASS), None);
@@ -132,7 +133,7 @@ async fn the_store_keeps_it() {
     assert_eq!(header(&headers, SSE), Some("aws:kms"));
     assert_eq!(header(&headers, KMS_KEY), Some("alias/exports"));
 
-    // 12 MB are three parts, each with its checksum.
+    // 12 MB are uploaded as three parts, each with its own checksum.
     let target = store.new_target();
     let options = "FORMAT csv, CHECKSUM = sha256, MAX FILE SIZE = '20MB'";
     let sql = format!(

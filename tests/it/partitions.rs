@@ -1,4 +1,4 @@
-//! What a partitioned export must do on every store.
+//! Conformance tests of partitioned exports, which every store must pass.
 
 use crate::conformance::{copy, count, make_numbers};
 use crate::servers::{TestStore, execute_all, read_back};
@@ -46,7 +46,7 @@ pub(crate) async fn rows_are_divided_by_partition_values(store: &TestStore) {
             }
         }
     }
-    // No rows, no folder.
+    // A result without rows creates no folder.
     let target = store.new_target();
     let none = "(SELECT * FROM numbers WHERE id < 0)";
     copy(
@@ -132,8 +132,9 @@ pub(crate) async fn each_partition_keeps_the_order(store: &TestStore) {
     }
 }
 
-/// Far more values than open files, in no order: the rest is sorted, and the number of objects stays
-/// within `values × writers + size / MAX FILE SIZE`.
+/// Unsorted rows with far more partition values than open files: rows of values without an open
+/// file are sorted, so the number of objects stays within `values × writers + size / MAX FILE
+/// SIZE`.
 pub(crate) async fn partitions_are_bounded_in_files(store: &TestStore) {
     let (_engine, session) = store.session().await;
     execute_all(&session, "SET datafusion.execution.target_partitions = 2").await;

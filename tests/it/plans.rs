@@ -1,4 +1,4 @@
-//! What `EXPLAIN` shows: the shape of the plan is a promise.
+//! Plans as `EXPLAIN` shows them. The snapshots keep their shape stable for users.
 
 use tidegate::Session;
 
@@ -29,7 +29,7 @@ async fn copy_plans() {
         .threads(std::num::NonZeroUsize::new(3).unwrap())
         .build()
         .unwrap();
-    let session = engine.session();
+    let session = engine.session().unwrap();
     execute_all(&session, &server.store.connection_sql()).await;
     execute_all(&session, "CREATE TABLE small AS VALUES (1), (2)").await;
     let lineitem = tidegate::tpch::lineitem(0.01, 3).unwrap();
@@ -78,7 +78,7 @@ async fn copy_plans() {
     server.store.assert_untouched("s3://bucket/x").await;
 }
 
-/// `EXPLAIN ANALYZE` exports, and says of each writer what it did and what it waited for.
+/// `EXPLAIN ANALYZE` runs the export and shows the work and the wait times of each writer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn analyzing_shows_what_writers_did() {
     let server = MisbehavingServer::start().await;
@@ -97,7 +97,7 @@ async fn analyzing_shows_what_writers_did() {
         .iter()
         .flatten()
         .collect();
-    // The first has the writers' numbers together, the second each writer's.
+    // The first plan aggregates the metrics of all writers, the second shows them for each writer.
     for plan in &plans[..2] {
         let line = plan
             .lines()

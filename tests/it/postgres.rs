@@ -1,4 +1,4 @@
-//! What `COPY … TO STDOUT` writes is what PostgreSQL writes, byte for byte.
+//! `COPY … TO STDOUT` writes the same bytes as PostgreSQL.
 
 use std::sync::Arc;
 
@@ -13,7 +13,8 @@ use tidegate::{Engine, Session};
 
 use crate::servers::postgres;
 
-/// One value, as Tidegate's SQL and as PostgreSQL's has it; the same for both where there is one.
+/// Values as SQL expressions: Tidegate's, then PostgreSQL's. If PostgreSQL's is empty, Tidegate's
+/// is used for both.
 const VALUES: &[(&str, &str)] = &[
     ("true", ""),
     ("false", ""),
@@ -156,7 +157,7 @@ const VALUES: &[(&str, &str)] = &[
     ),
 ];
 
-/// Options of both, in PostgreSQL's spelling.
+/// Options that both support, in PostgreSQL's spelling.
 const OPTIONS: &[&str] = &[
     "FORMAT csv",
     "FORMAT csv, HEADER",
@@ -184,11 +185,13 @@ async fn tidegate(session: &Session, sql: &str) -> Vec<u8> {
     for statement in session.split_script(sql).unwrap().statements {
         let started = session.start_statement(statement).await;
         let mut execution = started.unwrap_or_else(|error| panic!("{sql}: {error}"));
-        let done = match execution.returns_lines() {
-            true => execution.copy_lines(&mut lines).await,
-            false => execution.collect().await.map(drop),
-        };
-        done.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        if execution.returns_lines() {
+            while let Some(batch) = execution.next_lines().await.unwrap() {
+                lines.extend(batch.iter().flatten().flatten());
+            }
+        } else {
+            execution.collect().await.unwrap();
+        }
     }
     lines
 }
@@ -216,8 +219,9 @@ fn script(queries: &[String], options: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_type_with_every_option() {
-    let session = Engine::builder().build().unwrap().session();
-    // Each value alone, and next to another: a value alone on its line has rules of its own.
+    let session = Engine::builder().build().unwrap().session().unwrap();
+    // Each value next to another and, with `alone`, as the only column: a line with a single value
+    // has its own quoting rules.
     let queries = |theirs: bool| -> Vec<String> {
         VALUES
             .iter()
@@ -256,7 +260,7 @@ async fn every_type_with_every_option() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn times_in_their_zones() {
-    let session = Engine::builder().build().unwrap().session();
+    let session = Engine::builder().build().unwrap().session().unwrap();
     for zone in ["Europe/Paris", "Asia/Kolkata", "America/St_Johns", "UTC"] {
         let ours: Vec<String> = [1286698210, 1300000000, -3000000000i64]
             .iter()
@@ -402,7 +406,7 @@ async fn random_rows() {
     for round in 0..8 {
         let rows = proptest::collection::vec(row(), 300);
         let rows = rows.new_tree(&mut runner).unwrap().current();
-        let session = Engine::builder().build().unwrap().session();
+        let session = Engine::builder().build().unwrap().session().unwrap();
         session
             .context()
             .register_batch("rows", as_batch(&rows))

@@ -1,4 +1,4 @@
-//! The program itself: exit statuses, where errors point, the demo, being killed politely.
+//! The program itself: exit statuses, error locations, the demo, termination by signals.
 
 use std::io::Write;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::misbehaving::MisbehavingServer;
 use crate::servers::{self, TestStore, embedded};
 
-/// The program, with secrets and connections that last as long as it runs.
+/// The program with a catalog in memory: secrets and connections last only as long as it runs.
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
     command.env("TIDEGATE_CATALOG", ":memory:");
@@ -115,7 +115,8 @@ fn a_byte_order_mark_is_no_sql() {
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
 
-/// It starts itself anew there, with its arguments, its input and its exit status.
+/// With a small memory limit the program restarts itself. The new process must keep the arguments,
+/// the standard input and the exit status.
 #[test]
 fn little_memory_changes_nothing_but_the_memory() {
     let arguments = [
@@ -173,7 +174,7 @@ fn the_demo_walks_through() {
     );
 }
 
-/// The program at an export that takes far longer than any test waits.
+/// Starts the program with an export that runs far longer than any test.
 fn start_long_export(store: &TestStore, target: &str) -> Child {
     let script = format!(
         "{} COPY (SELECT value, md5(CAST(value AS VARCHAR)) FROM generate_series(1, 100000000))
@@ -214,11 +215,11 @@ async fn being_terminated_leaves_nothing() {
     }
 }
 
-/// A store that hangs does not keep the program: it ends in time and names what may be left.
+/// The program ends in time although the store hangs, and names the uploads that may be left.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_hanging_store_did_not_confirm_is_named() {
     let mut server = MisbehavingServer::start().await;
-    // The program has its own, patient deadlines.
+    // For the session below. The program uses the default policy, with longer deadlines.
     server.store.retry = servers::quick_retry();
     let store = &server.store;
     let target = store.new_target();
@@ -229,7 +230,7 @@ async fn what_a_hanging_store_did_not_confirm_is_named() {
     server.hang_all();
     let interrupted = std::time::Instant::now();
     let output = stop(process, "INT").await;
-    // Far less than any deadline of a request.
+    // Far less than the deadline of any request of the program.
     assert!(interrupted.elapsed() < Duration::from_secs(15));
     server.behave();
     let said = text(&output.stderr);

@@ -9,8 +9,8 @@ const PARTITIONS: u64 = 6;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn finished_folders_are_read_as_plain_directories() {
-    let session = Engine::builder().build().unwrap().session();
-    // DuckDB passes hidden folders over.
+    let session = Engine::builder().build().unwrap().session().unwrap();
+    // DuckDB skips hidden folders, and the default name of a temporary folder begins with a dot.
     let folder = tempfile::Builder::new()
         .prefix("exports")
         .tempdir()

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use crate::servers::embedded;
 use crate::terminal::{CTRL_C, CTRL_D, ENTER, PROMPT, TAB, Terminal, UP};
 
-/// What stands on the screen, without the lines that are empty and the time that statements took.
+/// The text on the screen, without trailing blanks and empty lines at the end. `…` replaces the
+/// execution times.
 fn shown(screen: &str) -> String {
     let lines = screen.lines().map(|line| match line.split_once(" · ") {
         Some((rows, time)) if time.contains(" ms") || time.contains(" s") => {
@@ -66,7 +67,7 @@ fn a_statement_may_have_many_lines() {
             last.is_some_and(|last| last.trim_end() == prompt.trim_end())
         });
     }
-    // What was typed so far is given up.
+    // Discard the typed lines.
     terminal.give_up();
     let screen = terminal.run("SELECT 'still here' AS\nanswer;");
     assert!(screen.contains("still here"), "{screen}");
@@ -178,14 +179,14 @@ fn tab_knows_the_statements_and_what_there_is() {
         terminal.wait_for(completed);
         terminal.give_up();
     }
-    // A statement of several lines is one.
+    // Completion takes the earlier lines of a statement into account.
     terminal.clear();
     terminal.send(&format!("CREATE CONNECTION x TO AWS ({ENTER}"));
     terminal.wait_for("(>");
     terminal.send(&format!("REG{TAB}"));
     terminal.wait_for("REGION");
     terminal.give_up();
-    // Several are listed.
+    // Several candidates are listed.
     terminal.clear();
     terminal.send(&format!("COPY lineitem TO 's3://b/x' (MO{TAB}"));
     terminal.wait_for("MODE ");
@@ -212,7 +213,7 @@ async fn ctrl_c_cancels_the_export_and_nothing_else() {
         "COPY (SELECT value, md5(CAST(value AS VARCHAR)) FROM generate_series(1, 100000000)) TO \
          '{target}' (AWS CONNECTION c, FORMAT csv, MAX FILE SIZE '2MB');{ENTER}"
     ));
-    // The line that says how far it is.
+    // The progress line.
     let screen = terminal.wait_until("progress", |screen| {
         screen.contains(" rows · ") && screen.contains("/s · ")
     });

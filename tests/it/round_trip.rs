@@ -1,6 +1,7 @@
-//! Every type in every format, read back by everyone: what comes back is what was exported.
+//! Exports every type in every format, reads it back with Tidegate, DuckDB, Polars and pyarrow, and
+//! compares the values.
 //!
-//! The result is the table in `docs/types.md`. `TIDEGATE_WRITE_DOCS=1` writes it anew.
+//! The result is the table in `docs/types.md`. `TIDEGATE_WRITE_DOCS=1` rewrites it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
@@ -18,8 +19,8 @@ use tidegate::{Engine, ErrorKind, Session};
 
 use crate::servers::python;
 
-/// A type by the name that `arrow_cast` takes, with values as SQL and as Python has them. Each is
-/// exported with a NULL before them.
+/// Types, mostly by the name that `arrow_cast` takes, each with values as SQL and as Python
+/// expressions. An export has a NULL before these values.
 const TYPES: &[(&str, &[(&str, &str)])] = &[
     ("Boolean", &[("true", "True"), ("false", "False")]),
     ("Int8", &[("-128", "-128"), ("127", "127")]),
@@ -273,10 +274,10 @@ const COMPRESSIONS: &[(&str, &[&str])] = &[
 
 const READERS: [&str; 4] = ["Tidegate", "DuckDB", "Polars", "pyarrow"];
 
-/// The rows of a type: an id, and the value.
+/// The query for the rows of a type: an id and a value.
 fn query(data_type: &str, values: &[(&str, &str)]) -> String {
     let cast = |value: &str| match data_type {
-        // What arrow_cast has no name for, the values' own SQL says.
+        // `arrow_cast` can't name these types, but the SQL of the values already has them.
         other
             if other.starts_with("Struct")
                 || other.contains("(Struct")
@@ -341,8 +342,9 @@ async fn read_with_tidegate(session: &Session, table: &str, folder: &Path, forma
     }
 }
 
-/// CSV and JSON have few types of their own. SQL has no names for many of Arrow's, so the table is
-/// declared in the library's way.
+/// Registers the files as the table `read_back`, with an Arrow type for `v`. CSV and JSON don't
+/// store Arrow types, and SQL has no names for many of them, so the schema is declared through the
+/// library.
 fn declare(session: &Session, folder: &Path, format: &str, data_type: &DataType) {
     let state = session.context().state();
     let factory = state.get_file_format_factory(format).unwrap();
@@ -366,9 +368,9 @@ fn declare(session: &Session, folder: &Path, format: &str, data_type: &DataType)
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_type_in_every_format() {
-    let session = Engine::builder().build().unwrap().session();
+    let session = Engine::builder().build().unwrap().session().unwrap();
     let folder = tempfile::Builder::new().prefix("types").tempdir().unwrap();
-    // What each reader says of each type and format, over all compressions.
+    // The verdict of each reader for each type and format. All compressions have the same verdict.
     let mut verdicts: BTreeMap<(usize, &str, &str), String> = BTreeMap::new();
     let mut cases = Vec::new();
     for (number, (data_type, values)) in TYPES.iter().enumerate() {
@@ -412,7 +414,7 @@ async fn every_type_in_every_format() {
                 }));
             }
         }
-        // The texts that CSV holds, as they are compared with PostgreSQL's elsewhere.
+        // The expected texts of the CSV export. `postgres` compares such texts with PostgreSQL's.
         let texts = folder.path().join(format!("{number}.csv"));
         let copy = format!(
             "COPY (SELECT v FROM {table} ORDER BY id) TO '{}' (FORMAT csv)",
@@ -441,7 +443,7 @@ async fn every_type_in_every_format() {
     compare_with_docs(&verdicts);
 }
 
-/// All compressions of a format must read alike.
+/// Records a verdict, and asserts that it is the same for all compressions of a format.
 fn note(
     verdicts: &mut BTreeMap<(usize, &'static str, &'static str), String>,
     key: (usize, &'static str, &'static str),

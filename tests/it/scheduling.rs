@@ -1,4 +1,4 @@
-//! What `docs/scheduling.md` tells people to schedule, run as their schedulers run it.
+//! Runs the examples of `docs/scheduling.md` in the way that their schedulers run them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -20,7 +20,8 @@ fn example(name: &str) -> String {
     std::fs::read_to_string(examples().join(name)).unwrap()
 }
 
-/// A machine on which something is scheduled: a catalog with the connection "lake", and orders.
+/// A machine with scheduled exports: a store, a catalog with the connection "lake", and orders in
+/// Parquet files.
 struct Machine {
     server: Embedded,
     home: TempDir,
@@ -76,7 +77,7 @@ impl Machine {
             .env("TIDEGATE_KEY_FILE", self.home.path().join("key"));
     }
 
-    /// Runs what a scheduler gives to a shell, with this machine's places in it.
+    /// Runs a scheduler's shell command, with its paths and URLs replaced by this machine's.
     fn run(&self, shell: &str, command: &str) -> Output {
         let script = examples().join("export_orders.sql");
         let command = command
@@ -131,7 +132,7 @@ async fn cron_runs_its_line() {
         assert_eq!(output.stdout, b"", "cron would mail it");
         assert_eq!(machine.exported(&yesterday()).await, ROWS_OF_A_DAY);
     }
-    // What cron mails.
+    // cron mails the output of a failed run.
     let output = machine.run(
         "sh",
         &command.replace("s3://lake/orders", "s3://no-such-bucket/x"),

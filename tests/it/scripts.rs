@@ -117,7 +117,7 @@ fn results_go_where_they_are_sent() {
     assert_eq!(rows, "a\n1\n");
 }
 
-/// What stands beside a statement that fails may be a secret, and is not shown with it.
+/// An error does not show the text around the failing statement, because it may contain a secret.
 #[test]
 fn an_error_shows_its_own_statement_only() {
     for script in [
@@ -172,7 +172,7 @@ fn what_a_command_can_not_do_it_says() {
     }
 }
 
-/// Some joins keep every thread busy without ever looking up.
+/// Some joins occupy every thread without ever yielding, so they can't be cancelled.
 #[test]
 fn a_signal_ends_the_program_whatever_it_does() {
     let process = program()
@@ -196,7 +196,7 @@ fn a_signal_ends_the_program_whatever_it_does() {
     assert!(killed.elapsed() < std::time::Duration::from_secs(10));
 }
 
-/// The widths of a table's columns are those of its first rows; nothing is lost of what comes later.
+/// The first rows determine the column widths of a table. Longer values in later rows are not cut.
 #[test]
 fn a_long_table_loses_nothing() {
     let script = "SELECT value, CASE WHEN value < 90000 THEN 'short' ELSE 'much longer' END AS t \
@@ -210,7 +210,8 @@ fn a_long_table_loses_nothing() {
     );
 }
 
-/// A result that does not fit into memory goes through: it is printed as it comes.
+/// Results are streamed, so a result that does not fit into memory can be printed. If the reader
+/// closes the pipe, the program ends with the exit status for SIGPIPE.
 #[test]
 fn whoever_reads_the_results_may_stop() {
     let mut process = program()
@@ -291,7 +292,7 @@ async fn a_dry_run_checks_everything_and_changes_nothing() {
     assert!(!home.path().join("catalog.db").exists());
     assert!(!home.path().join("local.parquet").exists());
 
-    // What a COPY would refuse, the dry run refuses.
+    // A dry run fails where the COPY would fail.
     for (query, format, expected) in [
         ("SELECT nothing FROM t", "parquet", "nothing"),
         (
@@ -307,7 +308,7 @@ async fn a_dry_run_checks_everything_and_changes_nothing() {
         assert!(said.contains(expected), "{said}");
     }
 
-    // Nor do commands and prepared statements write.
+    // Commands and prepared statements do not write in a dry run.
     std::fs::write(home.path().join("kept.txt"), "kept").unwrap();
     std::fs::create_dir(home.path().join("e")).unwrap();
     let output = run(
@@ -322,7 +323,7 @@ async fn a_dry_run_checks_everything_and_changes_nothing() {
     );
     assert_eq!(std::fs::read_dir(home.path().join("e")).unwrap().count(), 0);
 
-    // A dry run sees the catalog, and a target that is not empty.
+    // A dry run reads the catalog, and detects a target that is not empty.
     let setup = format!(
         "{} COPY (SELECT 1 AS a) TO '{target}' WITH (AWS CONNECTION = c, FORMAT = csv);",
         store.connection_sql()

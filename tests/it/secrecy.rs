@@ -1,5 +1,5 @@
-//! No secret gets anywhere: not into output, logs at any level, errors, plans, `Debug` prints, the
-//! catalog's file, what an export leaves in the bucket, or what is shown of a crash.
+//! No secret leaks into output, logs at any level, errors, plans, `Debug` prints, the catalog's
+//! files, the objects of an export, or the output of a crash.
 
 use std::sync::Mutex;
 
@@ -34,7 +34,7 @@ impl Hunted {
             BASE64_STANDARD_NO_PAD.encode(secret),
             BASE64_URL_SAFE_NO_PAD.encode(secret),
         ];
-        // In the middle of something longer, base64 begins at another bit.
+        // Inside a longer text, the base64 of the secret depends on its offset.
         for shift in 1..3 {
             let shifted = BASE64_STANDARD_NO_PAD.encode(format!("{}{secret}", "x".repeat(shift)));
             let inner = &shifted[shift + 1..shifted.len() - 3];
@@ -58,7 +58,7 @@ impl Hunted {
     }
 }
 
-/// Letters and digits, with some that URLs and base64 escape.
+/// Letters and digits, with a `/` and a `+`, which URLs escape.
 fn random_secret() -> String {
     const LETTERS: &[u8] = b"abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
     let mut random = rand::rng();
@@ -118,7 +118,7 @@ fn statements(secret: &str, token: &str, store: &str, endpoint: &str) -> Vec<Str
     ]
     .map(text)
     .into();
-    // What uses the secret, with and without success.
+    // Statements that use a connection: `c` works, and `w` has the hunted secret, which is wrong.
     for connection in ["c", "w"] {
         let copy = format!(
             "COPY (SELECT value FROM generate_series(1, 1000)) TO '{store}/{connection}'
@@ -175,7 +175,7 @@ async fn no_statement_lets_a_secret_out() {
         let output = output.await.unwrap();
         assert!(output.status.code().is_some(), "{output:?}");
         for hunted in &hunted {
-            // The script itself names the statement, not the secret.
+            // A failure message shows the statement, but not the secret.
             let place = format!("the output of {}", script.replace(&secret, "…"));
             hunted.assert_absent(&place, &output.stdout);
             hunted.assert_absent(&place, &output.stderr);
@@ -194,7 +194,7 @@ async fn no_statement_lets_a_secret_out() {
     }
 }
 
-/// What libraries say to the `log` crate, which the program does not listen to.
+/// Collects the messages that libraries send to the `log` crate. The program itself ignores them.
 struct Listener {
     said: Mutex<String>,
 }
@@ -219,15 +219,15 @@ async fn no_parser_hears_of_a_secret() {
     };
     log::set_logger(&LISTENER).unwrap();
     log::set_max_level(log::LevelFilter::Trace);
-    // A word, too, that a parser would take for a name.
+    // Without `/` and `+`, a parser may also take the unquoted secret for a name.
     let (secret, token) = (random_secret().replace(['/', '+'], "x"), random_secret());
-    let session = Engine::builder().build().unwrap().session();
+    let session = Engine::builder().build().unwrap().session().unwrap();
     for sql in statements(&secret, &token, "/no/such", "http://127.0.0.1:9") {
         let _ = session.execute(&sql).await;
     }
     log::set_max_level(log::LevelFilter::Off);
     let said = LISTENER.said.lock().unwrap().clone();
-    assert!(said.contains("sqlparser"), "nobody said anything");
+    assert!(said.contains("sqlparser"), "sqlparser logged nothing");
     for hunted in [
         Hunted::new("the secret", &secret),
         Hunted::new("the token", &token),
@@ -243,7 +243,7 @@ async fn no_print_of_the_library_lets_a_secret_out() {
     let server = MisbehavingServer::start().await;
     let engine = Engine::builder().retry(server.store.retry.clone());
     let engine = engine.build().unwrap();
-    let session = engine.session();
+    let session = engine.session().unwrap();
     let setup = connection_sql("c", &server.store, &server.store.key, &secret);
     let mut prints = Vec::new();
     for statement in session.split_script(&setup).unwrap().statements {
@@ -265,13 +265,14 @@ async fn no_print_of_the_library_lets_a_secret_out() {
     for print in prints {
         hunted.assert_absent("a print", print.as_bytes());
     }
-    // What is signed is not the secret either.
+    // The headers of a signed request do not contain the secret.
     for headers in server.headers_of("ListBuckets") {
         hunted.assert_absent("a header", format!("{headers:?}").as_bytes());
     }
 }
 
-/// The credentials of a role come from the store, so no statement has them.
+/// The temporary credentials of a role come from the store and not from a statement. They must not
+/// leak either.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_roles_session_is_as_secret() {
     let moto = moto_iam();

@@ -1,4 +1,5 @@
-//! The stores that tests run against. A store is a parameter, never a copy of a test.
+//! The stores and other servers that tests run against. A test takes its store as a parameter, so
+//! no test is copied for another store.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -17,32 +18,32 @@ use tidegate_extensions::s3::{RetryPolicy, S3Client, S3Settings};
 use url::Url;
 use uuid::Uuid;
 
-/// A bucket on some server, and a key that may do everything in it; or a folder on the local disk.
+/// A bucket on a server with a key that has all rights to it, or a folder on the local disk.
 #[derive(Debug, Clone)]
 pub(crate) struct TestStore {
-    /// The folder, where it is one: then what follows is not used.
+    /// The local folder. If it is set, the fields for the server and its keys are not used.
     pub(crate) folder: Option<PathBuf>,
     pub(crate) endpoint: String,
     pub(crate) region: Option<String>,
     pub(crate) bucket: String,
     pub(crate) key: String,
     pub(crate) secret: String,
-    /// A key that may read and not write, where the server has such rights.
+    /// A key that may read but not write, if the store has such a key.
     pub(crate) read_only: Option<(String, String)>,
     /// A retry policy for tests: short pauses, deadlines that a test can wait for.
     pub(crate) retry: RetryPolicy,
 }
 
 pub(crate) fn quick_retry() -> RetryPolicy {
-    RetryPolicy {
-        request_timeout: Duration::from_secs(20),
-        completion_timeout: Duration::from_secs(20),
-        connect_timeout: Duration::from_secs(5),
-        attempts: 5,
-        first_pause: Duration::from_millis(5),
-        longest_pause: Duration::from_millis(50),
-        deadline: Duration::from_secs(60),
-    }
+    let mut retry = RetryPolicy::default();
+    retry.request_timeout = Duration::from_secs(20);
+    retry.completion_timeout = Duration::from_secs(20);
+    retry.connect_timeout = Duration::from_secs(5);
+    retry.attempts = 5;
+    retry.first_pause = Duration::from_millis(5);
+    retry.longest_pause = Duration::from_millis(50);
+    retry.deadline = Duration::from_secs(60);
+    retry
 }
 
 impl TestStore {
@@ -55,15 +56,15 @@ impl TestStore {
         }
     }
 
-    /// The `CREATE SECRET` and `CREATE CONNECTION` that make the connection `c`.
+    /// The `CREATE SECRET` and `CREATE CONNECTION` statements of the connection `c`.
     pub(crate) fn connection_sql(&self) -> String {
         connection_sql("c", self, &self.key, &self.secret)
     }
 
-    /// A session of an engine of its own, in which the connection `c` exists.
+    /// Returns a new engine and its session. On a server, the connection `c` exists in it.
     pub(crate) async fn session(&self) -> (Engine, Session) {
         let engine = Engine::builder().retry(self.retry.clone()).build().unwrap();
-        let session = engine.session();
+        let session = engine.session().unwrap();
         if self.folder.is_none() {
             execute_all(&session, &self.connection_sql()).await;
         }
@@ -76,18 +77,16 @@ impl TestStore {
             secret_key: self.secret.clone(),
             token: None,
         };
-        let settings = S3Settings {
-            region_is_given: true,
-            endpoint: Some(Url::parse(&self.endpoint).unwrap()),
-            region: self.region.clone().unwrap_or("us-east-1".into()),
-            url_style: None,
-            credentials: Arc::new(StaticCredentialProvider::new(credential)),
-            retry: quick_retry(),
-        };
+        let mut settings = S3Settings::new(
+            Url::parse(&self.endpoint).unwrap(),
+            self.region.as_deref().unwrap_or("us-east-1"),
+            Arc::new(StaticCredentialProvider::new(credential)),
+        );
+        settings.retry = quick_retry();
         S3Client::new(settings, Some(&self.bucket)).unwrap()
     }
 
-    /// The keys under a target, bookkeeping included.
+    /// The keys (on the local disk, the paths) under a target, including bookkeeping, sorted.
     pub(crate) async fn keys(&self, target: &str) -> Vec<String> {
         if self.folder.is_some() {
             return files_under(Path::new(target));
@@ -144,13 +143,13 @@ impl TestStore {
         }
     }
 
-    /// A target without its bucket.
+    /// The key of a target: its URL without scheme and bucket.
     fn path<'a>(&self, target: &'a str) -> &'a str {
         let path = target.strip_prefix("s3://").unwrap();
         path.split_once('/').unwrap().1
     }
 
-    /// Nothing is under the target and nothing is pending.
+    /// Asserts that the target is empty and has no pending uploads.
     pub(crate) async fn assert_untouched(&self, target: &str) {
         assert_eq!(self.keys(target).await, Vec::<String>::new());
         assert_eq!(self.pending_uploads(target).await, 0);
@@ -171,7 +170,7 @@ pub(crate) fn connection_sql(name: &str, store: &TestStore, key: &str, secret: &
     )
 }
 
-/// The statement's own part of the options of a `COPY` or `RECOVER` at `target`.
+/// The connection option of a `COPY` or `RECOVER EXPORT` at `target`. Empty for local targets.
 pub(crate) fn connection_option(target: &str) -> &'static str {
     if target.starts_with("s3://") {
         "AWS CONNECTION = c, "
@@ -180,7 +179,7 @@ pub(crate) fn connection_option(target: &str) -> &'static str {
     }
 }
 
-/// Makes an external table of what was exported to a target.
+/// Creates an external table over the files of an export.
 pub(crate) async fn read_back(
     session: &Session,
     table: &str,
@@ -203,7 +202,7 @@ pub(crate) async fn read_back(
     session.execute(&sql).await.unwrap();
 }
 
-/// All files in a folder and its folders, in the order of their names.
+/// The paths of all files in a folder and its subfolders, sorted.
 pub(crate) fn files_under(folder: &Path) -> Vec<String> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -224,7 +223,7 @@ pub(crate) fn files_under(folder: &Path) -> Vec<String> {
     files
 }
 
-/// A folder on the local disk, gone when dropped.
+/// A folder on the local disk, which is removed on drop.
 pub(crate) struct LocalFolder {
     pub(crate) store: TestStore,
     _folder: TempDir,
@@ -247,7 +246,7 @@ pub(crate) async fn execute_all(session: &Session, script: &str) {
     }
 }
 
-/// The embedded server with its folder, gone when dropped.
+/// The embedded server with its folder. Drop stops the server and removes the folder.
 pub(crate) struct Embedded {
     pub(crate) store: TestStore,
     _root: TempDir,
@@ -305,7 +304,8 @@ fn servers_script() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers/servers")
 }
 
-/// Installs something, once per test run.
+/// Installs a server or tool unless it is installed already. Returns the path that `servers`
+/// prints.
 pub(crate) fn install(what: &str) -> PathBuf {
     let output = Command::new(servers_script())
         .args(["install", what])
@@ -316,7 +316,8 @@ pub(crate) fn install(what: &str) -> PathBuf {
     PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
 }
 
-/// A server process that ends with this one: it watches its standard input.
+/// A server process that ends with the test process, because its script waits for the end of its
+/// standard input.
 struct Running {
     _process: Child,
     _lifeline: ChildStdin,
@@ -324,7 +325,8 @@ struct Running {
 }
 
 impl Running {
-    /// Starts a server, which may keep its files in `folder`, and waits until it answers at `port`.
+    /// Starts a server and waits until it accepts connections on `port`. `folder` may hold the
+    /// server's files and is removed with the server.
     fn start(server: &mut Command, port: u16, folder: Option<TempDir>) -> Self {
         let server = server.stdin(Stdio::piped()).stdout(Stdio::null());
         let mut process = server.spawn().unwrap();
@@ -405,7 +407,8 @@ fn start_garage() -> (TestStore, Running) {
     (store, running)
 }
 
-/// A moto, installed on first use and shared by all tests: it keeps what AWS keeps of an object.
+/// A moto without access checks, installed on first use and shared by all tests. It keeps an
+/// object's properties (media type, storage class, encryption) as AWS does.
 pub(crate) fn moto() -> TestStore {
     static MOTO: OnceLock<(TestStore, Running)> = OnceLock::new();
     MOTO.get_or_init(start_moto).0.clone()
@@ -433,7 +436,7 @@ fn run_moto(checks_rights: bool) -> (PathBuf, String, Running) {
 fn start_moto() -> (TestStore, Running) {
     let (python, endpoint, running) = run_moto(false);
     let store = embedded_store(endpoint);
-    // Its buckets are made without a signature.
+    // This moto does not check access, so the request for a bucket needs no signature.
     let made = Command::new(&python)
         .args([
             "-c",
@@ -448,7 +451,7 @@ fn start_moto() -> (TestStore, Running) {
 
 /// A moto that checks rights, with a role and users.
 pub(crate) struct MotoIam {
-    /// Its key is the user's that has every right an export needs.
+    /// The store with the key of the user `exporter`, who has every right that an export needs.
     pub(crate) store: TestStore,
     /// A role with the same rights.
     pub(crate) role: String,
@@ -534,7 +537,7 @@ impl Postgres {
             .unwrap();
         let mut input = process.stdin.take().unwrap();
         let script = script.to_owned();
-        // It may print more than a pipe holds before it has read everything.
+        // Input needs its own thread: psql may fill the output pipe before it has read all input.
         let writer = std::thread::spawn(move || input.write_all(script.as_bytes()));
         let output = process.wait_with_output().unwrap();
         writer.join().unwrap().unwrap();
@@ -544,7 +547,7 @@ impl Postgres {
     }
 }
 
-/// A server that speaks TLS with a certificate that nobody knows.
+/// A TLS server with a self-signed certificate.
 pub(crate) struct TlsServer {
     pub(crate) port: u16,
     _running: Running,
@@ -604,7 +607,8 @@ fn wait_for_port(port: u16) {
     }
 }
 
-/// A Python with the readers (DuckDB, Polars, pyarrow) in it, installed on first use.
+/// Runs a script of `tests/readers` and returns its standard output. A Python with DuckDB, Polars
+/// and pyarrow, is installed on first use.
 pub(crate) fn python(script: &str, arguments: &[&str]) -> String {
     static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| install("python"));
     let script = Path::new(env!("CARGO_MANIFEST_DIR"))

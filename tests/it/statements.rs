@@ -1,4 +1,5 @@
-//! Runs `tests/slt/*.slt` against the embedded server: every statement, good and bad.
+//! Runs `tests/slt/*.slt` against the embedded server. The files have valid and invalid forms of
+//! every statement.
 
 use std::path::Path;
 
@@ -9,7 +10,7 @@ use tidegate::{Error, Session};
 
 use crate::servers::{BUCKET, embedded, free_port};
 
-/// An error as a file's regular expressions see it: with its SQLSTATE and its place.
+/// An error as the regular expressions of a file match it: SQLSTATE, location, message and hint.
 #[derive(Debug, thiserror::Error)]
 #[error("{} {}{error}", error.sqlstate(), place(error))]
 struct StatementError {
@@ -35,7 +36,9 @@ impl AsyncDB for Database {
         let mut execution = self.0.start(sql).await.map_err(failed)?;
         if execution.returns_lines() {
             let mut lines = Vec::new();
-            execution.copy_lines(&mut lines).await.map_err(failed)?;
+            while let Some(batch) = execution.next_lines().await.map_err(failed)? {
+                lines.extend(batch.iter().flatten().flatten());
+            }
             let lines = String::from_utf8(lines).unwrap();
             return Ok(DBOutput::Rows {
                 types: vec![DefaultColumnType::Text],
@@ -43,7 +46,7 @@ impl AsyncDB for Database {
             });
         }
         let outcome = execution.collect().await.map_err(failed)?;
-        // A statement without rows answers with its tag, so that files can check it.
+        // A statement without rows returns its tag as a row, so that files can check it.
         if !outcome.has_rows() {
             return Ok(DBOutput::Rows {
                 types: vec![DefaultColumnType::Text],
@@ -87,7 +90,7 @@ async fn statements() {
             .retry(server.store.retry.clone())
             .build()
             .unwrap();
-        let mut runner = Runner::new(|| async { Ok(Database(engine.session())) });
+        let mut runner = Runner::new(|| async { Ok(Database(engine.session().unwrap())) });
         for (variable, value) in [
             ("ENDPOINT", server.store.endpoint.clone()),
             ("KEY", server.store.key.clone()),

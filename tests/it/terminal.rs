@@ -1,4 +1,4 @@
-//! The program under a pseudo-terminal, and what a person would see there.
+//! The program in a pseudo-terminal, and the screen that a person would see.
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -18,7 +18,7 @@ pub(crate) const CTRL_D: &str = "\x04";
 
 pub(crate) const PROMPT: &str = "tidegate> ";
 
-/// How long a screen may take to show what is waited for.
+/// Timeout for the screen to show the expected text, and for the program to end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A terminal with the program in it.
@@ -72,12 +72,12 @@ impl Terminal {
         terminal
     }
 
-    /// Types.
+    /// Types `text`.
     pub(crate) fn send(&self, text: &str) {
         (&*self.pty).write_all(text.as_bytes()).unwrap();
     }
 
-    /// Types a line, and waits until the program asks for another.
+    /// Types a line on an empty screen, waits for the next prompt and returns the screen.
     pub(crate) fn run(&self, line: &str) -> String {
         self.clear();
         self.send(&format!("{line}{ENTER}"));
@@ -90,7 +90,7 @@ impl Terminal {
         })
     }
 
-    /// Ctrl-L: only the prompt remains.
+    /// Types Ctrl-L and waits until only the prompt remains.
     pub(crate) fn clear(&self) {
         self.send("\x0c");
         self.wait_until("an empty screen", |screen| {
@@ -98,7 +98,7 @@ impl Terminal {
         });
     }
 
-    /// Ctrl-C at the prompt: what was typed is given up.
+    /// Types Ctrl-C at the prompt, which discards the typed text, and waits for a new prompt.
     pub(crate) fn give_up(&self) {
         self.send(CTRL_C);
         self.wait_until("a new prompt", |screen| {
@@ -156,7 +156,7 @@ impl Terminal {
         }
     }
 
-    /// Leaves.
+    /// Types `\q` and asserts that the program ends with success.
     pub(crate) fn quit(self) {
         self.send(&format!("\\q{ENTER}"));
         assert!(self.wait().success());

@@ -1,4 +1,5 @@
-//! `VALIDATE CONNECTION`: every cause of failure is caused for real, and named with its cure.
+//! `VALIDATE CONNECTION`: the tests provoke each kind of failure and check that the error names the
+//! cause and the remedy.
 
 use std::process::Command;
 use std::time::Duration;
@@ -15,13 +16,13 @@ use crate::servers::{
     serve_tls,
 };
 
-/// The error of `VALIDATE CONNECTION c` and its hint.
+/// Executes a statement that must fail. Returns the error's kind, and its message with the hint.
 async fn complaint(session: &Session, sql: &str) -> (ErrorKind, String) {
     let error = session.execute(sql).await.unwrap_err();
     (error.kind(), format!("{error}"))
 }
 
-/// What is wrong with a connection to `endpoint`.
+/// Applies `changes` to the connection `c` and returns the error of `VALIDATE CONNECTION c`.
 async fn validate(store: &TestStore, changes: &str) -> (ErrorKind, String) {
     let (_engine, session) = store.session().await;
     execute_all(&session, &format!("ALTER CONNECTION c {changes}")).await;
@@ -115,7 +116,7 @@ async fn the_region() {
     let found = validate(&store, "SET (REGION = 'eu-west-1')").await;
     let parts = ["the REGION is wrong", "SET (REGION = 'garage')"];
     assert_says(&found, ErrorKind::InvalidParameter, &parts);
-    // Where nobody said one, the store's own is taken.
+    // Without a REGION, Tidegate uses the region that the store names in its reply.
     let (_engine, session) = store.session().await;
     execute_all(&session, "ALTER CONNECTION c RESET (REGION)").await;
     let target = store.new_target();
@@ -197,7 +198,7 @@ async fn everything_an_export_does_is_tried() {
     assert_eq!(found.len(), ALL.len());
     store.assert_untouched(&target).await;
 
-    // Garage ignores conditions; a key may lack every right to write.
+    // Garage ignores conditional headers. Its second key, used below, has no right to write.
     let store = garage();
     let (_engine, session) = store.session().await;
     let target = store.new_target();
@@ -206,7 +207,11 @@ async fn everything_an_export_does_is_tried() {
     assert_eq!(with_status(&found, "ok").len(), ALL.len() - 1, "{found:?}");
     store.assert_untouched(&target).await;
 
-    let session = tidegate::Engine::builder().build().unwrap().session();
+    let session = tidegate::Engine::builder()
+        .build()
+        .unwrap()
+        .session()
+        .unwrap();
     let (key, secret) = store.read_only.clone().unwrap();
     execute_all(&session, &connection_sql("c", &store, &key, &secret)).await;
     let found = checks(&session, &target).await;
@@ -278,7 +283,7 @@ async fn what_a_store_does_not_offer() {
     let parts = ["is not on S3, which a connection is for"];
     assert_says(&local, ErrorKind::InvalidParameter, &parts);
 
-    // A key that was made for somebody else.
+    // A secret that does not belong to the access key.
     let folder = TempDir::new().unwrap();
     let secret = folder.path().join("secret");
     std::fs::write(&secret, "not-the-secret\n").unwrap();

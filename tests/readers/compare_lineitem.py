@@ -1,7 +1,7 @@
 """Compares exports of lineitem with the original, column by column, with DuckDB.
 
-Arguments: folder of the original Parquet files, its rows, endpoint host:port, region, key id,
-secret, then patterns of the exports, each in a folder named <format>-<compression>.
+Arguments: folder of the original Parquet files, row count, S3 endpoint (host:port), region, key ID,
+secret, then a glob pattern for each export. An export's folder is named <format>-<compression>.
 """
 
 import pathlib
@@ -26,7 +26,7 @@ types = {column[0]: column[1] for column in columns}
 
 
 def checksums(relation):
-    """Per column: a sum of hashes, which depends on every value and on no order."""
+    """Returns the row count, and for each column a sum of hashes that ignores the row order."""
     sums = ", ".join(f"sum(hash({name})::HUGEINT)" for name in names)
     return db.execute(f"SELECT count(*), {sums} FROM {relation}").fetchone()
 

@@ -1,7 +1,7 @@
 """Reads finished exports as plain folders, with DuckDB, Polars and pyarrow.
 
-Arguments: folders, each named <shape>-<format>. Prints for each folder and reader the rows, the sum
-of the ids, the texts that are NULL and the number of partitions (p) as the reader sees them.
+Arguments: folders, each named <shape>-<format>. Prints for each folder and reader the row count,
+the sum of the ids, the number of NULL texts and the number of distinct partition values (p).
 """
 
 import pathlib
@@ -17,7 +17,7 @@ COLUMNS = {"id": "BIGINT", "words": "VARCHAR", "p": "VARCHAR"}
 
 
 def columns_of(shape):
-    """The columns that the files hold: the partition column is in the folders' names."""
+    """The columns in the files. In partitioned exports, p is in the folder names instead."""
     names = list(COLUMNS)
     return names[:2] if shape == "partitioned" else names
 

@@ -1,8 +1,11 @@
 """Reads exports of every type with DuckDB, Polars and pyarrow and compares values.
 
-Argument: a JSON file that lists the exports: number of the type, format, folder, and the values as
-Python expressions; a NULL comes before them. Prints for each export and reader: number, format,
-reader and "ok: <the reader's type>", or what differs. Beside it, <number>.csv has the texts.
+Argument: a JSON file that lists the exports. Each has a type number, a format, a folder, and the
+values as Python expressions. An export's first row is NULL and is not listed. Beside the JSON file,
+<number>.csv holds the texts expected in CSV exports.
+
+Prints a line for each export and reader: number, format, reader and verdict. The verdict is
+"ok: <the reader's type>", or says how the values differ.
 """
 
 import csv
@@ -73,7 +76,7 @@ def with_pyarrow(file, form):
 
 
 def same(found, expected):
-    """Whether a reader's value is the one expected, whatever Python type it gives it."""
+    """Whether a reader's value equals the expected value. Readers use different Python types."""
     if expected is None or found is None:
         return found is expected
     if isinstance(expected, dict):
@@ -99,7 +102,7 @@ def same(found, expected):
 
 
 def as_json(expected):
-    """What JSON has instead of the value."""
+    """Replaces bytes with the hex text that a JSON export holds."""
     if isinstance(expected, bytes):
         return expected.hex()
     if isinstance(expected, list):
@@ -135,7 +138,7 @@ def same_in_json(found, expected):
 
 
 def close(found, expected):
-    """Whether the reader's type has rounded the value."""
+    """Whether the values are equal except for rounding."""
     if isinstance(expected, list):
         return isinstance(found, list) and all(map(close, found, expected))
     if isinstance(expected, (int, Decimal, float)) and isinstance(found, (int, float, Decimal)):

@@ -1,5 +1,5 @@
-"""Runs moto with one bug mended: it checks signatures over a path and a query that it has decoded,
-so that no listing with a "/" in its prefix is ever signed rightly, whoever signs it.
+"""Runs moto with a fix for one bug: moto checks signatures over the decoded path and query, so it
+rejects the signature of every listing with a "/" in its prefix.
 """
 
 import sys

@@ -1,4 +1,7 @@
-"""Makes a moto that checks rights: a bucket, a role, and users that lack one right each.
+"""Sets up a moto that checks rights: a bucket, a role, and users.
+
+The user "exporter" has all rights that an export needs, "assumer" may only assume the role,
+"nobody" may do neither, and each "without-<right>" lacks one of the rights.
 
 Prints one JSON object: the role's ARN, and for each user its key and secret.
 """
@@ -9,7 +12,7 @@ import urllib.request
 
 import boto3
 
-# What an export needs, as docs/providers.md says.
+# The rights that an export needs, as listed in docs/providers.md.
 NEEDED = [
     "s3:PutObject",
     "s3:DeleteObject",

@@ -1,8 +1,8 @@
-//! A connection: where a store is and which credentials open it.
+//! A connection: the address of a store, and how to get credentials for it.
 //!
-//! Invariant: a [`Connection`] was checked when it was built. It has exactly one way to get
-//! credentials, its endpoint is an http(s) URL without a path, and it holds secrets by name only
-//! (but for a session token, which may be given as text and is never printed).
+//! Invariant: a [`Connection`] is checked when it is built. It has exactly one way to get
+//! credentials, its endpoint is an http(s) URL without a path, and it holds secrets by name only.
+//! The exception is a session token, which may be given as text and is never printed.
 
 use std::fmt;
 
@@ -13,32 +13,33 @@ use crate::error::{Error, ErrorKind, Location, Result};
 use crate::s3::{Provider, UrlStyle, is_private};
 use crate::sql::ast::{OptionChange, OptionValue, SqlOption, quote_name};
 
-/// How a connection reaches a store and proves who it is.
+/// The address of a store, and the way to get credentials for it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Connection {
     /// The name, folded.
     pub name: String,
-    /// The store's endpoint; AWS itself where there is none.
+    /// The store's endpoint; `None` means AWS.
     pub endpoint: Option<Url>,
     /// The region as given.
     pub region: Option<String>,
-    /// How credentials are got.
+    /// How to get credentials.
     pub credentials: Credentials,
     /// The URL style as given.
     pub url_style: Option<UrlStyle>,
     options: Vec<ConnectionOption>,
 }
 
-/// The one way in which a connection gets credentials.
+/// How a connection gets credentials.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Credentials {
-    /// A key that was given.
+    /// An access key.
     AccessKey(AccessKey),
-    /// What a profile of the shared AWS configuration says.
+    /// A profile of the shared AWS configuration.
     Profile(String),
-    /// The first that is found of environment, profile, SSO, web identity, ECS, instance metadata.
+    /// The first source that is set up: environment, profile, SSO, web identity, ECS, instance
+    /// metadata.
     Chain,
-    /// A role.
+    /// A role to assume.
     AssumeRole(AssumedRole),
 }
 
@@ -53,25 +54,25 @@ pub struct AccessKey {
     pub session_token: Option<TextOrSecret>,
 }
 
-/// A role, and who assumes it.
+/// A role, and the credentials that assume it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AssumedRole {
     /// The role's ARN.
     pub arn: String,
-    /// What the session is called in the account's logs.
+    /// The name of the session in the account's logs.
     pub session_name: Option<String>,
-    /// What the role's trust policy may ask for.
+    /// The external id, if the role's trust policy requires one.
     pub external_id: Option<String>,
-    /// Whose credentials assume the role.
+    /// The credentials that assume the role.
     pub base: RoleBase,
 }
 
 /// The credentials that assume a role.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RoleBase {
-    /// As [`Credentials::Chain`], but for instance metadata, which nobody asked for.
+    /// As [`Credentials::Chain`], but without instance metadata, which needs CREDENTIAL CHAIN.
     Environment,
-    /// As [`Credentials::Profile`]; its credentials may be those of a role, too.
+    /// As [`Credentials::Profile`]. The profile may itself assume a role.
     Profile(String),
     /// As [`Credentials::Chain`].
     Chain,
@@ -88,7 +89,7 @@ pub enum TextOrSecret {
     Secret(String),
 }
 
-/// An option as it is remembered.
+/// An option, as a catalog stores it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConnectionOption {
     /// The canonical name.
@@ -102,7 +103,7 @@ pub struct ConnectionOption {
 pub enum ConnectionValue {
     /// A text that may be shown.
     Text(String),
-    /// A text that may not.
+    /// A text that must not be shown.
     Hidden(Secret),
     /// The name of a secret.
     Secret(String),
@@ -154,10 +155,10 @@ impl Connection {
         Self::build(name, remembered).map_err(|wrong| wrong.at(place))
     }
 
-    /// The connection with its options changed as `ALTER CONNECTION` says.
+    /// Returns the connection with the changes of `ALTER CONNECTION`.
     ///
     /// # Errors
-    /// As [`Self::from_sql`]; an option that is dropped must be there.
+    /// As [`Self::from_sql`], and [`ErrorKind::UndefinedObject`] if a dropped option is not set.
     pub fn altered(&self, changes: &[OptionChange]) -> Result<Self> {
         let mut options = self.options.clone();
         for change in changes {
@@ -184,7 +185,7 @@ impl Connection {
         Self::build(self.name.clone(), options).map_err(|wrong| wrong.error)
     }
 
-    /// Builds a connection from options that were remembered.
+    /// Builds a connection from stored options.
     ///
     /// # Errors
     /// As [`Self::from_sql`].
@@ -215,12 +216,13 @@ impl Connection {
         &self.options
     }
 
-    /// Who runs the store.
+    /// The provider that runs the store.
     pub fn provider(&self) -> Provider {
         Provider::of(self.endpoint.as_ref())
     }
 
-    /// The region that requests are signed for, unless the store says that it is another.
+    /// The region that requests are signed for. If the connection sets none, this is a default, and
+    /// the client may switch to the region that the store names.
     pub fn signing_region(&self) -> String {
         match &self.region {
             Some(region) => region.clone(),
@@ -238,7 +240,7 @@ impl Connection {
             })
     }
 
-    /// The connection with another name for one of its secrets.
+    /// Returns the connection with a secret's name replaced.
     pub(super) fn with_secret_renamed(&self, from: &str, to: &str) -> Result<Self> {
         let mut options = self.options.clone();
         for option in &mut options {
@@ -251,7 +253,7 @@ impl Connection {
         Self::from_remembered(self.name.clone(), options)
     }
 
-    /// In a word or two, how credentials are got.
+    /// A short name for the way to get credentials.
     pub fn credentials_kind(&self) -> &'static str {
         match &self.credentials {
             Credentials::AccessKey(_) => "access key",
@@ -262,7 +264,7 @@ impl Connection {
     }
 }
 
-/// The statement that makes the connection, secrets by name only.
+/// Prints the statement that creates the connection. Secrets are printed by name only.
 impl fmt::Display for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "CREATE CONNECTION {} TO AWS (", quote_name(&self.name))?;
@@ -285,7 +287,7 @@ impl fmt::Display for ConnectionValue {
     }
 }
 
-/// What is wrong, and with which option.
+/// An error, and the option that caused it, if known.
 struct Wrong {
     option: Option<&'static str>,
     error: Error,
@@ -320,7 +322,7 @@ fn invalid(why: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidParameter, why)
 }
 
-/// An option's value as it will be remembered.
+/// Checks the value of an option and converts it to its stored form.
 fn remember(option: &SqlOption) -> Result<ConnectionOption> {
     let refuse = |why: &str| invalid(format!("{} {why}", option.name)).at(option.location);
     let may_be_secret = matches!(
@@ -355,7 +357,7 @@ fn remember(option: &SqlOption) -> Result<ConnectionOption> {
     })
 }
 
-/// As PostgreSQL reads booleans of options; a bare name is true.
+/// Reads the boolean value of an option as PostgreSQL does. An option without a value is true.
 pub(crate) fn boolean(value: &OptionValue) -> Option<bool> {
     let text = match value {
         OptionValue::None => return Some(true),
@@ -492,7 +494,7 @@ fn parse_credentials(given: &Given<'_>) -> Result<Credentials, Wrong> {
 
 fn parse_endpoint(written: &str, allow_http: bool) -> Result<Url, Wrong> {
     let url = Url::parse(written)
-        // What was written is not repeated: it may hold credentials.
+        // The error does not repeat the text, because it may hold credentials.
         .map_err(|error| wrong(ENDPOINT, format!("is not a URL: {error}")))?;
     let problem = if !matches!(url.scheme(), "http" | "https") {
         "must begin with https:// or http://"
@@ -505,8 +507,8 @@ fn parse_endpoint(written: &str, allow_http: bool) -> Result<Url, Wrong> {
     } else if url.scheme() == "http" && !is_private(&url) && !allow_http {
         let mut refused = wrong(
             ENDPOINT,
-            "is plain http to a host that is not a loopback or private address: what is \
-             exported could be read on its way",
+            "is plain http to a host that is not a loopback or private address: exported \
+             data could be read in transit",
         );
         let hint = "use https://, or say ALLOW HTTP = true";
         refused.error = refused.error.with_hint(hint);
@@ -517,7 +519,7 @@ fn parse_endpoint(written: &str, allow_http: bool) -> Result<Url, Wrong> {
     Err(wrong(ENDPOINT, problem))
 }
 
-/// A region goes into every signature: letters, digits and hyphens.
+/// Checks a region: letters, digits, hyphens and underscores. It is part of every signature.
 fn parse_region(region: &str) -> Result<String, Wrong> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     if region.chars().all(allowed) {

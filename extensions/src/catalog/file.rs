@@ -1,10 +1,10 @@
 //! A catalog in a file that several processes share.
 //!
-//! Invariant: a file that this version can't make sense of (damaged, another program's, a newer
-//! version's) is never written. Each change is one transaction, which sees what every process has
-//! changed before. Secrets are sealed; what they are sealed for is their entry, version and name: a
-//! value that is moved to another's place does not open. (Whoever can write the file can put whole old
-//! rows back.)
+//! Invariant: this version never writes to a file that it can't interpret (damaged, another
+//! program's, or a newer version's). Each change is one transaction, which sees all earlier changes
+//! of all processes. A secret is sealed for its id, version and name, so a sealed value that is
+//! copied to another secret does not open. (A user who can write the file can restore a complete
+//! old row.)
 //!
 //! The format of the file is SQLite's: <https://www.sqlite.org/fileformat2.html>
 
@@ -28,10 +28,10 @@ use super::{Catalog, Entry, Objects, Secret};
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::SecretValue;
 
-/// Says that a file is a catalog: "TIDE".
+/// SQLite's application id of a catalog: "TIDE" in ASCII.
 const APPLICATION_ID: i32 = 0x5449_4445;
 
-/// The statements that bring a catalog from each version of its schema to the next.
+/// The statements that migrate the schema of a catalog. Item n leads from version n to n + 1.
 const MIGRATIONS: &[&str] = &["
     CREATE TABLE secrets (
         id TEXT PRIMARY KEY,
@@ -53,12 +53,12 @@ const MIGRATIONS: &[&str] = &["
     CREATE TABLE key_check (sealed BLOB NOT NULL) STRICT;
 "];
 
-/// How long another process's transaction is waited for.
+/// How long to wait for the transaction of another process.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 const KEY_CHECK: &str = "key check";
 
-/// Secrets and connections in a file. It is made by the first change.
+/// Secrets and connections in a file. The first change creates the file.
 pub struct FileCatalog {
     path: PathBuf,
     key: KeyFile,
@@ -73,7 +73,7 @@ impl std::fmt::Debug for FileCatalog {
     }
 }
 
-/// An option in JSON.
+/// A connection's option, as stored in JSON.
 #[derive(Serialize, Deserialize)]
 struct StoredOption {
     name: String,
@@ -101,7 +101,7 @@ struct Row<T> {
 }
 
 impl FileCatalog {
-    /// A catalog at `path`, with secrets sealed by `key`. Nothing is read or made yet.
+    /// A catalog at `path`, with secrets sealed by `key`. No file is read or created yet.
     pub fn new(path: impl Into<PathBuf>, key: KeyFile) -> Self {
         Self {
             path: path.into(),
@@ -110,19 +110,19 @@ impl FileCatalog {
         }
     }
 
-    /// Where it is.
+    /// The path of the catalog's file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The database; `None` if there is none and none is to be made.
+    /// Opens the database. `None` if there is no file and `create` is false.
     fn open(&self, create: bool) -> Result<MutexGuard<'_, Option<Database>>> {
         let mut database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
         if database.is_some() {
             return Ok(database);
         }
         let exists = self.path.try_exists().map_err(|error| {
-            let why = format!("the catalog {} can't be looked for", self.path.display());
+            let why = format!("the catalog {} can't be accessed", self.path.display());
             Error::new(ErrorKind::Io, why).with_source(error)
         })?;
         if !exists {
@@ -139,7 +139,7 @@ impl FileCatalog {
         Ok(database)
     }
 
-    /// An empty file that nobody else can read.
+    /// Creates an empty file that only its owner can read.
     fn create_file(&self) -> Result<()> {
         let failed = |error| {
             let why = format!("the catalog {} can't be made", self.path.display());
@@ -162,7 +162,7 @@ impl FileCatalog {
         if application == APPLICATION_ID && version == MIGRATIONS.len() {
             return Ok(());
         }
-        // Another process may be making it at this moment, so all is looked at again.
+        // Another process may be creating the schema now, so check again in a transaction.
         let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate);
         let transaction = transaction.map_err(failed)?;
         let (application, version) = versions(&transaction).map_err(failed)?;
@@ -291,20 +291,22 @@ impl FileCatalog {
             });
             let options = options.collect::<Result<Vec<_>>>()?;
             let options = serde_json::to_string(&options).map_err(|error| {
-                Error::new(ErrorKind::Internal, "a connection makes no JSON").with_source(error)
+                Error::new(ErrorKind::Internal, "a connection can't be written as JSON")
+                    .with_source(error)
             })?;
             write_row(transaction, "connections", "options", name, entry, &options)
                 .map_err(failed)?;
         }
         if !new.has_sealed() {
-            // Nothing needs the key any more, so it may be another from now on.
+            // No sealed value is left, so another key may be used from now on.
             let forgotten = transaction.execute("DELETE FROM key_check", []);
             forgotten.map_err(failed)?;
         }
         Ok(())
     }
 
-    /// The key that this catalog's secrets are sealed with, made now where nothing is sealed yet.
+    /// The key that this catalog's secrets are sealed with. If nothing is sealed yet, this is the
+    /// key in the key file, which is created if it does not exist.
     fn key(&self, database: &Database) -> Result<Key> {
         let check = "SELECT sealed FROM key_check";
         let check = database.prepare(check).and_then(|mut check| {
@@ -342,7 +344,7 @@ impl FileCatalog {
                 "can't be written",
                 "check the permissions of the file and its folder",
             ),
-            _ => ("can't be used", "look at the cause below it"),
+            _ => ("can't be used", "the message ends with SQLite's own error"),
         };
         let error_text = error.to_string();
         Error::new(
@@ -411,7 +413,8 @@ impl Catalog for FileCatalog {
     }
 }
 
-/// Seals what was given; what is sealed already stays so.
+/// Seals secrets. A secret that is already sealed for its place stays unchanged; for another place
+/// it is sealed again.
 struct Sealer<'a> {
     catalog: &'a FileCatalog,
     transaction: &'a Transaction<'a>,
@@ -425,7 +428,7 @@ impl Sealer<'_> {
             Secret::Sealed { bytes, place: at } => self.key()?.open(bytes, at),
             Secret::Plain(value) => Some(value.clone()),
         };
-        let moved = || self.catalog.refused("has a secret that does not open");
+        let moved = || self.catalog.refused("has a secret that can't be decrypted");
         self.key()?.seal(value.ok_or_else(moved)?.expose(), &place)
     }
 
@@ -434,7 +437,7 @@ impl Sealer<'_> {
             return Ok(key);
         }
         let key = self.catalog.key(self.transaction)?;
-        // The first key that seals something is this catalog's from then on.
+        // The first key that seals a value becomes the key of this catalog.
         let check = key.seal(b"", KEY_CHECK)?;
         let insert = "INSERT INTO key_check SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM key_check)";
         let inserted = self.transaction.execute(insert, [check]);

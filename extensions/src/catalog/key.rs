@@ -1,10 +1,10 @@
 //! The key that secrets are sealed with.
 //!
-//! Invariant: a key file is written once, with mode 0600, and never replaced; what is sealed opens
-//! only with the same key, in the same place (the entry and version it was sealed for).
+//! Invariant: a key file is written once, with mode 0600, and never replaced. A sealed value opens
+//! only with the same key and the same `place`, a text that names the value's place in the catalog.
 //!
-//! XChaCha20-Poly1305: <https://datatracker.ietf.org/doc/html/draft-irtf-cfrg-xchacha>. Its nonces are
-//! long enough to be random.
+//! XChaCha20-Poly1305: <https://datatracker.ietf.org/doc/html/draft-irtf-cfrg-xchacha>. Its nonces
+//! are long enough to be random.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind as IoErrorKind, Read, Write};
@@ -24,10 +24,10 @@ use crate::secret::SecretValue;
 const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 24;
 
-/// What a key file begins with.
+/// The first characters of a key file.
 const HEADER: &str = "tidegate-key-1 ";
 
-/// Where the key is.
+/// The file that holds the key.
 #[derive(Debug, Clone)]
 pub struct KeyFile {
     path: PathBuf,
@@ -37,12 +37,12 @@ pub struct KeyFile {
 pub(super) struct Key(XChaCha20Poly1305);
 
 impl KeyFile {
-    /// A file that is made when the first secret is sealed.
+    /// A key file at `path`. Sealing the first secret creates it if it does not exist.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
 
-    /// Its path.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -72,7 +72,7 @@ impl KeyFile {
         key.map(Some).ok_or_else(|| self.error("holds no key"))
     }
 
-    /// The key, made now if there is none.
+    /// The key. Creates the file with a new key if there is none.
     ///
     /// # Errors
     /// As [`Self::read`], and [`ErrorKind::Io`] if it can't be written.
@@ -88,11 +88,11 @@ impl KeyFile {
         ));
         self.write(text.as_bytes())
             .map_err(|error| self.error("can't be written").with_source(error))?;
-        // Another process may have been faster; its key is the one.
+        // Another process may have created the file first. In that case its key is used.
         self.read()?.ok_or_else(|| self.error("has vanished"))
     }
 
-    /// The file appears with all it holds, unless there is one.
+    /// Creates the file atomically with its complete content. An existing file is kept.
     fn write(&self, content: &[u8]) -> std::io::Result<()> {
         let folder = self.path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder)?;
@@ -130,7 +130,7 @@ impl Key {
         XChaCha20Poly1305::new_from_slice(bytes).ok().map(Self)
     }
 
-    /// The value, readable only with this key and together with `place`.
+    /// Seals a value. Only this key can open it, and only for the same `place`.
     pub(super) fn seal(&self, value: &[u8], place: &str) -> Result<Vec<u8>> {
         let mut nonce = [0; NONCE_BYTES];
         fill_randomly(&mut nonce)?;
@@ -144,7 +144,7 @@ impl Key {
         Ok([nonce.as_slice(), &sealed].concat())
     }
 
-    /// The value that was sealed for `place`; `None` if it was not, or not with this key.
+    /// Opens a sealed value. `None` unless it was sealed with this key and for this `place`.
     pub(super) fn open(&self, sealed: &[u8], place: &str) -> Option<SecretValue> {
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE_BYTES>()?;
         let payload = Payload {

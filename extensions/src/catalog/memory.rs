@@ -1,6 +1,6 @@
-//! A catalog that lives as long as the process.
+//! A catalog in memory.
 //!
-//! Invariant: each statement's change is seen whole or not at all by every session.
+//! Invariant: every session sees a statement's change completely or not at all.
 
 use std::sync::{PoisonError, RwLock};
 
@@ -21,7 +21,7 @@ impl MemoryCatalog {
     }
 }
 
-// A change replaces the whole at its end, so a poisoned lock still guards a whole state.
+// A change replaces all objects in its last step, so the state behind a poisoned lock is complete.
 impl Catalog for MemoryCatalog {
     fn objects(&self) -> Result<Objects> {
         let objects = self.objects.read();
@@ -41,7 +41,7 @@ impl Catalog for MemoryCatalog {
             Secret::Plain(value) => Ok(value.clone()),
             Secret::Sealed { .. } => Err(Error::new(
                 ErrorKind::Internal,
-                "a catalog in memory seals nothing",
+                "a catalog in memory holds no sealed secrets",
             )),
         }
     }

@@ -1,11 +1,13 @@
-//! What is remembered between statements: secrets and connections.
+//! The catalog: secrets and connections, which are kept between statements.
 //!
-//! Invariant: a connection refers to its secrets by name and looks them up at every use, so a
-//! changed secret takes effect at once; a secret's value leaves the catalog only as a
+//! Invariant: a connection refers to its secrets by name. A new client sees a changed secret at
+//! once, a running client within ten seconds. A secret's value leaves the catalog only as a
 //! [`SecretValue`].
 
 mod connection;
+#[cfg(feature = "file-catalog")]
 mod file;
+#[cfg(feature = "file-catalog")]
 mod key;
 mod memory;
 mod objects;
@@ -17,7 +19,9 @@ pub use connection::{
     AccessKey, AssumedRole, Connection, ConnectionOption, ConnectionValue, Credentials, RoleBase,
     TextOrSecret,
 };
+#[cfg(feature = "file-catalog")]
 pub use file::FileCatalog;
+#[cfg(feature = "file-catalog")]
 pub use key::KeyFile;
 pub use memory::MemoryCatalog;
 pub use objects::{Entry, Objects, OnConflict, OnMissing, Secret};
@@ -30,19 +34,19 @@ use crate::secret::SecretValue;
 
 /// The store of secrets and connections that a session uses.
 ///
-/// Names arrive folded: lower case unless they were quoted.
+/// Names are passed in folded: in lower case unless they were quoted.
 pub trait Catalog: std::fmt::Debug + Send + Sync {
-    /// What is remembered now.
+    /// A snapshot of all secrets and connections.
     ///
     /// # Errors
     /// The catalog can't be read.
     fn objects(&self) -> Result<Objects>;
 
-    /// Lets `change` change what is remembered. All of it happens, seen at once by every session and
-    /// process, or, where it fails, nothing.
+    /// Applies `change` atomically: every session and process sees all of it, or nothing if it
+    /// fails.
     ///
     /// # Errors
-    /// What `change` says, or the catalog can't be written.
+    /// The error of `change`, or the catalog can't be read or written.
     fn change(&self, change: &mut dyn FnMut(&mut Objects) -> Result<()>) -> Result<()>;
 
     /// The value of a secret.

@@ -1,7 +1,8 @@
-//! Everything a catalog remembers, and how statements change it.
+//! The content of a catalog, and the changes that statements make to it.
 //!
-//! Invariant: names are unique, and every secret that a connection names exists. A change that would
-//! break this is refused, and nothing of it happens.
+//! Invariant: names are unique, and every secret that a connection names exists. A change that
+//! would break this returns an error, and [`Catalog::change`](super::Catalog::change) then discards
+//! it completely.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,7 @@ use super::connection::{Connection, ConnectionOption, ConnectionValue};
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::SecretValue;
 
-/// A secret of more bytes than this is none.
+/// Upper bound for the length of a secret, in bytes.
 const MOST_SECRET_BYTES: usize = 64 << 10;
 
 /// What to do when a name is taken.
@@ -22,11 +23,11 @@ pub enum OnConflict {
     Fail,
     /// Keep what is there (`IF NOT EXISTS`).
     Keep,
-    /// Put the new one in its place (`OR REPLACE`).
+    /// Replace the value (`OR REPLACE`).
     Replace,
 }
 
-/// What to do when there is nothing of a name.
+/// What to do when no object has the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum OnMissing {
     /// Fail with [`ErrorKind::UndefinedObject`].
@@ -42,31 +43,31 @@ pub struct Objects {
     pub(super) connections: BTreeMap<String, Entry<Connection>>,
 }
 
-/// Something that is remembered under a name.
+/// A secret or connection, with its id, version and times.
 #[derive(Debug, Clone)]
 pub struct Entry<T> {
-    /// Stays the same for as long as the thing exists.
+    /// Stays the same until the object is dropped.
     pub id: Uuid,
-    /// Counts the values it has had, from 1.
+    /// Counts the values that were set, from 1. Renaming does not count.
     pub version: u64,
     /// When it was created.
     pub created_at: DateTime<Utc>,
     /// When it was last changed.
     pub changed_at: DateTime<Utc>,
-    /// The thing itself.
+    /// The object itself.
     pub value: T,
 }
 
-/// A secret's value, open or not.
+/// A secret's value, plain or sealed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Secret {
-    /// As it was given.
+    /// The plain value.
     Plain(SecretValue),
-    /// As a catalog keeps it.
+    /// The encrypted value, as a catalog in a file stores it.
     Sealed {
-        /// What [`Catalog::open_secret`](super::Catalog::open_secret) opens.
+        /// The encrypted bytes. [`Catalog::open_secret`](super::Catalog::open_secret) opens them.
         bytes: Vec<u8>,
-        /// What it was sealed for; it opens for nothing else.
+        /// The place it was sealed for. It does not open for any other place.
         place: String,
     },
 }
@@ -118,7 +119,7 @@ impl Objects {
         users.map(|(name, _)| name.as_str())
     }
 
-    /// Whether anything is kept that must not be read.
+    /// Whether there are values that a catalog must seal: secrets or hidden options.
     pub(super) fn has_sealed(&self) -> bool {
         let is_hidden =
             |option: &ConnectionOption| matches!(option.value, ConnectionValue::Hidden(_));
@@ -127,7 +128,7 @@ impl Objects {
             || connections.any(|entry| entry.value.options().iter().any(is_hidden))
     }
 
-    /// Checks that a secret is there.
+    /// Checks that a secret exists.
     ///
     /// # Errors
     /// [`ErrorKind::UndefinedObject`], with the nearest known name.
@@ -138,7 +139,7 @@ impl Objects {
         }
     }
 
-    /// A connection.
+    /// The connection with this name.
     ///
     /// # Errors
     /// [`ErrorKind::UndefinedObject`], with the nearest known name.
@@ -148,10 +149,10 @@ impl Objects {
         Ok(&entry.value)
     }
 
-    /// Remembers a secret.
+    /// Creates a secret.
     ///
     /// # Errors
-    /// The name is taken and `on_conflict` says to fail, or the value is too long.
+    /// The name is taken and `on_conflict` says to fail, or the value is empty or too long.
     pub fn create_secret(
         &mut self,
         name: &str,
@@ -168,10 +169,10 @@ impl Objects {
         )
     }
 
-    /// Gives a secret another value.
+    /// Changes the value of a secret.
     ///
     /// # Errors
-    /// There is none of that name, or the value is too long.
+    /// No secret has the name and `on_missing` says to fail, or the value is empty or too long.
     pub fn alter_secret(
         &mut self,
         name: &str,
@@ -185,10 +186,10 @@ impl Objects {
         Ok(())
     }
 
-    /// Renames a secret; the connections that use it go on using it.
+    /// Renames a secret, also in the connections that use it.
     ///
     /// # Errors
-    /// There is none of that name, or the new name is taken.
+    /// No secret has the name and `on_missing` says to fail, or the new name is taken.
     pub fn rename_secret(&mut self, name: &str, to: &str, on_missing: OnMissing) -> Result<()> {
         if !rename(&mut self.secrets, "secret", name, to, on_missing)? {
             return Ok(());
@@ -202,10 +203,11 @@ impl Objects {
         Ok(())
     }
 
-    /// Forgets a secret, with `cascade` the connections that use it, too.
+    /// Drops a secret. With `cascade`, also drops the connections that use it.
     ///
     /// # Errors
-    /// There is none of that name, or connections use it.
+    /// No secret has the name and `on_missing` says to fail, or connections use it and `cascade` is
+    /// false.
     pub fn drop_secret(&mut self, name: &str, cascade: bool, on_missing: OnMissing) -> Result<()> {
         if find(&mut self.secrets, "secret", name, on_missing)?.is_none() {
             return Ok(());
@@ -226,7 +228,7 @@ impl Objects {
         Ok(())
     }
 
-    /// Remembers a connection.
+    /// Creates a connection.
     ///
     /// # Errors
     /// The name is taken and `on_conflict` says to fail, or a secret it uses does not exist.
@@ -249,7 +251,8 @@ impl Objects {
     /// Changes a connection.
     ///
     /// # Errors
-    /// There is none of that name, a secret it would use does not exist, or what `change` says.
+    /// No connection has the name and `on_missing` says to fail, a secret that the changed
+    /// connection uses does not exist, or `change` fails.
     pub fn alter_connection(
         &mut self,
         name: &str,
@@ -267,7 +270,7 @@ impl Objects {
     /// Renames a connection.
     ///
     /// # Errors
-    /// There is none of that name, or the new name is taken.
+    /// No connection has the name and `on_missing` says to fail, or the new name is taken.
     pub fn rename_connection(&mut self, name: &str, to: &str, on_missing: OnMissing) -> Result<()> {
         if rename(&mut self.connections, "connection", name, to, on_missing)?
             && let Some(entry) = self.connections.get_mut(to)
@@ -277,10 +280,10 @@ impl Objects {
         Ok(())
     }
 
-    /// Forgets a connection.
+    /// Drops a connection.
     ///
     /// # Errors
-    /// There is none of that name.
+    /// No connection has the name and `on_missing` says to fail.
     pub fn drop_connection(&mut self, name: &str, on_missing: OnMissing) -> Result<()> {
         find(&mut self.connections, "connection", name, on_missing)?;
         self.connections.remove(name);
@@ -358,7 +361,7 @@ fn find<'a, T>(
     Ok(map.get_mut(name))
 }
 
-/// Whether there was something to rename.
+/// Renames an entry. False if it does not exist and `on_missing` says to skip.
 fn rename<T>(
     map: &mut BTreeMap<String, Entry<T>>,
     what: &str,

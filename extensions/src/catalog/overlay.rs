@@ -1,6 +1,6 @@
-//! A catalog whose changes are forgotten.
+//! A catalog that keeps its changes in memory only.
 //!
-//! Invariant: the catalog below is only ever read.
+//! Invariant: the catalog below is only read, never changed.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,8 +8,8 @@ use super::{Catalog, Objects, Secret};
 use crate::error::Result;
 use crate::secret::SecretValue;
 
-/// What another catalog remembers, and changes to it that last as long as the process: for trying
-/// statements out.
+/// The content of another catalog, with changes that are kept in memory only. It is for trying out
+/// statements.
 #[derive(Debug)]
 pub struct OverlayCatalog {
     below: Arc<dyn Catalog>,
@@ -18,7 +18,7 @@ pub struct OverlayCatalog {
 }
 
 impl OverlayCatalog {
-    /// Changes on top of `below`.
+    /// A catalog with the content of `below`, and no changes yet.
     pub fn new(below: Arc<dyn Catalog>) -> Self {
         let changed = Mutex::default();
         Self { below, changed }
@@ -30,7 +30,7 @@ impl OverlayCatalog {
         self.changed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What was changed, or what is below if nothing was.
+    /// The changed objects; before the first change, the objects of the catalog below.
     fn current(&self, changed: &Option<Objects>) -> Result<Objects> {
         match changed {
             Some(objects) => Ok(objects.clone()),

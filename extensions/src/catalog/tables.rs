@@ -1,7 +1,7 @@
-//! What a catalog remembers, as rows: `SHOW SECRETS`, `tidegate.connections`.
+//! The content of a catalog as rows, for `SHOW SECRETS` and `tidegate.connections`.
 //!
-//! Invariant: a row holds no secret's value; the tables show the catalog as it is when they are
-//! scanned.
+//! Invariant: no row holds a secret's value. A scan of a table shows the catalog at the time of the
+//! scan.
 
 use std::sync::Arc;
 
@@ -21,14 +21,14 @@ use super::{Catalog, Objects};
 use crate::error::{Error, ErrorKind, Result};
 use crate::services::Services;
 
-/// The schema of the tables.
+/// The name of the schema that holds the tables.
 const SCHEMA: &str = "tidegate";
 
 /// Adds the tables `tidegate.secrets` and `tidegate.connections` to a session that was built with
 /// [`install`](crate::install).
 ///
 /// # Errors
-/// [`ErrorKind::Internal`] if it was not.
+/// [`ErrorKind::Internal`] if it was not built so, or if it has no default catalog of tables.
 pub fn with_catalog_tables(context: SessionContext) -> Result<SessionContext> {
     let state = context.state();
     let services = Services::of(state.config())?;
@@ -87,7 +87,7 @@ fn texts<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {
 /// One row per secret, without values.
 ///
 /// # Errors
-/// `like` is no pattern.
+/// [`ErrorKind::InvalidParameter`] if `like` is not a valid pattern.
 pub(crate) fn secret_rows(objects: &Objects, like: Option<&str>) -> Result<RecordBatch> {
     let secrets = objects.secrets();
     let users = secrets.keys().map(|name| {
@@ -106,7 +106,7 @@ pub(crate) fn secret_rows(objects: &Objects, like: Option<&str>) -> Result<Recor
 /// One row per connection.
 ///
 /// # Errors
-/// `like` is no pattern.
+/// [`ErrorKind::InvalidParameter`] if `like` is not a valid pattern.
 pub(crate) fn connection_rows(objects: &Objects, like: Option<&str>) -> Result<RecordBatch> {
     let entries = objects.connections();
     let connections = || entries.values().map(|entry| &entry.value);
@@ -128,7 +128,7 @@ pub(crate) fn connection_rows(objects: &Objects, like: Option<&str>) -> Result<R
     rows(connections_schema(), columns, like)
 }
 
-/// The rows whose first column is like the pattern.
+/// Builds a batch. With a pattern, keeps only the rows whose first column matches it.
 fn rows(schema: Schema, columns: Vec<ArrayRef>, pattern: Option<&str>) -> Result<RecordBatch> {
     let failed =
         |error| Error::new(ErrorKind::Internal, "the rows can't be built").with_source(error);
@@ -151,7 +151,7 @@ struct CatalogTables {
 
 type RowsOf = fn(&Objects, Option<&str>) -> Result<RecordBatch>;
 
-/// A table's name, and what it holds.
+/// The name, schema and rows of a table.
 struct Definition {
     name: &'static str,
     schema: fn() -> Schema,

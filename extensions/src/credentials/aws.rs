@@ -1,6 +1,7 @@
-//! Profiles, the credential chain and roles, as AWS's own library reads them.
+//! Credentials from profiles, the credential chain and roles, through the AWS SDK.
 //!
-//! Invariant: instance metadata is asked only where the connection says CREDENTIAL CHAIN.
+//! Invariant: instance metadata is asked only if the connection sets CREDENTIAL CHAIN, or if a
+//! profile names it as its `credential_source`.
 //!
 //! The order of the chain: <https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html>
 
@@ -15,23 +16,50 @@ use aws_config::provider_config::ProviderConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::web_identity_token::WebIdentityTokenCredentialsProvider;
 use aws_config::{BehaviorVersion, Region};
-use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_smithy_http_client::tls::Provider as TlsProvider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use object_store::aws::AwsCredential;
 
+use super::Provided;
 use crate::catalog::{AssumedRole, Connection, Credentials, RoleBase};
 use crate::error::{Error, ErrorKind, Result};
 
-/// What a role's session is called where the connection doesn't say.
+/// The default name of a role's session.
 const SESSION_NAME: &str = "tidegate";
 
-/// Where a connection's credentials come from, if it has no key of its own.
-///
-/// # Errors
-/// [`ErrorKind::Internal`] for a connection that has.
-pub(super) async fn provider(connection: &Connection) -> Result<SharedCredentialsProvider> {
-    // S3 may be signed for "auto"; tokens are those of a real region.
+/// Provides the credentials of a connection without an access key.
+#[derive(Debug)]
+pub(super) struct Provider(SharedCredentialsProvider);
+
+impl Provider {
+    /// # Errors
+    /// [`ErrorKind::Internal`] for a connection that has an access key.
+    pub(super) async fn new(connection: &Connection) -> Result<Self> {
+        provider(connection).await.map(Self)
+    }
+
+    /// Current credentials, and when they expire.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidCredentials`] if no source has any.
+    pub(super) async fn provide(&self, connection: &Connection) -> Result<Provided> {
+        let provided = self.0.provide_credentials().await;
+        let provided = provided.map_err(|error| explain(connection, &error).with_source(error))?;
+        Ok(Provided {
+            credential: AwsCredential {
+                key_id: provided.access_key_id().to_owned(),
+                secret_key: provided.secret_access_key().to_owned(),
+                token: provided.session_token().map(str::to_owned),
+            },
+            expires: provided.expiry(),
+        })
+    }
+}
+
+async fn provider(connection: &Connection) -> Result<SharedCredentialsProvider> {
+    // Some stores accept "auto" in signatures, but STS needs a real region.
     let region = match connection.signing_region() {
         region if region == "auto" => "us-east-1".to_owned(),
         region => region,
@@ -64,7 +92,7 @@ pub(super) async fn provider(connection: &Connection) -> Result<SharedCredential
     if let Some(endpoint) = &connection.endpoint
         && !connection.provider().is_aws()
     {
-        // Stores that have roles have them at the same endpoint.
+        // Other stores that support roles serve STS at the store's own endpoint.
         sts = sts.endpoint_url(endpoint.as_str());
     }
     let mut assumed = AssumeRoleProvider::builder(&role.arn)
@@ -100,10 +128,10 @@ fn chain(config: &ProviderConfig, with_metadata: bool) -> SharedCredentialsProvi
     SharedCredentialsProvider::new(chain)
 }
 
-/// Why there are no credentials, and what to do.
-pub(super) fn explain(connection: &Connection, error: &CredentialsError) -> Error {
+/// The error that says why there are no credentials and what to do.
+fn explain(connection: &Connection, error: &CredentialsError) -> Error {
     let why = causes(error);
-    // The chain's own error may be that of a role which nobody could be found for.
+    // The same message appears if the chain finds no credentials to assume a role with.
     let found_nobody = why.contains("no providers in chain");
     let (what, hint) = match &connection.credentials {
         Credentials::AssumeRole(AssumedRole { arn, base, .. }) if found_nobody => {
@@ -130,7 +158,7 @@ pub(super) fn explain(connection: &Connection, error: &CredentialsError) -> Erro
         ),
         _ => (
             format!("gets no credentials: {why}"),
-            "the first source in environment, profile, SSO, web identity, container and instance metadata that is set up is the one that is asked",
+            "only the first source that is set up is asked: environment, profile, SSO, web identity, container, instance metadata",
         ),
     };
     let name = &connection.name;
@@ -138,7 +166,7 @@ pub(super) fn explain(connection: &Connection, error: &CredentialsError) -> Erro
     Error::new(ErrorKind::InvalidCredentials, message).with_hint(hint)
 }
 
-/// What the error and its causes say, each once.
+/// The messages of the error and its causes, without repetitions.
 fn causes(error: &dyn StdError) -> String {
     let mut said: Vec<String> = Vec::new();
     let mut cause = Some(error);

@@ -1,48 +1,55 @@
-//! The credentials that requests of a connection are signed with.
+//! The credentials that sign the requests of a connection.
 //!
-//! Invariant: credentials are asked for at every request and are never used past their end: those
-//! that expire are renewed before, while the export goes on. Nobody else is asked than the connection
-//! says.
+//! Invariant: every request asks for the current credentials. Credentials that expire are renewed
+//! before they expire, while the export runs. Only the source that the connection names is asked.
 
+#[cfg(feature = "aws-chain")]
 mod aws;
+#[cfg(not(feature = "aws-chain"))]
+mod no_chain;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use object_store::CredentialProvider;
 use object_store::aws::AwsCredential;
 use tokio::sync::{Mutex, OnceCell};
 use uuid::Uuid;
 
+#[cfg(feature = "aws-chain")]
+use self::aws::Provider;
+#[cfg(not(feature = "aws-chain"))]
+use self::no_chain::Provider;
+
 use crate::catalog::{AccessKey, Catalog, Connection, Credentials, Objects, Secret, TextOrSecret};
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::SecretValue;
 
-/// For how long a secret that was read from the catalog is used without looking again: somebody may
-/// have changed it while an export runs.
+/// How long a secret is used before it is read from the catalog again. It may change while an
+/// export runs.
 const CATALOG_AGE: Duration = Duration::from_secs(10);
 
-/// For how long credentials are used that don't say when they end.
+/// How long credentials without an expiry time are used.
 const LASTING_USE: Duration = Duration::from_secs(3600);
 
-/// Whoever gives credentials out has so long for an answer.
+/// Timeout for getting credentials.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Credentials whose life is shorter than the margin are renewed no more often than this.
+/// Lower bound for the time between renewals, for credentials that live shorter than the margin and
+/// after a failed renewal.
 const SHORTEST_USE: Duration = Duration::from_secs(1);
 
-/// Gives object_store and the upload client a connection's current credentials.
+/// Provides object_store and the upload client with a connection's current credentials.
 pub(crate) struct ConnectionCredentials {
     catalog: Arc<dyn Catalog>,
     connection: Connection,
-    /// The connection's entry in the catalog, if it is in there: its name may change.
+    /// The id of the connection in the catalog, if it is there. Its name may change.
     id: Option<Uuid>,
-    /// Credentials that expire are renewed so long before.
+    /// Credentials that expire are renewed this long before their expiry.
     margin: Duration,
-    provider: OnceCell<SharedCredentialsProvider>,
+    provider: OnceCell<Provider>,
     current: Mutex<Option<Current>>,
 }
 
@@ -50,6 +57,13 @@ pub(crate) struct ConnectionCredentials {
 struct Current {
     credential: Arc<AwsCredential>,
     renew_at: Instant,
+    expires: Option<SystemTime>,
+}
+
+/// Credentials that a source outside the catalog provided.
+struct Provided {
+    credential: AwsCredential,
+    /// When they expire, if the source says so.
     expires: Option<SystemTime>,
 }
 
@@ -78,11 +92,11 @@ impl ConnectionCredentials {
         }
     }
 
-    /// Checks what can be checked without asking anybody but the catalog.
+    /// Checks the connection's access key with the catalog. Other sources are not asked.
     ///
     /// # Errors
-    /// [`ErrorKind::UndefinedObject`] for a secret that does not exist and
-    /// [`ErrorKind::InvalidCredentials`] for a value that can't stand in an HTTP header.
+    /// [`ErrorKind::UndefinedObject`] for a secret that does not exist, and
+    /// [`ErrorKind::InvalidCredentials`] for a value that is not allowed in an HTTP header.
     pub(crate) fn check(&self) -> Result<()> {
         match &self.connection.credentials {
             Credentials::AccessKey(key) => self.resolve(key, &self.catalog.objects()?).map(drop),
@@ -93,9 +107,9 @@ impl ConnectionCredentials {
     /// The credentials to sign a request with now.
     ///
     /// # Errors
-    /// As [`Self::check`], and [`ErrorKind::InvalidCredentials`] where there are none.
+    /// As [`Self::check`], and [`ErrorKind::InvalidCredentials`] if there are none.
     pub(crate) async fn get(&self) -> Result<Arc<AwsCredential>> {
-        // Held while credentials are fetched: everybody else waits for the same.
+        // The lock is held during the fetch, so that concurrent requests share one fetch.
         let mut current = self.current.lock().await;
         if let Some(known) = current.as_ref()
             && Instant::now() < known.renew_at
@@ -106,7 +120,7 @@ impl ConnectionCredentials {
         let fetched = fetched.unwrap_or_else(|_| Err(self.no_answer()));
         let fetched = match (fetched, current.as_ref()) {
             (Ok(fetched), _) => fetched,
-            // An export under way goes on with what it has, as long as that is good.
+            // A running export keeps its old credentials until they expire.
             (Err(error), Some(known)) if known.expires.is_none_or(is_ahead) => {
                 tracing::warn!(connection = %self.connection.name, %error, "credentials can't be renewed yet");
                 Current {
@@ -123,7 +137,7 @@ impl ConnectionCredentials {
 
     async fn fetch(&self) -> Result<Current> {
         if let Credentials::AccessKey(key) = &self.connection.credentials {
-            // All from one look, so that an id and a secret that belong together stay together.
+            // Read from one snapshot, so that the key's id and secret belong together.
             let objects = self.catalog.objects()?;
             let mut entries = objects.connections().values();
             let entry = entries.find(|entry| Some(entry.id) == self.id);
@@ -139,22 +153,18 @@ impl ConnectionCredentials {
         }
         let provider = self
             .provider
-            .get_or_try_init(|| aws::provider(&self.connection));
-        let provided = provider.await?.provide_credentials().await;
-        let provided =
-            provided.map_err(|error| aws::explain(&self.connection, &error).with_source(error))?;
-        let expires = provided.expiry();
+            .get_or_try_init(|| Provider::new(&self.connection));
+        let Provided {
+            credential,
+            expires,
+        } = provider.await?.provide(&self.connection).await?;
         let life = expires.and_then(|end| end.duration_since(SystemTime::now()).ok());
         let use_for = life.map_or(LASTING_USE, |life| {
             life.saturating_sub(self.margin).max(SHORTEST_USE)
         });
         tracing::debug!(connection = %self.connection.name, ?life, "got credentials");
         Ok(Current {
-            credential: Arc::new(AwsCredential {
-                key_id: provided.access_key_id().to_owned(),
-                secret_key: provided.secret_access_key().to_owned(),
-                token: provided.session_token().map(str::to_owned),
-            }),
+            credential: Arc::new(credential),
             renew_at: Instant::now() + use_for,
             expires,
         })
@@ -167,7 +177,7 @@ impl ConnectionCredentials {
         Error::new(ErrorKind::InvalidCredentials, why)
     }
 
-    /// Resolves every secret now.
+    /// Reads every secret of the key from `objects`.
     fn resolve(&self, key: &AccessKey, objects: &Objects) -> Result<AwsCredential> {
         let token = key.session_token.as_ref();
         Ok(AwsCredential {
@@ -200,7 +210,7 @@ impl ConnectionCredentials {
         self.header_text(option, &self.catalog.open_secret(secret)?)
     }
 
-    /// Keys and tokens travel in HTTP headers: visible ASCII only.
+    /// Checks that a value has only visible ASCII, as HTTP headers require.
     fn header_text(&self, option: &str, value: &SecretValue) -> Result<String> {
         match value.expose_str() {
             Some(text) if !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic()) => {
@@ -256,7 +266,7 @@ mod tests {
         Connection::from_sql("c".to_owned(), &options).unwrap()
     }
 
-    /// The secret that is used once the catalog is looked at again.
+    /// The secret key after the catalog has been read again.
     async fn next(credentials: &ConnectionCredentials) -> String {
         if let Some(current) = credentials.current.lock().await.as_mut() {
             current.renew_at = Instant::now();
@@ -285,7 +295,7 @@ mod tests {
         assert_eq!(next(&credentials).await, "two");
         change(&mut |objects| objects.drop_secret("t", true, OnMissing::Fail));
         assert_eq!(next(&credentials).await, "two");
-        // Whoever begins now has nothing to begin with.
+        // A new client gets no credentials, because the secret is gone.
         let late = ConnectionCredentials::new(catalog, connection(), margin);
         assert!(late.get().await.is_err());
     }

@@ -1,7 +1,7 @@
 //! File formats: from record batches to encoded bytes, cut into parts.
 //!
-//! Invariant: what an [`Encoder`] was given is in the parts it hands out once it has finished, and
-//! the row count it then reports was counted by the format itself. Encoders do no I/O.
+//! Invariant: the parts of a finished file contain every row that its [`Encoder`] was given, and
+//! the reported row count was counted by the format itself. Encoders do no I/O.
 
 mod parquet;
 mod parts;
@@ -24,30 +24,30 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// A file format with its settings: checks schemas and makes encoders.
 pub trait FileFormat: std::fmt::Debug + Send + Sync {
-    /// The format's name as `FORMAT` takes it.
+    /// The format's name in the `FORMAT` option.
     fn name(&self) -> &'static str;
 
-    /// The end of a file's name, with its dot: `.csv.gz`.
+    /// The extension of file names, with its dot: `.csv.gz`.
     fn extension(&self) -> String;
 
-    /// The media type of a file, before it was compressed as a whole.
+    /// The media type of a file's content before the file is compressed as a whole.
     fn content_type(&self) -> &'static str;
 
-    /// How the file is compressed as a whole, as HTTP names it.
+    /// The HTTP content coding of a file that is compressed as a whole; `None` if it is not.
     fn content_encoding(&self) -> Option<&'static str>;
 
-    /// The memory in bytes that a file needs beside the part that is being filled, before flushing
-    /// early leaves it too small.
+    /// Memory in bytes that an open file needs in addition to the part being filled: for its
+    /// compressor, or for row groups that are not too small.
     fn file_memory_bytes(&self) -> usize;
 
-    /// Refuses, all at once, the columns this format can't hold.
+    /// Checks that the format can hold every column of `schema`.
     ///
     /// # Errors
-    /// [`ErrorKind::DatatypeMismatch`] naming every such column and its type.
+    /// [`ErrorKind::DatatypeMismatch`] naming every column that it can't hold, with its type.
     fn check_schema(&self, schema: &Schema) -> Result<()>;
 
-    /// Starts a file of `schema` that is handed out in `parts` and encoded on as many as `threads`
-    /// threads of the tokio runtime.
+    /// Starts a file of `schema`. Its bytes go into `parts`, and up to `threads` threads of the
+    /// tokio runtime encode it.
     fn start_file(
         &self,
         schema: &SchemaRef,
@@ -62,63 +62,65 @@ pub trait Encoder: Send {
     /// Encodes a batch of the file's schema.
     ///
     /// # Errors
-    /// A value that the format can't hold; the file can't be continued then.
+    /// The format can't hold a value. The file can't be continued after that.
     async fn write(&mut self, batch: &RecordBatch) -> Result<()>;
 
-    /// The size in bytes that the file would have if it ended now; an estimate where encoded data
-    /// is still being gathered.
+    /// The size in bytes that the file would have if it ended now. This is an estimate while
+    /// encoded data is still being gathered.
     fn encoded_bytes(&self) -> u64;
 
-    /// The memory in bytes that is in use for this file.
+    /// Memory in use for this file, in bytes.
     fn memory_bytes(&self) -> usize;
 
-    /// The part of [`Self::memory_bytes`] that [`Self::flush`] turns into parts.
+    /// The share of [`Self::memory_bytes`] that [`Self::flush`] turns into parts, in bytes.
     fn gathered_bytes(&self) -> usize;
 
-    /// Turns gathered data into parts, which gives its memory free.
+    /// Turns gathered data into parts and frees its memory.
     async fn flush(&mut self) -> Result<()>;
 
     /// The encoded parts that are ready.
     fn parts(&mut self) -> &mut PartBuffer;
 
-    /// Ends the file; the remaining parts are in the result.
+    /// Ends the file. The result contains the parts that were not taken yet.
     async fn finish(self: Box<Self>) -> Result<EncodedFile>;
 }
 
-/// What a file's column holds, as its footer says.
+/// Summary of a file's column, taken from the footer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ColumnSummary {
     /// The column's name.
     pub name: String,
-    /// The smallest value, as text; none if the column has no value or no order.
+    /// The smallest value as text; `None` if the column has no value or its type has no order.
     pub min: Option<String>,
-    /// The largest value, as text.
+    /// The largest value as text; `None` as for `min`.
     pub max: Option<String>,
-    /// How many values are NULL, where the format counts them.
+    /// Number of NULLs; `None` if the format does not count them.
     pub nulls: Option<u64>,
 }
 
 /// A finished file.
 #[derive(Debug)]
 pub struct EncodedFile {
-    /// The rows in it, as the format's own footer or writer counted them.
+    /// Number of rows, counted by the format's own footer or writer.
     pub rows: u64,
-    /// The parts not yet taken; the last may be short.
+    /// The parts that were not taken yet. The last part may be short.
     pub parts: PartBuffer,
-    /// What its columns hold, if the format was told to say so and can.
+    /// Column summaries. Empty if they were not requested or the format has none.
     pub columns: Vec<ColumnSummary>,
 }
 
-/// Fewer values than this, in all columns, are encoded sooner than handed to another thread.
+/// Minimum number of values (rows × columns) per thread. A smaller batch is encoded faster than it
+/// is handed to another thread.
 const VALUES_PER_THREAD: usize = 8192;
 
-/// On how many of `threads` threads it pays to encode a batch.
+/// How many threads, at most `threads`, are worth using to encode a batch.
 fn threads_for(batch: &RecordBatch, threads: usize) -> usize {
     let values = batch.num_rows() * batch.num_columns();
     threads.min(values / VALUES_PER_THREAD).max(1)
 }
 
-/// The error for columns that a format can't hold.
+/// Returns an error that names the columns that a format can't hold, if there are any.
 fn refuse_columns(format: &str, refused: &[&Field]) -> Result<()> {
     if refused.is_empty() {
         return Ok(());

@@ -1,8 +1,8 @@
-//! Encoded bytes, cut into parts of one size.
+//! Encoded bytes, cut into parts of equal size.
 //!
-//! Invariant: every part but the last has exactly the size asked for (R2 requires it:
-//! <https://developers.cloudflare.com/r2/objects/multipart-objects/>), and no byte is moved again
-//! once it is in its part. A part of that size begins at a multiple of [`PART_ALIGN_BYTES`] in memory.
+//! Invariant: every part except the last has exactly the requested size, as R2 requires:
+//! <https://developers.cloudflare.com/r2/objects/multipart-objects/>. Parts of that size start at a
+//! multiple of [`PART_ALIGN_BYTES`] in memory and are handed out without a copy.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,22 +10,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-/// How many parts' memory is kept for later, by one export.
+/// Upper bound for idle parts whose memory one export keeps for reuse.
 const IDLE_PARTS: usize = 4;
 
-/// What the memory of full parts is aligned to, in bytes: a page's size, which is what a disk needs to
-/// take it as it is.
+/// Alignment of the memory of full parts, in bytes. Direct I/O needs memory that is aligned to a
+/// page.
 pub const PART_ALIGN_BYTES: usize = 4096;
 
-/// The memory of parts that were sent, for the next ones: getting it from the system again and again
-/// would cost as much as writing to it.
+/// Reuses the memory of sent parts for new parts. Allocating it from the system for every part
+/// would cost as much as filling it.
 #[derive(Debug, Clone)]
 pub struct PartPool {
     part_bytes: usize,
     idle: Arc<Mutex<Vec<PartMemory>>>,
 }
 
-/// The memory of a part: its bytes are those from `start`.
+/// The memory of a part. Its content begins at the aligned index `start`.
 #[derive(Debug, Default)]
 struct PartMemory {
     bytes: Vec<u8>,
@@ -73,7 +73,7 @@ impl PartPool {
     }
 }
 
-/// A part whose memory goes back to its pool.
+/// A part that returns its memory to its pool when it is dropped.
 struct PooledPart {
     memory: PartMemory,
     pool: PartPool,
@@ -101,7 +101,7 @@ pub struct PartBuffer {
 }
 
 impl PartBuffer {
-    /// An empty buffer, whose parts are as large as those of `pool` and take their memory from there.
+    /// An empty buffer. `pool` defines the size of its parts and provides their memory.
     pub fn new(pool: PartPool) -> Self {
         Self {
             pool,
@@ -111,7 +111,7 @@ impl PartBuffer {
         }
     }
 
-    /// All bytes written so far, those already taken included.
+    /// Number of bytes written so far, including the parts already taken.
     pub fn written_bytes(&self) -> u64 {
         self.written
     }
@@ -126,14 +126,15 @@ impl PartBuffer {
         self.full.pop_front()
     }
 
-    /// The next part at the end of a file: full ones first, then the short one if there is one.
+    /// Takes the next part after the end of a file: first the full parts, then the short last part,
+    /// if any.
     pub fn take_any(&mut self) -> Option<Bytes> {
         self.full.pop_front().or_else(|| {
             let rest = std::mem::take(&mut self.current);
             if rest.len() > rest.capacity() / 2 {
                 return Some(Bytes::from(rest.bytes).slice(rest.start..));
             }
-            // A short one would hold on to much more memory than it has bytes.
+            // Copied, because a short part would hold much more memory than it has bytes.
             let short = Bytes::copy_from_slice(&rest.bytes[rest.start..]);
             self.pool.give_back(rest);
             (!short.is_empty()).then_some(short)
@@ -158,8 +159,9 @@ impl PartBuffer {
         }
     }
 
-    /// Grows a part by doubling, but never past its size. What is large already takes the memory of
-    /// a whole part, and so does what follows a part, if one was sent and is idle.
+    /// Doubles the part's memory, up to the part size. A part that needs more than half of its full
+    /// size gets the memory of a whole part at once. After the first part, smaller parts also take
+    /// whole memory if the pool has any.
     fn reserve(&mut self, additional: usize) {
         let (needed, part_bytes) = (self.current.len() + additional, self.pool.part_bytes);
         if needed <= self.current.capacity() {

@@ -1,8 +1,11 @@
-//! How many rows the query's batches have.
+//! Chooses the number of rows in the query's batches.
 //!
-//! Invariant: a batch of the result is expected to be no larger than [`BATCH_BYTES`]; where rows are sorted
-//! in little memory, so small that every sort can merge [`LEAST_RUNS`] runs. DataFusion cuts batches by rows
-//! alone: 8,192 rows of 400 texts are hundreds of megabytes, of which several are on their way at once.
+//! Invariant: a batch of the result is expected to take at most [`BATCH_BYTES`]. If sorts have
+//! little memory, batches are so small that every sort can merge [`LEAST_RUNS`] runs. Neither limit
+//! goes below [`LEAST_ROWS`] rows.
+//!
+//! DataFusion limits batches by rows alone: 8,192 rows of 400 texts are hundreds of megabytes, and
+//! several such batches are in flight at once.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -16,31 +19,27 @@ use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::SessionConfig;
 
-/// What a batch is expected to take at most, in bytes.
+use crate::memory::merging_bytes;
+
+/// Upper bound for the expected size of a batch, in bytes.
 const BATCH_BYTES: usize = 4 << 20;
 
-/// With fewer rows, every column's fixed cost per batch would be felt.
+/// Lower bound for the rows of a batch: with fewer, the cost per column and batch is noticeable.
 const LEAST_ROWS: usize = 64;
 
-/// What a value without a fixed size is taken to have, in bytes.
+/// The assumed size of a value without a fixed size, in bytes.
 const TEXT_BYTES: usize = 64;
 
-/// Where queries and exports share less than so many bytes, what a sort merges with has to be planned.
-const LITTLE_MEMORY: usize = 256 << 20;
-
-/// The part of it that sorts keep for merging, in eighths: what they have gathered in memory, and what they
-/// have on disk. Less was not enough for the first; the rest is for gathering, joins, and the export.
-const MERGING_EIGHTHS: usize = 3;
-
-/// What merging takes for each run on disk, in batches: it reads two ahead, and is charged as much again
-/// for their keys.
+/// The memory that a merge needs for each spilled run, in batches: it reads two batches ahead, and
+/// is charged the same again for their sort keys.
 const BATCHES_PER_RUN: usize = 4;
 
-/// At least so many runs are merged at once: with fewer, rows would be written and read again many times.
+/// The minimum number of runs that are merged at once. With fewer, rows would be spilled and read
+/// again many times.
 const LEAST_RUNS: usize = 8;
 
-/// How many rows of `row_bytes` bytes the batches of a query should have, if that is fewer than `config`
-/// says, for batches of `most` bytes.
+/// Returns the rows per batch that keep a batch within `most` bytes, for rows of `row_bytes` bytes.
+/// `None` if the batch size of `config` is not larger.
 fn fewer_rows(config: &SessionConfig, row_bytes: usize, most: usize) -> Option<usize> {
     let rows = (most / row_bytes.max(1)).max(LEAST_ROWS);
     (rows < config.batch_size()).then_some(rows)
@@ -51,19 +50,20 @@ fn row_bytes(schema: &Schema) -> usize {
     fields.map(|field| value_bytes(field.data_type())).sum()
 }
 
-/// How many runs of a sort that went to disk should be merged at once, where queries share `bytes` bytes and
-/// sort on `threads` threads: `RuntimeEnvBuilder::with_max_spill_merge_fan_in`. Without a limit the first of
-/// the sorts takes all the memory there is, and the others fail.
+/// Returns the maximum number of spilled runs that a sort merges at once, for
+/// `RuntimeEnvBuilder::with_max_spill_merge_fan_in`. `bytes` is the memory that queries share,
+/// `threads` the number of threads that sort. Without a limit, the first sort takes all of the
+/// memory and the others fail.
 pub fn runs_merged(bytes: usize, threads: NonZeroUsize) -> usize {
     (bytes / threads / (BATCH_BYTES * BATCHES_PER_RUN)).max(LEAST_RUNS)
 }
 
-/// The sorts of a query that may go to disk.
+/// The sorts of a query that may spill.
 #[derive(Debug, Default)]
 struct Sorts {
-    /// How many there are, each partition by itself.
+    /// The number of sorts, counted once for each partition.
     count: usize,
-    /// The widest of their rows, in bytes.
+    /// The expected size of the widest row of any sort, in bytes.
     row_bytes: usize,
 }
 
@@ -78,7 +78,7 @@ impl Sorts {
         plan.children()
             .into_iter()
             .for_each(|child| self.find(child));
-        // The first few rows of an order are kept in memory.
+        // A sort with a limit keeps only its first rows, in memory, and does not spill.
         if plan
             .downcast_ref::<SortExec>()
             .is_some_and(|sort| sort.fetch().is_none())
@@ -88,19 +88,19 @@ impl Sorts {
         }
     }
 
-    /// What each may take for merging, in bytes; none if there is none, or enough memory for all.
+    /// The bytes that each sort may reserve for merging; `None` if there is no sort, or if the
+    /// memory pool is large.
     fn merging_bytes(&self, context: &TaskContext) -> Option<usize> {
         match context.memory_pool().memory_limit() {
-            MemoryLimit::Finite(bytes) if bytes < LITTLE_MEMORY => {
-                (bytes / 8 * MERGING_EIGHTHS).checked_div(self.count)
-            }
+            MemoryLimit::Finite(bytes) => merging_bytes(bytes)?.checked_div(self.count),
             _ => None,
         }
     }
 }
 
-/// The session to plan a query in, if its result is too wide for the batches of `session`: some
-/// tables decide on their batches when they are planned.
+/// Returns a session with a smaller batch size if the rows are too wide for the batch size of
+/// `session`, else `None`. The query must be planned in it, because some tables fix their batch
+/// size while planning.
 pub(super) fn session_for_wide_rows(
     session: &dyn Session,
     schema: &Schema,
@@ -112,8 +112,9 @@ pub(super) fn session_for_wide_rows(
     Some(state)
 }
 
-/// The context of a query whose result has this schema: with smaller batches if its rows are wide, or are
-/// sorted in little memory, of which every sort then keeps enough for merging, unless it was set how much.
+/// Returns a task context with a smaller batch size if rows of `schema` are wide or if sorts have
+/// little memory. With little memory, also reserves memory for merging in each sort, unless the
+/// user set `sort_spill_reservation_bytes`.
 pub fn bound_batches(
     context: Arc<TaskContext>,
     query: &Arc<dyn ExecutionPlan>,
@@ -160,7 +161,7 @@ fn value_bytes(data_type: &DataType) -> usize {
             .iter()
             .map(|field| value_bytes(field.data_type()))
             .sum(),
-        // A few values each.
+        // Lists of unknown length: assumed to hold four values.
         DataType::List(item) | DataType::LargeList(item) | DataType::Map(item, _) => {
             4 * value_bytes(item.data_type())
         }
@@ -194,7 +195,7 @@ mod tests {
         Arc::new(SortExec::new(order.into(), query))
     }
 
-    /// Queries share so many bytes.
+    /// A context whose memory pool has `bytes` bytes.
     fn limited(bytes: usize) -> Arc<TaskContext> {
         let pool = Arc::new(FairSpillPool::new(bytes));
         let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool);
@@ -214,7 +215,7 @@ mod tests {
         assert_eq!(batch_size(4000, &DataType::Utf8), 64);
     }
 
-    /// The rows of a batch, and the bytes that each sort keeps for merging.
+    /// The settings are the rows of a batch, and the bytes that each sort reserves for merging.
     #[test]
     fn sorts_in_little_memory_have_smaller_batches_and_room_to_merge() {
         let schema = schema(16, &DataType::Int64);

@@ -1,7 +1,8 @@
-//! Statements checked and turned into logical plans.
+//! Checks statements and turns them into logical plans.
 //!
-//! Invariant: whatever can be refused without asking a store is refused here: options, types, the
-//! target, names in the catalog. Nothing is changed and nothing is sent.
+//! Invariant: options, types, the target and names in the catalog are checked here, without a
+//! request to the target's store. Nothing is changed at the target or in the catalog. Planning a
+//! query may list and read its source files.
 
 use std::sync::Arc;
 
@@ -17,12 +18,13 @@ use super::constant::evaluate_target;
 use super::copy_out::CopyOutNode;
 use super::layout::{check_names, export_layout};
 use super::logical::{Command, CommandNode, CopyToNode};
+use super::options::{CopyOptions, FormatOptions, RecoverOptions, StreamOptions};
 use super::parquet_types::cast_for_parquet;
 use crate::connect::{find_connection, resolve_external_table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::read::rewrite_functions;
 use crate::services::Services;
-use crate::sink::{CopyOptions, FormatOptions, RecoverOptions, StreamOptions, Target};
+use crate::sink::Target;
 use crate::sql::ast::{
     CopyOut, CopySource, CopyTo, Explain, RecoverExport, SqlOption, Statement, describe_export,
 };
@@ -31,7 +33,7 @@ use crate::sql::{SqlDialect, source_to_query};
 /// Checks a statement and plans it.
 ///
 /// # Errors
-/// Whatever is wrong with the statement by itself, with its place in the text where that is known.
+/// Any fault that can be found in the statement by itself, with its place in the text if known.
 pub async fn bind_statement(
     state: &SessionState,
     services: &Services,
@@ -64,12 +66,6 @@ async fn bind_datafusion(
     Ok(plan)
 }
 
-pub(super) fn command(command: Command) -> Result<LogicalPlan> {
-    Ok(LogicalPlan::Extension(Extension {
-        node: Arc::new(CommandNode::try_new(command)?),
-    }))
-}
-
 fn bind_recover(
     state: &SessionState,
     services: &Services,
@@ -86,7 +82,7 @@ fn bind_recover(
     if let Some(connection) = &options.connection {
         find_connection(services, connection)?;
     }
-    command(Command::RecoverExport { target, options })
+    CommandNode::plan(Command::RecoverExport { target, options })
 }
 
 async fn bind_copy(
@@ -103,11 +99,11 @@ async fn bind_copy(
     destination.plan(services, input, statement)
 }
 
-/// Plans the export of `input`'s rows to `url`, for programs that have a plan instead of a statement.
-/// The options are those of `COPY … TO`.
+/// Plans the export of `input`'s rows to `url`, for programs that have a plan instead of a
+/// statement. The options are the same as for `COPY … TO`.
 ///
 /// # Errors
-/// As for the statement, without places.
+/// As for `COPY … TO`, without places in a text.
 pub fn plan_export(
     services: &Services,
     input: LogicalPlan,
@@ -122,7 +118,7 @@ pub fn plan_export(
     planned().map_err(Error::without_location)
 }
 
-/// Where an export goes, and how: checked.
+/// The checked target and options of an export.
 struct Destination {
     target: Target,
     options: CopyOptions,
@@ -163,8 +159,7 @@ impl Destination {
         if let FormatOptions::Parquet(parquet) = &options.format {
             input = cast_for_parquet(input, parquet.timestamp_unit)?;
         }
-        // Columns that the format can't hold, and partition columns that are not there, are refused
-        // now.
+        // Refuses columns that the format can't hold and partition columns that do not exist.
         export_layout(&options, input.schema().as_arrow(), services.export_memory)?;
         Ok(LogicalPlan::Extension(Extension {
             node: Arc::new(CopyToNode {

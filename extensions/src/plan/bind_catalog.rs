@@ -1,14 +1,14 @@
-//! Statements about secrets and connections, checked and turned into commands.
+//! Checks statements about secrets and connections and turns them into commands.
 //!
-//! Invariant: a secret's value is evaluated here if it stood in the statement, and otherwise not read
-//! before the statement runs: `EXPLAIN` reads no file and asks nobody.
+//! Invariant: a secret's value is evaluated here only if it is in the statement. A value from a
+//! file, an environment variable or a prompt is read when the statement runs, so `EXPLAIN` reads no
+//! file and shows no prompt.
 
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 
-use super::bind::command;
 use super::constant::{evaluate_secret, evaluate_target};
-use super::logical::{CatalogObject, Command, SecretInput};
+use super::logical::{CatalogObject, Command, CommandNode, SecretInput};
 use crate::catalog::{Connection, OnConflict, OnMissing, boolean, fold};
 use crate::connect::find_connection;
 use crate::error::{Error, ErrorKind, Result};
@@ -20,7 +20,7 @@ use crate::sql::ast::{
 
 /// Checks a statement about secrets.
 pub(super) fn bind_secret(state: &SessionState, statement: SecretStatement) -> Result<LogicalPlan> {
-    command(match statement {
+    CommandNode::plan(match statement {
         SecretStatement::Create {
             name,
             or_replace,
@@ -71,7 +71,7 @@ pub(super) fn bind_connection(
     services: &Services,
     statement: ConnectionStatement,
 ) -> Result<LogicalPlan> {
-    command(match statement {
+    CommandNode::plan(match statement {
         ConnectionStatement::Create {
             name,
             if_not_exists,
@@ -100,7 +100,8 @@ pub(super) fn bind_connection(
         } => {
             let name = fold(&name);
             let on_missing = on_missing(if_exists);
-            // What can't be is refused now, and again when it happens: others may be faster.
+            // Invalid changes are refused now, and again at execution, because another session may
+            // change the catalog in between.
             let mut objects = services.catalog.objects()?;
             objects.alter_connection(&name, on_missing, |old| old.altered(&changes))?;
             Command::AlterConnection {

@@ -1,12 +1,12 @@
-//! What commands do to secrets and connections.
+//! Runs commands about secrets and connections.
 //!
-//! Invariant: each is one change of the catalog, made after everything that can fail without it.
+//! Invariant: a command makes at most one change to the catalog, after all other steps that can
+//! fail.
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 
-use super::command::batch;
 use super::logical::{CatalogObject, Command, SecretInput};
 use super::validate::validate_connection;
 use crate::catalog::{OnConflict, OnMissing, connection_rows, secret_rows};
@@ -15,10 +15,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::secret::SecretValue;
 use crate::services::Services;
 
-/// Runs a command about secrets or connections: its rows, if it has some.
+/// Runs a command about secrets or connections. Returns its rows; `None` if it has none.
 ///
 /// # Errors
-/// What the catalog says; [`ErrorKind::Internal`] for a command about something else.
+/// Errors of the catalog, of reading a secret's value, and of validating a connection;
+/// [`ErrorKind::Internal`] for a command that is not about the catalog.
 pub(super) async fn run_catalog_command(
     command: &Command,
     services: &Services,
@@ -30,7 +31,7 @@ pub(super) async fn run_catalog_command(
             value,
             on_conflict,
         } => {
-            // Nobody is asked, and nothing read, for what is there.
+            // If the secret exists and is kept, its new value is neither read nor prompted for.
             if catalog.objects()?.secrets().contains_key(name) && *on_conflict == OnConflict::Keep {
                 return Ok(None);
             }
@@ -113,7 +114,7 @@ pub(super) async fn run_catalog_command(
         Command::ShowCreateConnection { name } => {
             let sql = find_connection(services, name)?.to_string();
             let text = |text: &str| -> ArrayRef { Arc::new(StringArray::from(vec![text])) };
-            return batch(command.schema(), vec![text(name), text(&sql)]).map(Some);
+            return command.rows(vec![text(name), text(&sql)]).map(Some);
         }
         Command::ValidateConnection { .. } | Command::RecoverExport { .. } => {
             let why = format!("{command} is not about the catalog");
@@ -150,7 +151,7 @@ async fn read_value(name: &str, input: &SecretInput, services: &Services) -> Res
                     .with_hint("use FROM ENV or FROM FILE in scripts")
             })?;
             let (prompt, question) = (prompt.clone(), format!("Value of secret \"{name}\": "));
-            // A person takes their time, and may rather interrupt the program.
+            // A prompt may block for long; the runtime must still handle an interrupt.
             let asked = tokio::task::spawn_blocking(move || prompt.ask(&question));
             let failed = || refused("could not be read".to_owned());
             let answer = asked.await.map_err(|error| failed().with_source(error))?;
@@ -160,7 +161,7 @@ async fn read_value(name: &str, input: &SecretInput, services: &Services) -> Res
     Ok(value)
 }
 
-/// Editors and `echo` end a file with a line end that is no part of the value.
+/// Removes a final line end: editors and `echo` add one that is not part of the value.
 fn without_line_end(mut bytes: Vec<u8>) -> Vec<u8> {
     if bytes.last() == Some(&b'\n') {
         bytes.pop();

@@ -1,12 +1,12 @@
 //! The operator that runs a [`Command`].
 //!
-//! Invariant: a command acts when its stream is polled, once per execution.
+//! Invariant: a command takes effect only when its stream is polled, and only once per execution.
 
 use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -21,9 +21,9 @@ use super::catalog_command::run_catalog_command;
 use super::logical::Command;
 use super::validate::{validate_connection, validate_target};
 use crate::connect::{find_connection, open_store};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::services::Services;
-use crate::sink::{Check, ObjectOptions, Recovered, recover_exports};
+use crate::sink::{ObjectOptions, Probe, Recovered, recover_exports};
 
 /// Runs one command.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ async fn run(command: &Command, services: &Services) -> Result<Option<RecordBatc
                     .map(|()| None),
                 Some(target) => {
                     let checks = validate_target(&connection, target, services).await?;
-                    check_rows(command.schema(), &checks).map(Some)
+                    probe_rows(command, &checks).map(Some)
                 }
             }
         }
@@ -73,25 +73,25 @@ async fn run(command: &Command, services: &Services) -> Result<Option<RecordBatc
                 &ObjectOptions::default(),
             )?;
             let recovered = recover_exports(store.as_ref(), target, options.force).await?;
-            recovered_rows(command.schema(), &recovered).map(Some)
+            recovered_rows(command, &recovered).map(Some)
         }
         other => run_catalog_command(other, services).await,
     }
 }
 
-fn check_rows(schema: Schema, checks: &[Check]) -> Result<RecordBatch> {
-    let text = |value: fn(&Check) -> &str| -> ArrayRef {
-        Arc::new(StringArray::from_iter_values(checks.iter().map(value)))
+fn probe_rows(command: &Command, probes: &[Probe]) -> Result<RecordBatch> {
+    let text = |value: fn(&Probe) -> &str| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(probes.iter().map(value)))
     };
     let columns = vec![
-        text(|check| check.name),
-        text(|check| check.status.as_str()),
-        text(|check| &check.detail),
+        text(|probe| probe.name),
+        text(|probe| probe.status.as_str()),
+        text(|probe| &probe.detail),
     ];
-    batch(schema, columns)
+    command.rows(columns)
 }
 
-fn recovered_rows(schema: Schema, recovered: &[Recovered]) -> Result<RecordBatch> {
+fn recovered_rows(command: &Command, recovered: &[Recovered]) -> Result<RecordBatch> {
     let text = |value: fn(&Recovered) -> &str| -> ArrayRef {
         Arc::new(StringArray::from_iter_values(recovered.iter().map(value)))
     };
@@ -104,14 +104,7 @@ fn recovered_rows(schema: Schema, recovered: &[Recovered]) -> Result<RecordBatch
         number(|export| export.objects),
         number(|export| export.bytes),
     ];
-    batch(schema, columns)
-}
-
-/// A command's rows.
-pub(super) fn batch(schema: Schema, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
-    RecordBatch::try_new(Arc::new(schema), columns).map_err(|error| {
-        Error::new(ErrorKind::Internal, "the result can't be built").with_source(error)
-    })
+    command.rows(columns)
 }
 
 impl DisplayAs for CommandExec {

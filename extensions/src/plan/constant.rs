@@ -1,7 +1,8 @@
 //! Constant expressions: a `COPY` target, the value of a secret.
 //!
-//! Invariant: what is evaluated here looks at no table, runs no subquery and no aggregate. Literals
-//! that were cut out come back only after planning, so that nothing that logs a plan sees them.
+//! Invariant: an expression that is evaluated here has no column, subquery, aggregate or window
+//! function. The literals of a secret are cut out of its expression and put back only after the
+//! expression is planned, so that no log of a plan holds them.
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Schema};
@@ -17,11 +18,11 @@ use crate::error::{Error, ErrorKind, Location, Result};
 use crate::secret::SecretValue;
 use crate::sql::ast::SecretExpr;
 
-/// Evaluates the target of a `COPY` or `RECOVER EXPORT`, which `what` names in errors.
+/// Evaluates the target of a statement. `what` names the target in errors.
 ///
 /// # Errors
 /// [`ErrorKind::DatatypeMismatch`] for a type other than text, [`ErrorKind::InvalidParameter`] for
-/// NULL, and for whatever is not constant.
+/// NULL and for an expression that is not constant.
 pub(super) fn evaluate_target(
     state: &SessionState,
     what: &str,
@@ -54,7 +55,8 @@ pub(super) fn evaluate_target(
     }
 }
 
-/// Evaluates the value of a secret. No error says more than that it can't be.
+/// Evaluates the value of a secret. Errors leave out the cause, which could contain parts of the
+/// value.
 pub(super) fn evaluate_secret(
     state: &SessionState,
     name: &str,
@@ -96,8 +98,9 @@ fn plan(state: &SessionState, expr: &SqlExpr) -> Result<Expr> {
     Ok(state.create_logical_expr_from_sql_expr(expr, &DFSchema::empty())?)
 }
 
-/// Refuses whatever is not the same for every row; with `parameters`, `$1` too, which stands for a
-/// literal that was cut out where it is allowed.
+/// Refuses expressions that are not constant. If `parameters` is set, also refuses placeholders
+/// such as `$1`; in the value of a secret they are allowed, because each stands for a cut-out
+/// literal.
 fn refuse_variable_parts(expr: &Expr, what: &str, parameters: bool) -> Result<()> {
     let mut found = None;
     expr.apply(|part| {
@@ -147,7 +150,7 @@ fn put_literals_back(expr: Expr, literals: &[SecretValue]) -> Result<Expr> {
 fn evaluate(state: &SessionState, expr: Expr) -> Result<ScalarValue> {
     let schema = DFSchema::empty();
     expr.get_type(&schema)?;
-    // Functions of the time of the query have a value only after simplification.
+    // Functions such as `now()` get their value only by simplification.
     let started = state.execution_props().query_execution_start_time;
     let context = SimplifyContext::builder()
         .with_schema(std::sync::Arc::new(schema.clone()))
@@ -170,7 +173,7 @@ fn evaluate(state: &SessionState, expr: Expr) -> Result<ScalarValue> {
     })
 }
 
-/// The SQL name of a type, as far as a user meets it in a constant.
+/// The SQL name of a type that a constant can have; Arrow's name for other types.
 fn sql_type_name(data_type: &DataType) -> String {
     match data_type {
         DataType::Boolean => "boolean".to_owned(),

@@ -1,7 +1,6 @@
-//! `COPY … TO STDOUT`: rows as lines for whoever executes the statement.
+//! `COPY … TO STDOUT`: returns rows as lines to the caller.
 //!
-//! Invariant: the lines come in the query's order, batch by batch; nothing is held back but the
-//! batch at hand.
+//! Invariant: the lines come in the query's order, and at most one batch is buffered.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -22,11 +21,11 @@ use datafusion::physical_plan::{
 };
 use futures::{StreamExt, TryStreamExt};
 
+use super::options::StreamOptions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
     CopyTextFormat, CsvFormat, FileFormat, JsonFormat, LineFormat, format_on_threads,
 };
-use crate::sink::StreamOptions;
 
 /// `COPY … TO STDOUT`: the rows of its input as lines.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -37,8 +36,8 @@ pub struct CopyOutNode {
     pub options: StreamOptions,
 }
 
-/// How many rows the lines are, and the lines themselves: the columns that `COPY … TO STDOUT`
-/// returns.
+/// The columns that `COPY … TO STDOUT` returns: the number of rows in the lines, and the lines
+/// themselves.
 fn lines_schema() -> &'static DFSchemaRef {
     static SCHEMA: LazyLock<DFSchemaRef> = LazyLock::new(|| {
         let schema = Schema::new(vec![
@@ -118,7 +117,7 @@ impl UserDefinedLogicalNodeCore for CopyOutNode {
 pub(super) struct CopyOutExec {
     input: Arc<dyn ExecutionPlan>,
     options: StreamOptions,
-    /// The order in which the rows are to come.
+    /// The required order of the rows.
     ordering: Option<OrderingRequirements>,
     properties: Arc<PlanProperties>,
 }
@@ -168,7 +167,7 @@ impl ExecutionPlan for CopyOutExec {
         vec![Distribution::SinglePartition]
     }
 
-    /// Without it, the optimizer takes the query's Sort away.
+    /// Without this requirement, the optimizer removes the query's Sort.
     fn required_input_ordering(&self) -> Vec<Option<OrderingRequirements>> {
         vec![self.ordering.clone()]
     }

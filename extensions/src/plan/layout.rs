@@ -1,22 +1,25 @@
-//! Which columns an export's files hold and in which format, and which ones name their folders.
+//! The layout of an export: the columns and the format of its files, and the columns that name its
+//! folders.
 //!
-//! Invariant: the names are unique, every file has at least one column, and its format can hold all
-//! of them.
+//! Invariant: column names are unique, every file has at least one column, and its format can hold
+//! all of them.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 
+use super::options::{CopyOptions, PartitionOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::FileFormat;
-use crate::sink::{CopyOptions, ExportMemory, PartitionOptions, can_partition_by};
+use crate::memory::ExportMemory;
+use crate::sink::can_partition_by;
 use crate::sql::nearest;
 
 /// The columns of an export.
 #[derive(Debug, Clone)]
 pub(super) struct ExportLayout {
-    /// What the files are written in.
+    /// The format of the files.
     pub(super) format: Arc<dyn FileFormat>,
     /// The columns of the query, with unique names.
     pub(super) input_schema: SchemaRef,
@@ -28,7 +31,7 @@ pub(super) struct ExportLayout {
     pub(super) partition_columns: Vec<usize>,
 }
 
-/// Lays out the result of a query as `options` ask, for an export with so much memory.
+/// Lays out the result of a query as `options` ask. `memory` is the export's memory budget.
 ///
 /// # Errors
 /// A partition column does not exist, can't name a folder, or leaves no column for the files; the
@@ -95,10 +98,10 @@ fn divide_columns(
     Ok((by, in_files))
 }
 
-/// Refuses names of columns that are not in the files.
+/// Refuses names that no column of `schema` has.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidParameter`] with the nearest name there is.
+/// [`ErrorKind::InvalidParameter`] for the first unknown name, with a hint.
 pub(super) fn check_names(option: &str, names: &[String], schema: &Schema) -> Result<()> {
     let missing = |name: &&String| schema.column_with_name(name).is_none();
     match names.iter().find(missing) {

@@ -1,7 +1,7 @@
 //! Tidegate's statements as nodes of a DataFusion logical plan.
 //!
-//! Invariant: a node is complete and checked when it is built, compares and hashes by what it does,
-//! and prints without secrets.
+//! Invariant: a node is built only from checked values, compares and hashes by its contents, and
+//! prints no secrets.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -9,14 +9,17 @@ use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::{DFSchema, DFSchemaRef};
 use datafusion::error::Result;
-use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
+use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
 
+use super::options::{CopyOptions, RecoverOptions};
 use crate::catalog::{Connection, OnConflict, OnMissing, connections_schema, secrets_schema};
+use crate::error::{Error, ErrorKind};
 use crate::secret::SecretValue;
-use crate::sink::{CopyOptions, RecoverOptions, Target, files_schema};
+use crate::sink::{Target, files_schema};
 use crate::sql::ast::OptionChange;
 
 /// `COPY … TO`: exports the rows of its input.
@@ -26,7 +29,7 @@ pub struct CopyToNode {
     pub input: Arc<LogicalPlan>,
     /// Where its rows go.
     pub target: Target,
-    /// How.
+    /// The options of the statement.
     pub options: CopyOptions,
     /// The statement as text, for the export's bookkeeping.
     pub statement: String,
@@ -43,7 +46,7 @@ impl PartialOrd for CopyToNode {
     }
 }
 
-/// One column, `count`.
+/// The schema of the result: one column, `count`.
 fn count_schema() -> &'static DFSchemaRef {
     static SCHEMA: LazyLock<DFSchemaRef> = LazyLock::new(|| {
         let count = Field::new("count", DataType::UInt64, false);
@@ -53,7 +56,7 @@ fn count_schema() -> &'static DFSchemaRef {
     &SCHEMA
 }
 
-/// One row per object.
+/// The schema of the result with `RETURN = 'files'`: one row per object.
 fn returned_files_schema() -> &'static DFSchemaRef {
     static SCHEMA: LazyLock<DFSchemaRef> = LazyLock::new(|| {
         let schema = files_schema().as_ref().clone();
@@ -111,6 +114,7 @@ impl UserDefinedLogicalNodeCore for CopyToNode {
 
 /// A statement without input.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum Command {
     /// `CREATE SECRET`
     CreateSecret {
@@ -136,7 +140,7 @@ pub enum Command {
         connection: Connection,
         /// What to do if the name is taken.
         on_conflict: OnConflict,
-        /// Whether to try it first.
+        /// Whether to test the connection first.
         validate: bool,
     },
     /// `ALTER CONNECTION`
@@ -147,12 +151,12 @@ pub enum Command {
         changes: Vec<OptionChange>,
         /// What to do if there is none.
         on_missing: OnMissing,
-        /// Whether to try it first.
+        /// Whether to test the changed connection first.
         validate: bool,
     },
     /// `ALTER … RENAME TO`
     Rename {
-        /// What is renamed.
+        /// The kind of the renamed object.
         object: CatalogObject,
         /// The name, folded.
         name: String,
@@ -163,18 +167,18 @@ pub enum Command {
     },
     /// `DROP`
     Drop {
-        /// What is dropped.
+        /// The kind of the dropped object.
         object: CatalogObject,
         /// The name, folded.
         name: String,
-        /// Whether what uses it is dropped, too.
+        /// Whether to drop the objects that use it, too.
         cascade: bool,
         /// What to do if there is none.
         on_missing: OnMissing,
     },
     /// `SHOW SECRETS`, `SHOW CONNECTIONS`
     Show {
-        /// What is listed.
+        /// The kind of the listed objects.
         object: CatalogObject,
         /// The pattern that names must match.
         like: Option<String>,
@@ -188,19 +192,19 @@ pub enum Command {
     ValidateConnection {
         /// The name, folded.
         name: String,
-        /// Where an export is to go.
+        /// The export target to test; `None` to test only the connection.
         target: Option<Target>,
     },
     /// `RECOVER EXPORT`
     RecoverExport {
         /// The target of the exports that died.
         target: Target,
-        /// How.
+        /// The options of the statement.
         options: RecoverOptions,
     },
 }
 
-/// What the catalog holds.
+/// The kinds of objects in the catalog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CatalogObject {
     /// Secrets.
@@ -212,7 +216,7 @@ pub enum CatalogObject {
 /// Where a secret's value comes from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SecretInput {
-    /// It stood in the statement.
+    /// The value in the statement.
     Value(SecretValue),
     /// An environment variable, read when the statement runs.
     Environment(String),
@@ -244,7 +248,8 @@ impl Command {
         }
     }
 
-    /// What the statement is about.
+    /// The object of the statement, for display: the name of a secret or connection, the kind of
+    /// the listed objects, or a target.
     pub fn object(&self) -> String {
         match self {
             Self::CreateSecret { name, .. }
@@ -264,6 +269,16 @@ impl Command {
             },
             Self::RecoverExport { target, .. } => target.to_string(),
         }
+    }
+
+    /// The rows that the statement returns, with the columns of [`Self::schema`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] if the columns do not fit the schema.
+    pub(super) fn rows(&self, columns: Vec<ArrayRef>) -> crate::error::Result<RecordBatch> {
+        RecordBatch::try_new(Arc::new(self.schema()), columns).map_err(|error| {
+            Error::new(ErrorKind::Internal, "the result can't be built").with_source(error)
+        })
     }
 
     /// The columns of the rows that the statement returns; most return none.
@@ -308,7 +323,7 @@ impl CommandNode {
     /// A node that runs `command`.
     ///
     /// # Errors
-    /// None: the schemas of commands are valid.
+    /// Never in practice, because the schemas of all commands are valid.
     pub fn try_new(command: Command) -> Result<Self> {
         Ok(Self {
             schema: Arc::new(DFSchema::try_from(command.schema())?),
@@ -316,7 +331,17 @@ impl CommandNode {
         })
     }
 
-    /// What it runs.
+    /// The plan that runs `command`.
+    ///
+    /// # Errors
+    /// As for [`Self::try_new`].
+    pub(super) fn plan(command: Command) -> crate::error::Result<LogicalPlan> {
+        Ok(LogicalPlan::Extension(Extension {
+            node: Arc::new(Self::try_new(command)?),
+        }))
+    }
+
+    /// The command that the node runs.
     pub fn command(&self) -> &Arc<Command> {
         &self.command
     }

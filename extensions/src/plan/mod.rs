@@ -1,8 +1,11 @@
-//! From statements to operators.
+//! Turns statements into operators.
 //!
-//! Invariant: planning does no I/O and changes nothing. [`bind`](bind_statement) checks everything
-//! that can be checked without asking a store and makes a logical plan; [`StatementPlanner`] turns
-//! Tidegate's logical nodes into operators; what happens, happens when they are executed.
+//! Invariant: planning sends no request to a statement's target, and changes nothing there or in
+//! the catalog. Tidegate's statements take effect only when their operators are executed. Planning
+//! a query may list and read its source files.
+//!
+//! [`bind`](bind_statement) checks a statement without a request to its target and makes a logical
+//! plan. [`StatementPlanner`] turns Tidegate's logical nodes into operators.
 
 mod batches;
 mod bind;
@@ -11,11 +14,12 @@ mod catalog_command;
 mod command;
 mod constant;
 mod copy_out;
-mod files;
 mod layout;
 mod logical;
+mod options;
 mod parquet_types;
 mod planner;
+mod returned_files;
 mod rows;
 mod validate;
 mod write;
@@ -24,5 +28,8 @@ pub use batches::{bound_batches, runs_merged};
 pub use bind::{bind_statement, plan_export};
 pub use copy_out::CopyOutNode;
 pub use logical::{Command, CommandNode, CopyToNode};
+pub use options::{
+    CopyOptions, FormatOptions, PartitionOptions, RecoverOptions, StreamOptions, parse_bytes,
+};
 pub use planner::{StatementPlanner, TidegateQueryPlanner};
 pub use write::{FileWriteExec, find_export};

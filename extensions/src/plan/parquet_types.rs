@@ -1,11 +1,11 @@
-//! Times that Parquet has, and its readers know.
+//! Casts to the date and time types that Parquet has and that its readers know.
 //!
-//! Invariant: nothing but the unit changes: names, order, NULLs and time zones stay. A finer unit
-//! that can't hold a value is an error of the query; a coarser one, which has to be asked for, cuts
-//! off what it can't hold.
+//! Invariant: only the unit changes; names, order, NULLs and time zones stay. A value that is out
+//! of range in a finer unit fails the query. A coarser unit truncates timestamps, and is used only
+//! if `TIMESTAMP UNIT` asks for it.
 //!
-//! Parquet has no seconds and no dates in milliseconds: written as they are, they would be mere
-//! integers to most readers:
+//! Parquet has no type for times in seconds or dates in milliseconds. Written unchanged, they would
+//! be plain integers to most readers:
 //! <https://github.com/apache/parquet-format/blob/master/LogicalTypes.md#temporal-types>
 
 use arrow::datatypes::{DataType, FieldRef, TimeUnit};

@@ -1,10 +1,10 @@
-//! From Tidegate's logical nodes to operators.
+//! Turns Tidegate's logical nodes into operators.
 //!
-//! Invariant: the data of an export flows from each partition of the query into a writer of its
-//! own; only reports come together:
+//! Invariant: an export's data ends in the writers of `FileWriteExec`; only their reports flow to
+//! the operators above:
 //!
 //! ```text
-//! DataSinkExec: S3Sink          the count
+//! DataSinkExec: ExportSink        the count
 //!   CoalescePartitionsExec      reports; absent with one writer
 //!     FileWriteExec             parallel file writers
 //!       <the query>
@@ -29,16 +29,19 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, Phy
 use super::batches::session_for_wide_rows;
 use super::command::CommandExec;
 use super::copy_out::{CopyOutExec, CopyOutNode};
-use super::files::ExportedFilesExec;
 use super::layout::export_layout;
 use super::logical::{CommandNode, CopyToNode};
+use super::options::CopyOptions;
+use super::returned_files::ExportedFilesExec;
 use super::write::{FileWriteExec, Writers};
 use crate::connect::open_store;
 use crate::error::Result;
+use crate::memory::ExportMemory;
 use crate::services::Services;
-use crate::sink::{CopyOptions, Export, ExportMemory, ExportSpec, Partition, S3Sink};
+use crate::sink::{Export, ExportSink, ExportSpec, Partition, Place, Target};
+use crate::sql::ast::quote_name;
 
-/// Plans Tidegate's nodes; give it to any physical planner.
+/// Plans Tidegate's nodes, as part of any physical planner.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct StatementPlanner;
 
@@ -87,7 +90,10 @@ fn plan_copy(
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let options = &copy.options;
     let place = copy.target.place();
-    let memory = services.export_memory.for_place(place);
+    let memory = match place {
+        Place::LocalDisk => services.export_memory.for_local_disk(),
+        Place::Bucket(_) => services.export_memory,
+    };
     let layout = export_layout(options, &physical.schema(), memory)?;
     let part_bytes = options.part_bytes(place);
     let connection = options.connection.as_deref();
@@ -108,8 +114,8 @@ fn plan_copy(
     let spec = ExportSpec {
         target: copy.target.clone(),
         mode: options.mode,
-        connection: options.connection.clone(),
         statement: copy.statement.clone(),
+        recover_statement: recover_statement(&copy.target, connection),
         input_schema: layout.input_schema,
         schema: layout.file_schema,
         partition,
@@ -129,19 +135,32 @@ fn plan_copy(
     let most = most_writers(options, part_bytes, columns, memory);
     let is_short = memory.is_short_for(options.partition.is_some(), columns);
     let (writers, most) = match writers {
-        // Where memory is short, a writer reads partition by partition, which bringing them together
-        // before it would not allow.
+        // If memory is short, one writer reads the partitions one after the other. `Single` would
+        // add an operator that reads all of them at once.
         Writers::Single if is_short => (Writers::PerPartition, 1),
         writers => (writers, most),
     };
     let input = Arc::clone(physical);
     let write = FileWriteExec::new(input, Arc::clone(&export), writers, most);
-    let sink = Arc::new(S3Sink::new(Arc::clone(&export)));
+    let sink = Arc::new(ExportSink::new(Arc::clone(&export)));
     let count = Arc::new(DataSinkExec::new(Arc::new(write), sink, None));
     if options.return_files {
         return Ok(Arc::new(ExportedFilesExec::new(count, export)));
     }
     Ok(count)
+}
+
+/// The statement that finishes or removes an export to `target`.
+fn recover_statement(target: &Target, connection: Option<&str>) -> String {
+    // Bookkeeping is in the folder even if the target is a single object.
+    let folder = target.with_file(None).to_string().replace('\'', "''");
+    match connection {
+        Some(connection) => {
+            let connection = quote_name(connection);
+            format!("RECOVER EXPORT '{folder}' WITH (AWS CONNECTION = {connection})")
+        }
+        None => format!("RECOVER EXPORT '{folder}'"),
+    }
 }
 
 fn choose_writers(
@@ -155,7 +174,7 @@ fn choose_writers(
     if options.single_file {
         return Writers::Single;
     }
-    // A small result in many files would be many tiny files.
+    // Several writers would split a small result into tiny files.
     let statistics = StatisticsContext::new()
         .compute(physical.as_ref(), &StatisticsArgs::new())
         .map(|statistics| statistics.total_byte_size);
@@ -174,7 +193,7 @@ fn ordering_of(physical: &Arc<dyn ExecutionPlan>) -> Option<OrderingRequirements
     ordering.map(OrderingRequirements::from)
 }
 
-/// How many writers the export's memory and its open files are enough for.
+/// Upper bound for the number of writers, from the memory budget and `MAX OPEN FILES`.
 fn most_writers(
     options: &CopyOptions,
     part_bytes: usize,
@@ -189,8 +208,8 @@ fn most_writers(
     }
 }
 
-/// Whether the query's result has an order: a Sort at its top, below nothing but projections,
-/// aliases and limits.
+/// Whether the query's result is ordered: a Sort is at its top, or below only projections, aliases
+/// and limits.
 fn is_ordered(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Sort(_) => true,

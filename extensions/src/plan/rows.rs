@@ -1,8 +1,10 @@
-//! The rows of the query, as its writers take them.
+//! Distributes the query's rows over the writers.
 //!
-//! Invariant: every batch goes to exactly one writer. One that has come to the end of its own rows takes
-//! some of another's, so that all end at about the same time; but only of one that has had plenty, as
-//! it may begin a file for them that the other's would have had room for.
+//! Invariant: every batch goes to exactly one writer. A writer steals batches only after its own
+//! rows have ended, and only from a writer that has taken [`PLENTY_BATCHES`] batches.
+//!
+//! Stealing lets all writers end at about the same time. But it may start an extra file, which is
+//! not worth it for little data.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -13,18 +15,18 @@ use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 use tokio::sync::{Mutex as AsyncMutex, watch};
 
-/// How many batches are so many that others may take of the rest.
+/// After a writer has taken this many batches of its own rows, idle writers may steal the rest.
 const PLENTY_BATCHES: usize = 64;
 
-/// The rows of all writers of one export. They belong to the writers: a plan may be kept when its
-/// query has long been dropped.
+/// The rows of all writers of one export. The writers own the rows, because a plan may outlive its
+/// query.
 #[derive(Default)]
 pub(super) struct QueryRows {
     writers: Mutex<Vec<Weak<AsyncMutex<OwnRows>>>>,
     status: watch::Sender<Status>,
 }
 
-/// How many writers have rows of their own left, and how many of these have had plenty.
+/// How many writers have rows of their own left, and from how many of these others may steal.
 #[derive(Debug, Default)]
 struct Status {
     open: usize,
@@ -38,7 +40,7 @@ impl fmt::Debug for QueryRows {
 }
 
 impl QueryRows {
-    /// The rows of a writer, of which others may take some.
+    /// Registers the rows of a writer, from which other writers may steal.
     pub(super) fn share(self: &Arc<Self>, rows: SendableRecordBatchStream) -> WriterRows {
         self.status.send_modify(|status| status.open += 1);
         let shared = WriterRows::new(rows, Some(Arc::clone(self)));
@@ -56,14 +58,15 @@ impl QueryRows {
         self.status.borrow().plentiful > 0
     }
 
-    /// Waits until a writer has had plenty, or none has rows left.
+    /// Waits until there is a writer to steal from, or until no writer has rows left.
     async fn wait_for_plenty(&self) {
         let mut status = self.status.subscribe();
         let known = status.wait_for(|status| status.plentiful > 0 || status.open == 0);
         let _ = known.await;
     }
 
-    /// The next rows of a writer that has had plenty.
+    /// Steals the next batch. Rows that another writer has locked are tried last. `None` if there
+    /// is no writer to steal from.
     async fn next(&self) -> Option<DataFusionResult<RecordBatch>> {
         while self.has_plenty() {
             let writers = self.of_all_writers();
@@ -87,14 +90,14 @@ impl QueryRows {
     }
 }
 
-/// The rows that one writer takes.
+/// The rows that one writer writes: its own, and stolen rows.
 pub(super) struct WriterRows {
     own: Arc<AsyncMutex<OwnRows>>,
     query: Option<Arc<QueryRows>>,
 }
 
 impl WriterRows {
-    /// Rows that no other writer may take, whose writer takes no other's.
+    /// Rows that are not shared: no other writer steals them, and their writer steals none.
     pub(super) fn alone(rows: SendableRecordBatchStream) -> Self {
         Self::new(rows, None)
     }
@@ -111,7 +114,7 @@ impl WriterRows {
         }
     }
 
-    /// The next rows; none if there is nothing left to write.
+    /// The next batch, own or stolen; `None` if there is nothing left to write.
     pub(super) async fn next(&mut self) -> Option<DataFusionResult<RecordBatch>> {
         let mut own = self.own.lock().await;
         if let Some(batch) = own.next().await {
@@ -121,7 +124,7 @@ impl WriterRows {
         drop(own);
         let query = self.query.as_ref()?;
         if !had_rows {
-            // There is no file to close meanwhile.
+            // A writer without rows has no file to close, so it can wait for rows to steal.
             query.wait_for_plenty().await;
         }
         query.next().await
@@ -132,7 +135,7 @@ impl WriterRows {
 struct OwnRows {
     /// None once they have ended.
     rows: Option<SendableRecordBatchStream>,
-    /// How many batches were taken.
+    /// How many batches were taken, by this writer or by others.
     taken: usize,
     query: Option<Arc<QueryRows>>,
 }
@@ -209,7 +212,7 @@ mod tests {
 
     const PLENTY: i64 = PLENTY_BATCHES as i64;
 
-    /// Takes so many batches that others may take the rest.
+    /// Takes batches until other writers may steal the rest.
     async fn take_plenty(rows: &mut WriterRows) {
         for value in 0..PLENTY {
             assert_eq!(next(rows).await, Some(value));
@@ -258,7 +261,7 @@ mod tests {
         assert_eq!(next(&mut other).await, None);
     }
 
-    /// Who waits to know is told also when the others are dropped.
+    /// A waiting writer wakes up also when all other writers are dropped.
     #[tokio::test]
     async fn who_had_nothing_does_not_wait_for_the_dropped() {
         let query = Arc::new(QueryRows::default());
@@ -280,7 +283,7 @@ mod tests {
         assert_eq!(next(&mut alone).await, None);
     }
 
-    /// A dropped writer's query ends with it, whoever keeps the plan.
+    /// A dropped writer's rows are dropped with it, even if the plan is kept.
     #[tokio::test]
     async fn dropped_rows_are_gone() {
         let query = Arc::new(QueryRows::default());

@@ -1,8 +1,8 @@
-//! The operator that writes: one writer for each partition of the query, or for several.
+//! The operator that writes files, with one writer for one or several partitions of the query.
 //!
-//! Invariant: the first thing each of its streams does is to begin the export, before it asks the
-//! query for a row; a stream that does not come to its end cancels the export. What it returns are
-//! rows about files, never data.
+//! Invariant: each of its streams begins the export before it asks the query for a row, and cancels
+//! the export if it fails or is dropped before its end. The streams return rows about files, never
+//! data.
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,13 +30,14 @@ use super::rows::{QueryRows, WriterRows};
 use crate::error::{Error, ErrorKind};
 use crate::sink::{CancelOnDrop, Export, FileWriter, WriterMetrics, WriterReport, report_schema};
 
-/// Batches of other partitions that wait for their writer.
+/// The capacity of the channel from several partitions to their writer, in batches.
 const BATCHES_WAITING: usize = 1;
 
-/// How the rows of the query are given to writers.
+/// How the rows of the query are distributed over writers.
 #[derive(Debug, Clone)]
 pub enum Writers {
-    /// One for each partition, in no particular order.
+    /// One for each partition, or fewer if the number of writers is limited. Rows come in no
+    /// particular order.
     PerPartition,
     /// One, because the result is small or goes into one file.
     Single,
@@ -50,7 +51,8 @@ pub struct FileWriteExec {
     input: Arc<dyn ExecutionPlan>,
     export: Arc<Export>,
     writers: Writers,
-    /// There are at most so many writers: each may get the rows of several partitions.
+    /// Upper bound for the number of writers. If the query has more partitions, writers get the
+    /// rows of several partitions.
     most_writers: usize,
     rows: Arc<QueryRows>,
     metrics: ExecutionPlanMetricsSet,
@@ -84,7 +86,7 @@ impl FileWriteExec {
     }
 }
 
-/// The export that a plan makes, if it makes one.
+/// Returns the export that a plan contains; `None` if it contains none.
 pub fn find_export(plan: &Arc<dyn ExecutionPlan>) -> Option<&Arc<Export>> {
     match plan.downcast_ref::<FileWriteExec>() {
         Some(write) => Some(&write.export),
@@ -177,12 +179,7 @@ impl ExecutionPlan for FileWriteExec {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> DataFusionResult<SendableRecordBatchStream> {
-        let too_many = |_| {
-            Error::new(
-                ErrorKind::Unsupported,
-                "an export can't have so many writers",
-            )
-        };
+        let too_many = |_| Error::new(ErrorKind::Unsupported, "the export has too many writers");
         let partitions = self.properties.partitioning.partition_count();
         let work = WriterTask {
             export: Arc::clone(&self.export),
@@ -217,7 +214,7 @@ impl WriterTask {
         let guard = CancelOnDrop::new(Arc::clone(&self.export));
         let worked = async {
             self.export.begin().await?;
-            // The query must not go on for an export that has lost its target.
+            // If another export wins the target, this fails, and `try_join!` stops the query.
             let confirmed = async { Ok(self.export.confirmed().await?) };
             tokio::try_join!(self.write(context), confirmed)
         };
@@ -253,16 +250,17 @@ impl WriterTask {
         while let Some(batch) = next {
             let batch = with_schema(&schema, batch?)?;
             let write = writer.write(&batch);
-            // The query goes on while other threads encode and parts wait for their upload.
+            // The query produces the next batch while this batch is encoded and uploaded.
             let following = async { Ok(rows.next().await) };
             ((), next) = tokio::try_join!(write, following)?;
         }
         Ok(writer.finish().await?)
     }
 
-    /// The rows of these partitions. There are several where memory allows no more writers, and
-    /// then it doesn't allow more readers either: they are read one after the other, if nothing in
-    /// the query waits for all of them to be read.
+    /// Returns the rows of these partitions. A writer has several partitions if memory allows no
+    /// more writers. It does not allow more readers either, so independent partitions are read one
+    /// after the other. Other partitions are read concurrently, because an operator of the query
+    /// may wait until all of them are read.
     fn read(
         &self,
         partitions: Vec<usize>,
@@ -292,14 +290,16 @@ impl WriterTask {
         Ok(rows.build())
     }
 
-    /// Whether all rows of a folder may be in one partition of the query: then they stay together.
+    /// Whether all rows of a folder may be in one partition of the query. Writers then do not steal
+    /// rows, which keeps a folder's rows together.
     fn is_divided_by_value(&self) -> bool {
         let divided = matches!(self.input.output_partitioning(), Partitioning::Hash(..));
         divided && self.export.spec().partition.is_some()
     }
 
-    /// Whether a partition of the query gives its rows in the order of the partition columns. It is
-    /// asked of the plan as it runs: optimizing may have removed an order that nobody required.
+    /// Whether each partition of the query is sorted by the partition columns, in any order of
+    /// these columns. Checked at execution, because the optimizer may have removed an order that no
+    /// operator required.
     fn is_clustered(&self) -> bool {
         let (Some(ordering), Some(partition)) =
             (self.input.output_ordering(), &self.export.spec().partition)
@@ -319,8 +319,9 @@ impl WriterTask {
     }
 }
 
-/// Whether each partition can be read without the others: they come from files, and none of the
-/// operators exchanges rows. Other tables may have one source that feeds all partitions at once.
+/// Whether each partition can be read without the others: the rows come from a [`DataSourceExec`],
+/// and no operator exchanges rows between partitions. Other tables may have one source that feeds
+/// all partitions at once.
 fn are_independent(plan: &Arc<dyn ExecutionPlan>) -> bool {
     let partitions = plan.output_partitioning().partition_count();
     match plan.children().as_slice() {
@@ -334,7 +335,7 @@ fn are_independent(plan: &Arc<dyn ExecutionPlan>) -> bool {
     }
 }
 
-/// The batch under a schema whose column names are unique.
+/// Returns the batch with `schema`, whose column names are unique.
 fn with_schema(schema: &SchemaRef, batch: RecordBatch) -> DataFusionResult<RecordBatch> {
     if batch.schema_ref() == schema {
         return Ok(batch);

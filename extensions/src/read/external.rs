@@ -1,6 +1,6 @@
 //! `CREATE EXTERNAL TABLE` over a folder.
 //!
-//! Invariant: whatever DataFusion's own factory can do and this can't is left to it.
+//! Invariant: a statement that this factory does not support goes to DataFusion's own factory.
 
 use std::sync::Arc;
 
@@ -11,11 +11,12 @@ use datafusion::execution::SessionState;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::CreateExternalTable;
 
-use super::files::Folder;
-use super::partitions::read_partitions;
+use super::hive::read_partitions;
+use super::paths::Folder;
 use crate::error::{Error, ErrorKind};
 
-/// Lets every kind of external table that the session knows read what an export wrote.
+/// Wraps each table factory of the session, so that its external tables can read an export's
+/// folder.
 pub(crate) fn with_exported_folders(builder: &mut SessionStateBuilder) {
     let Some(factories) = builder.table_factories() else {
         return;

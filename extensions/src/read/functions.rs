@@ -1,8 +1,9 @@
 //! `read_parquet`, `read_csv` and `read_json`: files as tables, with a connection and options.
 //!
-//! Invariant: a call is the name of a table by the time DataFusion plans the statement. Its table
-//! functions can't take named arguments, nor look at files before they return a schema; tables that
-//! are found by their name can: [`super::files`].
+//! Invariant: every call is replaced by a table name, which encodes its arguments, before
+//! DataFusion plans the statement. DataFusion's table functions can't take named arguments or read
+//! files before they return a schema. Tables that are looked up by name have no such limit:
+//! [`super::paths`].
 
 use std::ops::ControlFlow;
 
@@ -24,7 +25,7 @@ const FUNCTIONS: [(&str, &str); 3] = [
 
 const CONNECTION: &str = "aws_connection";
 
-/// Options by the names that DuckDB has for them, with DataFusion's, and the formats that have them.
+/// DuckDB's name of each option, DataFusion's name, and the formats that have the option.
 const OPTIONS: [(&str, &str, &[&str]); 8] = [
     ("header", "format.has_header", &["csv"]),
     ("delimiter", "format.delimiter", &["csv"]),
@@ -36,7 +37,7 @@ const OPTIONS: [(&str, &str, &[&str]); 8] = [
     ("compression", "format.compression", &["csv", "json"]),
 ];
 
-/// A call, with its arguments as they are needed for reading.
+/// A parsed call of a function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct FunctionCall {
     pub(super) function: &'static str,
@@ -50,7 +51,7 @@ pub(super) struct FunctionCall {
 }
 
 impl FunctionCall {
-    /// A name that no other table has.
+    /// Encodes the call as a table name that no other table has.
     fn to_table_name(&self) -> String {
         let mut pairs = form_urlencoded::Serializer::new(format!("{}?", self.function));
         pairs.append_pair("location", &self.location);
@@ -63,7 +64,7 @@ impl FunctionCall {
         pairs.finish()
     }
 
-    /// The call that [`Self::to_table_name`] made a name of.
+    /// Decodes a name from [`Self::to_table_name`]; `None` for any other name.
     pub(super) fn from_table_name(name: &str) -> Option<Self> {
         let (function, pairs) = name.split_once('?')?;
         let (function, format) = FUNCTIONS.iter().find(|(name, _)| *name == function)?;
@@ -231,7 +232,7 @@ fn rewrite(factor: &mut TableFactor) -> Result<()> {
     let call = FunctionCall::from_arguments(function, format, &arguments.args)?;
     *name = ObjectName::from(vec![Ident::with_quote('"', call.to_table_name())]);
     *args = None;
-    // Its columns can be named as the function's.
+    // A call without an alias gets the function's name as its alias, to qualify columns.
     alias.get_or_insert_with(|| TableAlias {
         explicit: false,
         name: Ident::new(*function),

@@ -1,7 +1,7 @@
 //! Reading files as tables.
 //!
-//! Invariant: what an export wrote is what is read back. DataFusion's own listing tables do the
-//! reading; what they don't know is added here:
+//! Invariant: reading an export's files returns the exported rows. DataFusion's own listing tables
+//! read the files; this module adds the features that they lack:
 //!
 //! - `csv`: NULL is not the empty text.
 //! - `partitions`: a folder `p=__HIVE_DEFAULT_PARTITION__` holds the rows whose `p` is NULL.
@@ -11,11 +11,11 @@
 
 mod csv;
 mod external;
-mod files;
 mod functions;
-mod partitions;
+mod hive;
+mod paths;
 
 pub(crate) use csv::with_csv;
 pub(crate) use external::with_exported_folders;
-pub use files::with_file_tables;
 pub(crate) use functions::rewrite_functions;
+pub use paths::with_file_tables;

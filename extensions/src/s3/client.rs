@@ -1,8 +1,8 @@
 //! Requests, signed and retried.
 //!
-//! Invariant: one place sends ([`S3Client::send`]); it signs every attempt with current
-//! credentials, reads the whole answer, and lets all requests of a client pause together when the
-//! store asks to slow down.
+//! Invariant: [`S3Client::send`] sends all requests. It signs every attempt with current
+//! credentials, reads the whole answer, and pauses all requests of the client when the store asks
+//! to slow down.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,12 +25,12 @@ use url::Url;
 
 use super::error::{S3Error, S3ErrorKind};
 use super::part::PartReceipt;
-use super::provider::Provider;
+use super::provider::{Provider, UrlStyle};
 use super::retry::RetryPolicy;
 use super::xml;
 use crate::error::{Error, ErrorKind, Result as TidegateResult};
 
-/// What signature version 4 leaves unescaped:
+/// Signature version 4 escapes everything but letters, digits and these characters:
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>
 const ESCAPED_IN_QUERY: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
@@ -39,49 +39,60 @@ const ESCAPED_IN_QUERY: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 const ESCAPED_IN_PATH: &AsciiSet = &ESCAPED_IN_QUERY.remove(b'/');
 
-/// The operation that may take long, and answers with status 200 before it knows.
+/// This operation may take long, and the store may send status 200 before it knows the result.
 const COMPLETE_UPLOAD: &str = "CompleteMultipartUpload";
 
-/// Where AWS says which region a bucket is in:
+/// The header in which AWS names the region of a bucket:
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadBucket.html>
 const BUCKET_REGION: HeaderName = HeaderName::from_static("x-amz-bucket-region");
 
-/// How far apart clocks may be:
+/// The largest difference between clocks that AWS accepts:
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html>
 const ALLOWED_SKEW: chrono::TimeDelta = chrono::TimeDelta::minutes(15);
 
-/// A store that sends a request from region to region is asked no further.
+/// How often one request follows a store to another region before it fails.
 const MOST_MOVES: u32 = 2;
 
 const CHECKSUM_SHA256: HeaderName = HeaderName::from_static("x-amz-checksum-sha256");
 
-/// Where a bucket's name goes in a URL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum UrlStyle {
-    /// `https://endpoint/bucket/key`
-    Path,
-    /// `https://bucket.endpoint/key`
-    Virtual,
-}
-
 /// Where a store is and how to talk to it.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct S3Settings {
-    /// Scheme, host and port; AWS itself where there is none.
+    /// Scheme, host and port; `None` means AWS.
     pub endpoint: Option<Url>,
     /// The region requests are signed for.
     pub region: String,
-    /// Whether somebody said so; otherwise a store that names another is believed.
+    /// Whether the user set the region. If not, a region named in the store's error reply is
+    /// adopted.
     pub region_is_given: bool,
-    /// Where the bucket's name goes; path for an own endpoint, virtual for AWS where not given.
+    /// Where the bucket's name goes. The default is path for a custom endpoint, virtual for AWS.
     pub url_style: Option<UrlStyle>,
     /// Asked before every attempt.
     pub credentials: Arc<dyn CredentialProvider<Credential = AwsCredential>>,
-    /// When to try again.
+    /// Retries and timeouts.
     pub retry: RetryPolicy,
 }
 
-/// A client for one bucket, or for an endpoint where no bucket is named.
+impl S3Settings {
+    /// Settings for the store at `endpoint`, with the default retries. `region` is used as it is.
+    pub fn new(
+        endpoint: Url,
+        region: impl Into<String>,
+        credentials: Arc<dyn CredentialProvider<Credential = AwsCredential>>,
+    ) -> Self {
+        Self {
+            endpoint: Some(endpoint),
+            region: region.into(),
+            region_is_given: true,
+            url_style: None,
+            credentials,
+            retry: RetryPolicy::default(),
+        }
+    }
+}
+
+/// A client for one bucket, or for an endpoint without a bucket.
 #[derive(Debug)]
 pub struct S3Client {
     http: HttpClient,
@@ -89,13 +100,33 @@ pub struct S3Client {
     bucket: Option<String>,
     settings: S3Settings,
     sign_payload: bool,
-    /// An answer has come: from here on an outage is waited out.
+    /// The store has answered at least once. From then on, an unreachable store gets all retries.
     reached: AtomicBool,
-    /// No request is sent before this: the store asked to slow down.
+    /// No request is sent before this time, because the store asked to slow down.
     paused_until: Mutex<Option<Instant>>,
 }
 
-/// Where requests go.
+/// The answer to CreateMultipartUpload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NewUpload {
+    /// The upload's id.
+    pub upload_id: String,
+    /// Whether several attempts were made. Each of them may have created an upload.
+    pub retried: bool,
+}
+
+/// The answer to UploadPart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UploadedPart {
+    /// The part's ETag.
+    pub etag: String,
+    /// How often the part was sent again.
+    pub retries: u32,
+}
+
+/// The base URL and region of requests.
 #[derive(Debug, Clone)]
 struct Place {
     base: Url,
@@ -116,7 +147,7 @@ struct Request<'a> {
 struct Answer {
     headers: HeaderMap,
     body: Bytes,
-    /// It was not the first attempt.
+    /// How often the request was retried.
     retries: u32,
 }
 
@@ -142,7 +173,7 @@ impl S3Client {
     /// A client for `bucket`, or for requests without a bucket.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidParameter`] if the endpoint and the bucket make no URL.
+    /// [`ErrorKind::InvalidParameter`] if the endpoint and the bucket do not form a URL.
     pub fn new(settings: S3Settings, bucket: Option<&str>) -> TidegateResult<Self> {
         let options = ClientOptions::new()
             .with_allow_http(true)
@@ -169,7 +200,7 @@ impl S3Client {
         })
     }
 
-    /// The client's bucket and `key` as `s3://bucket/key`; the endpoint where there is no bucket.
+    /// The client's bucket and `key` as `s3://bucket/key`; the endpoint if there is no bucket.
     pub fn resource(&self, key: &str) -> String {
         match &self.bucket {
             Some(bucket) => format!("s3://{bucket}/{key}"),
@@ -182,12 +213,12 @@ impl S3Client {
         place.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The region that the last request was signed for.
+    /// The region that requests are currently signed for.
     pub fn region(&self) -> String {
         self.place().region
     }
 
-    /// Goes to the region that the store named, if there can be one of that name.
+    /// Switches to the region that the store named. False if it does not form a URL.
     fn move_to(&self, region: &str) -> bool {
         let Ok(base) = base_url(&self.settings, region, self.bucket.as_deref()) else {
             return false;
@@ -199,7 +230,7 @@ impl S3Client {
         true
     }
 
-    /// ListBuckets: the one request that needs no bucket, to see whether the key is accepted.
+    /// ListBuckets. Needs no bucket, and shows whether the store accepts the access key.
     pub async fn list_buckets(&self) -> Result<(), S3Error> {
         let request = Request::new("ListBuckets", Method::GET, "");
         let answer = self.send(request).await?;
@@ -269,9 +300,10 @@ impl S3Client {
         }
     }
 
-    /// PutObject: the object's ETag. With `only_new`, an existing object is a `PreconditionFailed`.
+    /// PutObject. Returns the object's ETag, if the store sends one. With `only_new`, an existing
+    /// object is the error [`S3ErrorKind::PreconditionFailed`].
     ///
-    /// Stores that don't know `If-None-Match` ignore it.
+    /// Stores that don't know `If-None-Match` ignore `only_new`.
     pub async fn put_object(
         &self,
         key: &str,
@@ -307,19 +339,14 @@ impl S3Client {
         found(self.send(request).await.map(|answer| answer.headers))
     }
 
-    /// DeleteObject; deleting what is not there succeeds.
+    /// DeleteObject. Succeeds if there is no such object.
     pub async fn delete_object(&self, key: &str) -> Result<(), S3Error> {
         let request = Request::new("DeleteObject", Method::DELETE, key);
         found(self.send(request).await).map(drop)
     }
 
-    /// CreateMultipartUpload: the upload's id, and whether it took several attempts: each of them may
-    /// have created an upload.
-    pub async fn create_upload(
-        &self,
-        key: &str,
-        headers: HeaderMap,
-    ) -> Result<(String, bool), S3Error> {
+    /// CreateMultipartUpload.
+    pub async fn create_upload(&self, key: &str, headers: HeaderMap) -> Result<NewUpload, S3Error> {
         const OPERATION: &str = "CreateMultipartUpload";
         let mut request = Request::new(OPERATION, Method::POST, key).query("uploads", "");
         request.headers = headers;
@@ -327,11 +354,14 @@ impl S3Client {
         let created: xml::InitiateMultipartUploadResult =
             xml::parse(&answer.body, "InitiateMultipartUploadResult")
                 .map_err(|why| self.malformed(OPERATION, key, &why))?;
-        Ok((created.upload_id, answer.retries > 0))
+        Ok(NewUpload {
+            upload_id: created.upload_id,
+            retried: answer.retries > 0,
+        })
     }
 
-    /// UploadPart: the part's ETag, and how often it had to be sent again. Parts count from 1; `sha256` is base64 of the body's digest, for
-    /// the store to verify.
+    /// UploadPart. `number` counts from 1. `sha256` is the body's digest in Base64, for the
+    /// store to verify.
     pub async fn upload_part(
         &self,
         key: &str,
@@ -339,7 +369,7 @@ impl S3Client {
         number: usize,
         body: Bytes,
         sha256: Option<&str>,
-    ) -> Result<(String, u32), S3Error> {
+    ) -> Result<UploadedPart, S3Error> {
         const OPERATION: &str = "UploadPart";
         let mut request = Request::new(OPERATION, Method::PUT, key)
             .query("partNumber", number.to_string())
@@ -351,10 +381,14 @@ impl S3Client {
         let answer = self.send(request).await?;
         let etag = etag(&answer.headers)
             .ok_or_else(|| self.malformed(OPERATION, key, "the answer has no ETag"))?;
-        Ok((etag, answer.retries))
+        Ok(UploadedPart {
+            etag,
+            retries: answer.retries,
+        })
     }
 
-    /// CompleteMultipartUpload with the parts in order: the object's ETag.
+    /// CompleteMultipartUpload with the parts in order. Returns the object's ETag, if the store
+    /// sends one.
     pub async fn complete_upload(
         &self,
         key: &str,
@@ -374,7 +408,7 @@ impl S3Client {
         Ok(completed.etag)
     }
 
-    /// AbortMultipartUpload; an upload that is not pending is success.
+    /// AbortMultipartUpload. Succeeds if the upload is not pending.
     pub async fn abort_upload(&self, key: &str, upload_id: &str) -> Result<(), S3Error> {
         let request =
             Request::new("AbortMultipartUpload", Method::DELETE, key).query("uploadId", upload_id);
@@ -384,7 +418,8 @@ impl S3Client {
         }
     }
 
-    /// Sends a request until it succeeds, fails for good, or its deadline has passed.
+    /// Sends a request and retries it until it succeeds, fails with an error that is not transient,
+    /// or has no attempts or time left.
     async fn send(&self, request: Request<'_>) -> Result<Answer, S3Error> {
         let retry = &self.settings.retry;
         let started = Instant::now();
@@ -410,7 +445,7 @@ impl S3Client {
             }
             let pause = retry.pause(attempt);
             let out_of_time = started.elapsed() + pause >= retry.deadline;
-            // What has never answered is more likely a wrong endpoint than an outage.
+            // If the store has never answered, a wrong endpoint is more likely than an outage.
             let never_reached =
                 error.kind == S3ErrorKind::Unreachable && !self.reached.load(Ordering::Relaxed);
             let attempts = if never_reached { 2 } else { retry.attempts };
@@ -428,7 +463,7 @@ impl S3Client {
     }
 
     async fn attempt(&self, request: &Request<'_>) -> Result<Answer, S3Error> {
-        // Another request may move on while this one is on its way.
+        // Copied, because another request may change the region while this request is in flight.
         let place = self.place();
         let signed = self.sign(request, &place).await?;
         let may_want_tls = place.base.scheme() == "http" && !self.reached.load(Ordering::Relaxed);
@@ -454,9 +489,10 @@ impl S3Client {
             .map_err(|_| timed_out())??;
         self.reached.store(true, Ordering::Relaxed);
 
-        // Some answers come with status 200 and an error inside, by the protocol itself:
+        // The protocol allows answers with status 200 and an error in the body:
         // https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
-        // No object that this client reads is such a document: they are Tidegate's own JSON.
+        // An object's content is never taken for an error: this client reads only Tidegate's own
+        // JSON.
         let error = xml::parse_error(&body);
         if head.status.is_success() && error.is_none() {
             return Ok(Answer {
@@ -469,7 +505,7 @@ impl S3Client {
         Err(self.refused(request, &place.region, &head, error))
     }
 
-    /// The error that an answer to a request which was signed for `region` is.
+    /// Builds the error for an answer. `region` is the region that the request was signed for.
     fn refused(
         &self,
         request: &Request<'_>,
@@ -483,7 +519,7 @@ impl S3Client {
         let named = named.and_then(|region| region.to_str().ok().map(str::to_owned));
         let region = body.region.or(named).filter(|named| named != region);
         if status == 400 && request.method == Method::HEAD && region.is_some() {
-            // The answer to a HEAD has no body to say so in.
+            // The answer to a HEAD request has no body, so it has no error code.
             kind = S3ErrorKind::WrongRegion;
         }
         let code = (!body.code.is_empty()).then(|| Box::from(body.code.as_str()));
@@ -589,11 +625,11 @@ fn clock_ahead(headers: &HeaderMap) -> Option<chrono::TimeDelta> {
     Some(chrono::Utc::now().signed_duration_since(theirs))
 }
 
-/// Whether clocks that are so far apart are why a request was refused, as far as one can tell.
+/// Whether the difference between the clocks is the probable reason for the refusal.
 fn is_about_the_clock(kind: S3ErrorKind, ahead: chrono::TimeDelta) -> bool {
     match kind {
         S3ErrorKind::ClockSkew => true,
-        // Stores that don't name the reason.
+        // Some stores do not name the clock as the reason.
         S3ErrorKind::WrongSecret | S3ErrorKind::AccessDenied => ahead.abs() > ALLOWED_SKEW,
         _ => false,
     }

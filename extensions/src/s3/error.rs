@@ -1,7 +1,7 @@
-//! What a store answered, sorted by what it means.
+//! Errors of requests to a store, classified by their cause.
 //!
-//! Invariant: an [`S3Error`] names the operation, the resource, the store's own code and words,
-//! and nothing that was signed.
+//! Invariant: an [`S3Error`] has the operation, the resource, and the store's own code and message.
+//! It has nothing of the signed headers.
 
 use std::error::Error as StdError;
 use std::io;
@@ -10,8 +10,9 @@ use object_store::client::{HttpError, HttpErrorKind};
 
 use crate::error::{Error, ErrorKind};
 
-/// What a failed request means for the export.
+/// The cause of a failed request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum S3ErrorKind {
     /// No bucket of that name.
     NoSuchBucket,
@@ -23,13 +24,14 @@ pub enum S3ErrorKind {
     PreconditionFailed,
     /// The store does not know the access key.
     UnknownKey,
-    /// The signature is wrong, so the secret is.
+    /// The signature is wrong, which means that the secret access key is wrong.
     WrongSecret,
-    /// Refused; the store does not say whether the key, the secret or the right is missing.
+    /// Access is denied. The store does not say whether the key or the secret is wrong, or whether
+    /// a permission is missing.
     AccessDenied,
-    /// The session token is not the one that belongs to the key.
+    /// The session token does not belong to the access key.
     WrongToken,
-    /// The credentials were good, and have ended.
+    /// The credentials have expired.
     Expired,
     /// There are no credentials to sign with.
     NoCredentials,
@@ -37,7 +39,7 @@ pub enum S3ErrorKind {
     WrongRegion,
     /// This machine's clock and the store's differ too much.
     ClockSkew,
-    /// The store does not offer this.
+    /// The store does not support the operation.
     Unsupported,
     /// The host could not be reached.
     Unreachable,
@@ -53,27 +55,27 @@ pub enum S3ErrorKind {
 #[derive(Debug, thiserror::Error)]
 #[error("{operation} on {resource}: {reason}")]
 pub struct S3Error {
-    /// What it means.
+    /// The cause.
     pub kind: S3ErrorKind,
     /// The S3 operation, for example `PutObject`.
     pub operation: &'static str,
-    /// `s3://bucket/key`, or the endpoint where no bucket is involved.
+    /// `s3://bucket/key`, or the endpoint if no bucket is involved.
     pub resource: String,
-    /// The store's code and words, or what went wrong on the way to it.
+    /// The store's code and message, or the reason why there was no answer.
     pub reason: String,
-    /// The HTTP status, where there was an answer.
+    /// The HTTP status, if there was an answer.
     pub status: Option<u16>,
-    /// The store's error code, where it sent one.
+    /// The store's error code, if it sent one.
     pub code: Option<Box<str>>,
-    /// The region that the store says it should be.
+    /// The region that the store named, if it differs from the signed region.
     pub region: Option<Box<str>>,
-    /// The transport's error, or that of the credentials, where there was no answer.
+    /// The error of the transport or of the credentials, if there was no answer.
     #[source]
     pub source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
 impl S3ErrorKind {
-    /// Sorts an answer by its code and status.
+    /// Classifies an answer by its code, message and status.
     ///
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList>
     pub(super) fn classify(status: u16, code: &str, message: &str) -> Self {
@@ -82,7 +84,7 @@ impl S3ErrorKind {
             "NoSuchKey" => Self::NoSuchKey,
             "NoSuchUpload" => Self::NoSuchUpload,
             "PreconditionFailed" | "ConditionalRequestConflict" => Self::PreconditionFailed,
-            // NotSignedUp is what s3s says of a key it doesn't have.
+            // s3s sends NotSignedUp for an unknown key.
             "InvalidAccessKeyId" | "NotSignedUp" => Self::UnknownKey,
             "SignatureDoesNotMatch" => Self::WrongSecret,
             "InvalidToken" | "InvalidClientTokenId" => Self::WrongToken,
@@ -97,7 +99,7 @@ impl S3ErrorKind {
             "NotImplemented" | "MethodNotAllowed" => Self::Unsupported,
             "SlowDown" | "ServiceUnavailable" | "InternalError" | "RequestTimeout"
             | "Throttling" => Self::Busy,
-            // Garage answers AccessDenied for these, and says which in its message.
+            // Garage sends AccessDenied for both of these and names the cause in its message.
             "AccessDenied" if message.contains("No such key") => Self::UnknownKey,
             "AccessDenied" if message.contains("Invalid signature") => Self::WrongSecret,
             "AccessDenied" => Self::AccessDenied,
@@ -120,7 +122,7 @@ impl S3ErrorKind {
 }
 
 impl S3Error {
-    /// An error that says no more than `reason`.
+    /// An error without status, code, region and source.
     pub(super) fn new(
         kind: S3ErrorKind,
         operation: &'static str,
@@ -139,7 +141,8 @@ impl S3Error {
         }
     }
 
-    /// No answer came: says whether the name, the port, TLS or the connection was the problem.
+    /// The error for a missing answer. It says whether the host name, the port, TLS or the
+    /// connection was the problem.
     pub(super) fn from_transport(
         operation: &'static str,
         resource: String,
@@ -162,13 +165,13 @@ impl S3Error {
     }
 }
 
-/// What a server does that was expecting TLS.
+/// Failures that a server which expects TLS may cause.
 const CLOSED: [&str; 2] = [CUT, NO_HTTP];
 
 const CUT: &str = "the connection was cut";
 const NO_HTTP: &str = "the server closed the connection without an answer";
 
-/// The innermost cause in words a user knows.
+/// Describes the innermost cause in terms that a user knows.
 fn transport_reason(error: &HttpError) -> String {
     let mut causes = Vec::new();
     let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
@@ -194,7 +197,7 @@ fn transport_reason(error: &HttpError) -> String {
     if says("dns error") {
         return "the host's name could not be resolved".to_owned();
     }
-    // rustls has no error types that reach this far: its words are all there is.
+    // The error types of rustls are not accessible here, only its messages.
     if says("invalid peer certificate") {
         let detail = causes.pop().unwrap_or_default();
         let detail = detail.rsplit("certificate: ").next().unwrap_or_default();
@@ -213,7 +216,8 @@ fn transport_reason(error: &HttpError) -> String {
 }
 
 impl S3Error {
-    /// Why there are no credentials, in the words of whoever was asked.
+    /// Returns the original error that says why there are no credentials. Any other error is
+    /// returned as `Err`.
     fn into_credentials_error(mut self) -> Result<Error, Self> {
         if self.kind != S3ErrorKind::NoCredentials {
             return Err(self);
@@ -229,7 +233,7 @@ impl S3Error {
     }
 }
 
-/// Builds the error a user sees. The permission is named as IAM names it.
+/// Builds the error that a user sees. Permissions have their IAM names.
 impl From<S3Error> for Error {
     fn from(error: S3Error) -> Self {
         let error = match error.into_credentials_error() {

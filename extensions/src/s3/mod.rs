@@ -1,12 +1,13 @@
 //! A signed client for the S3 requests an export makes.
 //!
-//! Invariant: every request has a deadline, every answer is read (a 200 may carry an error body),
-//! and every failure says which request failed on which object and why.
+//! Invariant: every request has a deadline. Every answer is read, because a status of 200 may come
+//! with an error body. Every error names the request, the object and the reason.
 //!
-//! object_store reads and lists for queries; this client exists for what its `MultipartStore`
-//! can't do: create an upload with headers, list pending uploads, abort and complete with answers
-//! that are checked, and create without retrying blindly. Signing and transport are object_store's
-//! own ([`AwsAuthorizer`](object_store::aws::AwsAuthorizer), [`HttpClient`](object_store::client::HttpClient)).
+//! Queries read and list through object_store. This client adds operations that its
+//! `MultipartStore` lacks: create an upload with headers, list pending uploads, check the answers
+//! to abort and complete, and report whether creating an upload was retried. Signing and transport
+//! are object_store's own ([`AwsAuthorizer`](object_store::aws::AwsAuthorizer),
+//! [`HttpClient`](object_store::client::HttpClient)).
 //!
 //! The protocol: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html>
 
@@ -18,9 +19,9 @@ mod retry;
 mod xml;
 
 pub(crate) use client::metadata_header;
-pub use client::{S3Client, S3Settings, UrlStyle};
+pub use client::{NewUpload, S3Client, S3Settings, UploadedPart};
 pub use error::{S3Error, S3ErrorKind};
 pub use part::PartReceipt;
-pub use provider::{Provider, is_express_bucket, is_private};
+pub use provider::{Provider, UrlStyle, is_express_bucket, is_private};
 pub use retry::RetryPolicy;
 pub use xml::{ListedObject, ListedUpload};

@@ -1,15 +1,15 @@
-//! What is known of a part that the store has confirmed.
+//! The receipt for a part that the store has confirmed.
 //!
-//! Invariant: a receipt reads back from its text as it was written; the text of one without a
-//! checksum is its ETag.
+//! Invariant: parsing the text of a receipt returns the same receipt. Without a checksum, the text
+//! is the ETag alone.
 
 use std::fmt;
 
-/// The name that a checksum has in a receipt's text. ETags have no spaces:
+/// Stands between ETag and checksum in a receipt's text. ETags have no spaces:
 /// <https://www.rfc-editor.org/rfc/rfc9110#name-etag>
 const CHECKSUM: &str = " sha256:";
 
-/// A part's ETag, and its checksum if it was sent with one: what completing an upload needs.
+/// A part's ETag, and its checksum if it was sent with one. Both are needed to complete the upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartReceipt {
     /// The store's ETag.

@@ -1,19 +1,26 @@
-//! What is known about stores by their host names.
+//! Known providers of stores, recognised by their host names.
 //!
-//! Invariant: whatever depends on who runs the store is decided here and nowhere else. A store that
-//! is not known (MinIO, Garage, Ceph and others run anywhere) is taken for one that does what AWS
-//! does, with a custom endpoint's defaults.
+//! Invariant: only this module recognises a provider by its host name. An unknown store (MinIO,
+//! Garage, Ceph and others run on any host) is treated like AWS, with the defaults of a custom
+//! endpoint.
 
 use url::{Host, Url};
 
-use super::client::UrlStyle;
+/// Where a bucket's name goes in a URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum UrlStyle {
+    /// `https://endpoint/bucket/key`
+    Path,
+    /// `https://bucket.endpoint/key`
+    Virtual,
+}
 
-/// Who runs a store.
+/// A provider of stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Provider {
-    /// The name that people know it by.
+    /// The name to show to users.
     pub name: &'static str,
-    /// What its endpoints' host names end with; empty where any host may be it.
+    /// The end of its host names; empty if any host name is possible.
     host_suffix: &'static str,
     region: Region,
     /// Where the bucket goes in a URL.
@@ -22,12 +29,12 @@ pub struct Provider {
     pub checksums: bool,
 }
 
-/// Where the region to sign for comes from, when the connection names none.
+/// The default region for signing, if the connection sets none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Region {
-    /// Always this.
+    /// Always this region.
     Fixed(&'static str),
-    /// The label of the host name at this place, counted from the left.
+    /// The label of the host name at this index, counted from the left, from 0.
     Label(usize),
 }
 
@@ -43,7 +50,7 @@ const AWS: Provider = Provider {
 const KNOWN: &[Provider] = &[
     // Regions: https://developers.cloudflare.com/r2/api/s3/api/#bucket-region
     // Checksums: https://developers.cloudflare.com/r2/api/s3/api/ (UploadPart, PutObject).
-    // All parts of an upload but the last must be of one size, which is what exports do anyway:
+    // R2 requires all parts of an upload but the last to have the same size. Exports do so anyway:
     // https://developers.cloudflare.com/r2/objects/multipart-objects/#limitations
     Provider {
         name: "Cloudflare R2",
@@ -52,8 +59,9 @@ const KNOWN: &[Provider] = &[
         url_style: UrlStyle::Path,
         checksums: true,
     },
-    // https://cloud.google.com/storage/docs/interoperability: headers beyond those listed there,
-    // checksums among them, are not supported; nor is the bulk delete, which exports never use:
+    // https://cloud.google.com/storage/docs/interoperability: only the headers listed there are
+    // supported, and checksums are not listed. Bulk delete, which exports never use, is not
+    // supported either:
     // https://cloud.google.com/storage/docs/migrating#methods-comparison
     Provider {
         name: "Google Cloud Storage",
@@ -91,7 +99,7 @@ const OTHER: Provider = Provider {
 };
 
 impl Provider {
-    /// Who runs the store at `endpoint`; AWS where there is none.
+    /// The provider of the store at `endpoint`; AWS if there is no endpoint.
     pub fn of(endpoint: Option<&Url>) -> Self {
         let Some(host) = endpoint.map(|url| url.host_str().unwrap_or_default()) else {
             return AWS;
@@ -108,12 +116,12 @@ impl Provider {
         *self == AWS
     }
 
-    /// Whether the region is known without asking.
+    /// Whether the region is known without asking the store.
     pub fn has_fixed_region(&self) -> bool {
         !self.host_suffix.is_empty() && !self.is_aws()
     }
 
-    /// The region to sign for when the connection names none.
+    /// The region to sign for, if the connection sets none.
     pub fn default_region(&self, endpoint: Option<&Url>) -> String {
         let host = endpoint.and_then(Url::host_str).unwrap_or_default();
         let label = match self.region {
@@ -124,8 +132,8 @@ impl Provider {
     }
 }
 
-/// Whether a bucket is one of S3 Express, whose protocol (sessions, no ETags of content, no
-/// versions) is another: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/directory-bucket-naming-rules.html>
+/// Whether a bucket is an S3 Express bucket, which uses another protocol (sessions, no ETags of
+/// content, no versions): <https://docs.aws.amazon.com/AmazonS3/latest/userguide/directory-bucket-naming-rules.html>
 pub fn is_express_bucket(bucket: &str) -> bool {
     bucket.ends_with("--x-s3")
 }

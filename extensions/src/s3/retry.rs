@@ -1,28 +1,30 @@
 //! When to send a request again.
 //!
-//! Invariant: retrying ends; the sum of all waits and attempts of one request is bounded by its
-//! deadline.
+//! Invariant: retrying ends. No retry is scheduled past a request's deadline; an attempt that has
+//! started may run until its own timeout.
 
 use std::time::Duration;
 
 use rand::Rng;
 
-/// How often and how long a request is tried.
+/// Limits for the attempts, pauses and timeouts of a request.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct RetryPolicy {
-    /// The longest wait for one answer, besides the time that sending the body takes.
+    /// Timeout of one attempt, without the time for sending the body.
     pub request_timeout: Duration,
-    /// The longest wait for an upload to be completed: a store may copy all of it.
+    /// Timeout of one attempt to complete an upload. It is long because a store may copy the whole
+    /// upload.
     pub completion_timeout: Duration,
-    /// The longest wait for a connection.
+    /// Timeout for opening a connection.
     pub connect_timeout: Duration,
-    /// The most attempts, the first included.
+    /// Upper bound for the number of attempts, including the first.
     pub attempts: u32,
     /// The pause before the second attempt; it doubles from there, with jitter.
     pub first_pause: Duration,
     /// The longest pause.
     pub longest_pause: Duration,
-    /// When to give up on a request, counted from its first attempt.
+    /// No retry is scheduled later than this after the first attempt.
     pub deadline: Duration,
 }
 
@@ -41,17 +43,18 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// The longest wait for the answer to a request with a body of `body_bytes` bytes.
+    /// Timeout of one attempt with a body of `body_bytes` bytes. `completes` says that the request
+    /// completes an upload.
     pub(super) fn timeout(&self, body_bytes: usize, completes: bool) -> Duration {
         if completes {
             return self.completion_timeout;
         }
-        // Slower than this, a part in flight is as good as stuck.
+        // A part in flight that is slower than this counts as stuck.
         const SLOWEST_BYTES_PER_SECOND: u64 = 32 << 10;
         self.request_timeout + Duration::from_secs(body_bytes as u64 / SLOWEST_BYTES_PER_SECOND)
     }
 
-    /// For a check that a person waits for: one quick second chance.
+    /// The policy for a check that a user waits for: at most one retry, and short timeouts.
     pub fn impatient(&self) -> Self {
         Self {
             request_timeout: self.request_timeout.min(Duration::from_secs(10)),
@@ -62,8 +65,9 @@ impl RetryPolicy {
         }
     }
 
-    /// The pause after the `attempt`-th failure (from 1): a random part of a doubling span
-    /// ("full jitter", <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>).
+    /// The pause after the `attempt`-th failure (from 1): a random time between half and all of a
+    /// span that doubles with each failure ("equal jitter",
+    /// <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>).
     pub(super) fn pause(&self, attempt: u32) -> Duration {
         let doubled = self
             .first_pause

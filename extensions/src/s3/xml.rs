@@ -1,7 +1,7 @@
 //! The XML bodies of S3's answers.
 //!
-//! Invariant: a body is read by the name of its root, so an error that arrives with status 200 is
-//! never taken for a result.
+//! Invariant: the name of the root element decides how a body is read, so an error with status 200
+//! is never taken for a result.
 
 use quick_xml::de::from_reader;
 use serde::Deserialize;
@@ -21,7 +21,9 @@ pub(super) struct ErrorBody {
 }
 
 impl ErrorBody {
-    /// The first words of an answer that is no XML: what stands there is no S3 store.
+    /// The error of an answer whose body is not `<Error>`, such as one from a server that is no S3
+    /// store. Its message is the first line of the body, at most 100 characters, or empty if that
+    /// line is markup or binary.
     pub(super) fn from_text(body: &[u8]) -> Self {
         const CHARS: usize = 100;
         let text = String::from_utf8_lossy(body);
@@ -49,7 +51,7 @@ pub(super) struct ListBucketResult {
     pub(super) next_continuation_token: Option<String>,
 }
 
-/// An object as a listing shows it.
+/// An object in a listing.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ListedObject {
@@ -86,7 +88,7 @@ pub(super) struct ListMultipartUploadsResult {
     pub(super) next_upload_id_marker: Option<String>,
 }
 
-/// A pending upload as a listing shows it.
+/// A pending upload in a listing.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ListedUpload {

@@ -1,7 +1,8 @@
-//! One budget of bytes for all parts in flight.
+//! A budget of bytes for parts in flight.
 //!
-//! Invariant: the parts that are being sent at any moment, over all writers of all exports that
-//! share the budget, are together no larger than its limit. A writer that finds it used up waits.
+//! Invariant: the bytes in flight, over all writers of all exports that share the budget, do not
+//! exceed its limit. Exception: a part larger than the limit is sent alone. A writer waits until
+//! its part fits.
 
 use std::sync::Arc;
 
@@ -31,7 +32,7 @@ impl ByteBudget {
         }
     }
 
-    /// Waits until `bytes` bytes fit. What is larger than the whole budget gets all of it.
+    /// Waits until `bytes` bytes fit. A request for more than the whole budget gets all of it.
     pub(super) async fn reserve(&self, bytes: usize) -> Result<OwnedSemaphorePermit> {
         let wanted = u32::try_from(bytes.div_ceil(BYTES_PER_PERMIT))
             .unwrap_or(self.total)

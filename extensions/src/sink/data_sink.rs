@@ -1,7 +1,8 @@
-//! The coordinator's end of an export, as DataFusion knows it.
+//! The last operator of an export, as a DataFusion [`DataSink`].
 //!
-//! Invariant: [`S3Sink::write_all`] returns only when the export has ended: with every object
-//! there, or with none and nothing pending. Dropped before, it cancels.
+//! Invariant: [`ExportSink::write_all`] returns `Ok` only when every object is there. After a
+//! failure it cancels the export and waits until the export has ended, for at most 60 seconds.
+//! Dropping its future cancels an export that has not begun to commit.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,24 +15,22 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType};
 use futures::StreamExt;
 
-use super::commit::commit;
-use super::export::Export;
-use super::guard::CancelOnDrop;
-use super::report::{Reports, report_schema};
-use super::writer::FileWriter;
+use super::export::{CancelOnDrop, Export};
+use super::write::{FileWriter, Reports, report_schema};
 use crate::error::{Error, Result};
 
-/// How long a failed statement waits for its own clean-up; what then goes on is the reaper's.
+/// How long a failed statement waits for its rollback. A slower rollback continues in the
+/// background.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Gathers the writers' reports and commits the export they describe.
 #[derive(Debug)]
-pub struct S3Sink {
+pub struct ExportSink {
     export: Arc<Export>,
     schema: SchemaRef,
 }
 
-impl S3Sink {
+impl ExportSink {
     /// The sink of `export`.
     pub fn new(export: Arc<Export>) -> Self {
         Self {
@@ -49,18 +48,18 @@ impl S3Sink {
         while let Some(batch) = reports.next().await {
             gathered.add(&batch?)?;
         }
-        // Every writer has begun the export; a plan without writers has nothing to begin.
+        // An export without rows creates no upload, so nothing has waited for its claim yet.
         self.export.confirmed().await?;
         let mut files = gathered.into_files(self.export.progress().rows())?;
         if files.is_empty() && self.export.spec().partition.is_none() {
             files = FileWriter::stage_empty_file(Arc::clone(&self.export), context).await?;
         }
-        commit(&self.export, files).await
+        self.export.commit(files).await
     }
 }
 
 #[async_trait]
-impl DataSink for S3Sink {
+impl DataSink for ExportSink {
     fn schema(&self) -> &SchemaRef {
         &self.schema
     }
@@ -78,11 +77,11 @@ impl DataSink for S3Sink {
             }
             Err(error) => self.export.explain(error),
         };
-        self.export.fail();
-        let leftovers = tokio::time::timeout(PATIENCE, self.export.roll_back()).await;
+        self.export.cancel();
+        let leftovers = tokio::time::timeout(PATIENCE, self.export.rolled_back()).await;
         guard.disarm();
-        let recover = self.export.recover_statement();
-        Err(with_leftovers(failure, leftovers.ok(), &recover).into())
+        let recover = &self.export.spec().recover_statement;
+        Err(with_leftovers(failure, leftovers.ok(), recover).into())
     }
 }
 
@@ -100,12 +99,12 @@ fn with_leftovers(failure: Error, leftovers: Option<Vec<String>>, recover: &str)
     }
 }
 
-impl DisplayAs for S3Sink {
+impl DisplayAs for ExportSink {
     fn fmt_as(&self, _t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let spec = self.export.spec();
         write!(
             f,
-            "S3Sink: store={}, target={}, format={}",
+            "ExportSink: store={}, target={}, format={}",
             self.export.store().name(),
             spec.target,
             spec.format.name()

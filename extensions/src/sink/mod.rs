@@ -1,76 +1,57 @@
 //! The export path: from encoded files to objects that appear all at once.
 //!
-//! Invariant: until an export commits, no data object exists under its target; however it ends
-//! otherwise, nothing readable and nothing pending is left.
+//! Invariant: until an export commits, none of its data objects exists. An export that ends in any
+//! other way leaves no object and no pending upload.
 //!
-//! An export goes through four steps, each in its own module:
+//! An export takes four steps:
 //!
-//! 1. `export`: *begin* checks the target, claims it with a `LOCK` and marks it `INCOMPLETE`.
-//! 2. `writer`, `partition`, `series` and `upload`: every writer puts its rows into files,
-//!    in folders by the values of the partition columns; files roll on encoded size, and a file's
-//!    parts go into a multipart upload that is left pending.
-//! 3. `report`: writers describe their staged files as rows of an Arrow batch, which the
-//!    [`S3Sink`] gathers.
-//! 4. `commit`: the sink checks that no row is missing, completes every upload, and removes the
-//!    bookkeeping. Any failure rolls everything back (`rollback`).
+//! 1. `export`: *begin* starts the task that owns the export. The owner checks the target, claims it
+//!    with a `LOCK` and marks it `INCOMPLETE` (`protocol`).
+//! 2. `write`: every writer encodes its rows into files, which roll on their encoded size and lie in
+//!    folders by the values of the partition columns. The parts of a file go into a multipart upload
+//!    that is left pending.
+//! 3. `write::report`: writers describe their staged files as rows of an Arrow batch, which the
+//!    [`ExportSink`] gathers.
+//! 4. The sink checks that no row is missing. The owner then completes every upload and removes the
+//!    bookkeeping (`protocol`). Any failure rolls everything back.
 //!
-//! What a process leaves that dies in between is told apart by `survey` and ended by `recover`
-//! or the next export's `claim`. S3 and the local disk are two `store`s.
+//! Each module uses only modules above it in this list, except that `spec` uses `memory`, and
+//! `staged` uses the types of `store`:
+//!
+//! | module | contents |
+//! |---|---|
+//! | `target`, `spec`, `staged` | the target of an export, its settings, its staged files |
+//! | `memory`, `budget` | the memory budget of an export, and the budget of bytes in flight |
+//! | `store` | the interface to a store, for S3 and the local disk |
+//! | `protocol` | the commit protocol, and recovery of exports whose process died |
+//! | `export` | the life of one export |
+//! | `write` | from rows to staged files |
+//! | `data_sink` | the end of the physical plan |
 
-mod bookkeeping;
 mod budget;
-mod checks;
-mod claim;
-mod cleanup;
-mod commit;
 mod data_sink;
-mod direct_file;
 mod export;
-mod guard;
-mod heartbeat;
-mod local_store;
-mod manifest;
-mod memory;
-mod options;
-mod partition;
-mod progress;
-mod reaper;
-mod recover;
-mod report;
-mod rollback;
-mod s3_store;
-mod series;
+mod protocol;
 mod spec;
+mod staged;
 mod store;
-mod survey;
 mod target;
-mod upload;
-mod writer;
+mod write;
 
 pub use budget::ByteBudget;
-pub use checks::{Check, CheckStatus, check_store};
-pub use data_sink::S3Sink;
-pub use export::Export;
-pub use guard::CancelOnDrop;
-pub use local_store::LocalUploadStore;
-pub use memory::ExportMemory;
-pub use options::{
-    CopyOptions, Encryption, FormatOptions, Mode, ObjectOptions, PartitionOptions, RecoverOptions,
-    StreamOptions, parse_bytes,
+pub use data_sink::ExportSink;
+pub use export::{
+    CancelOnDrop, Export, ExportProgress, ExportReport, ExportedFile, Reaper, Unfinished,
+    files_batch, files_schema,
 };
-pub(crate) use partition::NULL_PARTITION;
-pub use partition::{Partition, can_partition_by};
-pub use progress::{ExportProgress, WriterMetrics};
-pub use reaper::{Reaper, Unfinished};
-pub use recover::{Recovered, recover_exports};
-pub use report::{
-    ExportReport, ExportedFile, StagedFile, WriterReport, files_batch, files_schema, report_schema,
-};
-pub use s3_store::S3UploadStore;
-pub use spec::ExportSpec;
+pub use protocol::recover::{Recovered, recover_exports};
+pub use spec::{ExportSpec, Mode, Partition};
+pub use staged::StagedFile;
 pub use store::{
-    ContentHeaders, ObjectIdentity, PendingUpload, SentPart, StoreError, StoreErrorKind,
-    UploadStore,
+    ContentHeaders, CreatedUpload, Encryption, LocalUploadStore, MAX_PARTS, ObjectIdentity,
+    ObjectOptions, PendingUpload, Probe, ProbeStatus, S3UploadStore, SentPart, StoreError,
+    StoreErrorKind, UploadStore, probe_store,
 };
 pub use target::{Place, Target};
-pub use writer::FileWriter;
+pub(crate) use write::NULL_PARTITION;
+pub use write::{FileWriter, WriterMetrics, WriterReport, can_partition_by, report_schema};

@@ -1,28 +1,28 @@
-//! What an export is to do.
+//! The settings of an export.
 //!
-//! Invariant: everything in it was checked while planning; nothing changes once the export is planned.
+//! Invariant: every setting is checked while planning, and none changes afterwards.
 
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use serde::{Deserialize, Serialize};
 
-use super::memory::ExportMemory;
-use super::options::Mode;
-use super::partition::Partition;
 use super::target::Target;
 use crate::format::FileFormat;
+use crate::memory::ExportMemory;
 
-/// What is to be exported, and where to.
+/// The settings of one export: its target, mode, schemas, format and limits.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ExportSpec {
-    /// The folder that the objects appear in, or the one object.
+    /// The folder in which the objects appear, or the single object.
     pub target: Target,
-    /// What is done about objects that are there already.
+    /// How existing objects under the target are treated.
     pub mode: Mode,
-    /// The connection's name, for messages; none for a local target.
-    pub connection: Option<String>,
-    /// The statement, without secrets, for the bookkeeping.
+    /// The SQL text of the statement, without secrets, for the bookkeeping.
     pub statement: String,
+    /// The statement that finishes or removes this export if its process dies.
+    pub recover_statement: String,
     /// The schema of the query's rows, with unique names.
     pub input_schema: SchemaRef,
     /// The schema of the files.
@@ -35,8 +35,53 @@ pub struct ExportSpec {
     pub max_file_bytes: u64,
     /// The size of every part but a file's last, in bytes.
     pub part_bytes: usize,
-    /// Leave a manifest behind.
+    /// Whether to leave a manifest behind.
     pub manifest: bool,
-    /// What the export may use of the machine's memory.
+    /// The memory budget of the export.
     pub memory: ExportMemory,
+}
+
+/// How an export treats existing objects under its target.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Mode {
+    /// Refuses a target that is not empty.
+    #[default]
+    Error,
+    /// Adds its objects to the existing ones.
+    Append,
+    /// Deletes the existing objects once its own objects are there.
+    Overwrite,
+}
+
+impl Mode {
+    /// The mode with this name; `None` if there is no such mode.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let mut modes = [Self::Error, Self::Append, Self::Overwrite].into_iter();
+        modes.find(|mode| mode.name() == name)
+    }
+
+    /// The name of the mode as a value of the option `MODE`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Append => "append",
+            Self::Overwrite => "overwrite",
+        }
+    }
+}
+
+/// How rows are divided into folders.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Partition {
+    /// Indexes of the partition columns in the query's result.
+    pub columns: Vec<usize>,
+    /// Indexes of the files' columns in the query's result.
+    pub file_columns: Vec<usize>,
+    /// How many files may be open at once in the whole export.
+    pub max_open_files: usize,
 }

@@ -1,8 +1,8 @@
-//! Where an export goes.
+//! The target of an export.
 //!
 //! Invariant: a [`Target`] is a folder, or one object in a folder. The folder is empty or ends in
-//! `/`, so that `s3://b/p` never means anything under `p2/`; keys are what a store calls them, and
-//! on the local disk they are absolute paths without their first `/`.
+//! `/`, so `s3://b/p` never matches keys under `p2/`. A key is the store's name of an object; on
+//! the local disk it is the absolute path without its leading `/`.
 
 use std::fmt;
 
@@ -10,7 +10,8 @@ use url::Url;
 
 use crate::error::{Error, ErrorKind, Result};
 
-use super::bookkeeping::FOLDER;
+/// The folder of all bookkeeping, below a target.
+pub(super) const FOLDER: &str = "_tidegate/";
 
 /// `s3://bucket/folder/`, `/local/folder/`, or an object in one of them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,12 +19,13 @@ pub struct Target {
     place: Place,
     /// Empty, or ends in `/`.
     folder: String,
-    /// The one object's name in the folder, for `SINGLE FILE`.
+    /// The single object's name in the folder, for `SINGLE FILE`.
     file: Option<String>,
 }
 
-/// What holds a target.
+/// The store of a target.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Place {
     /// A bucket, by its name.
     Bucket(String),
@@ -32,11 +34,12 @@ pub enum Place {
 }
 
 impl Target {
-    /// Reads a target as a user writes it: an `s3://` URL, a `file://` URL or a path.
+    /// Parses a target as the user wrote it: an `s3://` URL, a `file://` URL or a path.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidParameter`] for another scheme, no bucket, or a path that URL rules
-    /// would change (`.` and `..` on S3).
+    /// [`ErrorKind::InvalidParameter`] for another scheme, a missing or invalid bucket name, a
+    /// control character, a path in a bookkeeping folder, and on S3 for `.`, `..` or an empty
+    /// folder in the path.
     pub fn parse(text: &str) -> Result<Self> {
         if text.chars().any(char::is_control) {
             return Err(invalid("COPY TO target contains a control character"));
@@ -113,10 +116,11 @@ impl Target {
         })
     }
 
-    /// The same place as one object instead of a folder.
+    /// The target as one object instead of a folder: the last part of the path is the object's
+    /// name.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidParameter`] if nothing is left to name the object.
+    /// [`ErrorKind::InvalidParameter`] if the path is empty, so that the object would have no name.
     pub fn into_single_file(self) -> Result<Self> {
         let path = self.folder.trim_end_matches('/');
         let (folder, file) = path.rsplit_once('/').unwrap_or(("", path));
@@ -132,16 +136,15 @@ impl Target {
         })
     }
 
-    /// The target of an export that wrote the single object `file` in this target's folder, or the
-    /// whole folder.
-    pub(super) fn with_file(&self, file: Option<String>) -> Self {
+    /// The single object `file` in this target's folder, or the whole folder if `file` is `None`.
+    pub(crate) fn with_file(&self, file: Option<String>) -> Self {
         Self {
             file,
             ..self.clone()
         }
     }
 
-    /// What holds it.
+    /// The bucket, or the local disk.
     pub fn place(&self) -> &Place {
         &self.place
     }
@@ -156,7 +159,8 @@ impl Target {
         self.file.as_deref()
     }
 
-    /// What all keys of data under this target begin with: the folder, or the one object's key.
+    /// The common prefix of all data keys under this target: the folder, or the single object's
+    /// key.
     pub fn prefix(&self) -> String {
         match &self.file {
             Some(file) => format!("{}{file}", self.folder),
@@ -164,8 +168,8 @@ impl Target {
         }
     }
 
-    /// Whether `key` is data of this target: no bookkeeping, and no folder marker as consoles
-    /// create them.
+    /// Whether `key` is a data object of this target. Bookkeeping is not data, nor is the empty
+    /// object by which consoles mark a folder.
     pub(super) fn has_data(&self, key: &str) -> bool {
         match &self.file {
             Some(_) => key == self.prefix(),
@@ -181,7 +185,8 @@ impl Target {
     }
 }
 
-/// What is in a bookkeeping folder does not count as data.
+/// Refuses a target inside a bookkeeping folder, because objects in such a folder do not count as
+/// data.
 fn refuse_bookkeeping(path: &str) -> Result<()> {
     if path.split('/').any(|name| format!("{name}/") == FOLDER) {
         return Err(invalid(format!(

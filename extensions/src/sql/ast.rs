@@ -38,9 +38,9 @@ pub enum Statement {
 /// `COPY { name [(column, …)] | (query) } TO target [WITH] (option [=] value, …)`
 #[derive(Debug, Clone, PartialEq)]
 pub struct CopyTo {
-    /// What is exported.
+    /// The source of the exported rows.
     pub source: CopySource,
-    /// Where to: a constant text expression.
+    /// The target: a constant text expression.
     pub target: Expr,
     /// Where the target stands in the text.
     pub target_location: Location,
@@ -51,7 +51,7 @@ pub struct CopyTo {
 /// `COPY { name [(column, …)] | (query) } TO STDOUT [[WITH] (option [=] value, …)]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct CopyOut {
-    /// What is written.
+    /// The source of the written rows.
     pub source: CopySource,
     /// The options in the order given; their names are checked, their values are not.
     pub options: Vec<SqlOption>,
@@ -68,10 +68,10 @@ pub struct RecoverExport {
     pub options: Vec<SqlOption>,
 }
 
-/// What a `COPY` exports.
+/// The source of a `COPY`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum CopySource {
-    /// A table or view, and the columns wanted (all where none are named).
+    /// A table or view, and its columns to export. An empty list means all columns.
     Relation(ObjectName, Vec<Ident>),
     /// A query.
     Query(Box<Query>),
@@ -80,13 +80,13 @@ pub enum CopySource {
 /// `EXPLAIN [ANALYZE] [VERBOSE] [FORMAT format] statement`
 #[derive(Debug, Clone, PartialEq)]
 pub struct Explain {
-    /// Run the statement and show what it did.
+    /// Run the statement and show its metrics.
     pub analyze: bool,
     /// Show every step of planning.
     pub verbose: bool,
     /// The output format, as written.
     pub format: Option<String>,
-    /// The statement explained.
+    /// The statement to explain.
     pub statement: Box<Statement>,
 }
 
@@ -102,7 +102,7 @@ pub struct SqlOption {
 }
 
 impl SqlOption {
-    /// An option that stands in no text.
+    /// An option that was not parsed from a text. Its location is line 1, column 1.
     pub fn new(name: &'static str, value: OptionValue) -> Self {
         let location = Location { line: 1, column: 1 };
         Self {
@@ -118,9 +118,9 @@ impl SqlOption {
 pub enum OptionValue {
     /// No value: `HEADER`.
     None,
-    /// `'text'`; may be secret, so `Debug` and `Display` leave it out where the option says so.
+    /// `'text'` of an option that takes no secrets: `Debug` and `Display` print it.
     Text(String),
-    /// `'text'` that may be a secret.
+    /// `'text'` that may be a secret: `Debug` and `Display` print `'…'`.
     Sensitive(SecretValue),
     /// `parquet`, `bucket_connection`, `true`.
     Word(Ident),
@@ -135,7 +135,7 @@ pub enum OptionValue {
 }
 
 impl OptionValue {
-    /// `("a", "b")`: names as they are, not folded.
+    /// A list of quoted names, which are not folded: `("a", "b")`.
     pub fn names<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Self {
         let quoted = names.into_iter().map(|name| Ident::with_quote('"', name));
         Self::Names(quoted.collect())
@@ -163,8 +163,8 @@ impl fmt::Display for OptionValue {
     }
 }
 
-/// A name as SQL. sqlparser's own `Display` leaves a doubled quote inside a name as it is, which
-/// reads back as another name.
+/// Prints a name as SQL. sqlparser's own `Display` does not escape two adjacent quotes inside a
+/// name, so its output parses to a different name.
 pub(crate) struct Name<'a>(pub(crate) &'a Ident);
 
 impl fmt::Display for Name<'_> {
@@ -179,7 +179,7 @@ impl fmt::Display for Name<'_> {
     }
 }
 
-/// A folded name as SQL: in quotes where it needs them.
+/// Returns a folded name as SQL, quoted if it needs quotes.
 pub fn quote_name(name: &str) -> String {
     let is_plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
         && name
@@ -210,8 +210,8 @@ fn write_relation(f: &mut fmt::Formatter<'_>, name: &ObjectName) -> fmt::Result 
     Ok(())
 }
 
-/// The node as it has to be for sqlparser to print its texts rightly: that leaves a pair of quotes as
-/// it is, because it may have been parsed without unescaping.
+/// Returns a copy of the node with every quote in its texts doubled, for printing. sqlparser does
+/// not escape two adjacent quotes, because it assumes that they may already be an escaped quote.
 pub(super) fn escaped<T: VisitMut + Clone>(node: &T) -> T {
     let mut node = node.clone();
     let _ = visit_expressions_mut(&mut node, |expr| {
@@ -225,7 +225,7 @@ pub(super) fn escaped<T: VisitMut + Clone>(node: &T) -> T {
     node
 }
 
-/// An export that no statement asked for, as text.
+/// Describes an export that was started without an SQL statement.
 pub(crate) fn describe_export(url: &str, options: &[SqlOption]) -> String {
     struct Options<'a>(&'a [SqlOption]);
     impl fmt::Display for Options<'_> {

@@ -1,7 +1,7 @@
 //! Statements about secrets and connections.
 //!
 //! Invariant: the value of a secret is cut out of the tokens before any parser sees them, and no
-//! error quotes a token of these statements.
+//! error quotes a token that may be a secret.
 
 use std::fmt;
 
@@ -10,11 +10,9 @@ use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
 use super::ast::{Name, OptionValue, SqlOption, escaped, write_options};
-use super::cursor::Cursor;
-use super::options::{
-    CONNECTION_OPTIONS, VALIDATE_OPTIONS, into_text, parse_option_names, parse_options,
-};
-use super::parser::SqlDialect;
+use super::cursor::{Cursor, into_text};
+use super::dialect::SqlDialect;
+use super::options::{CONNECTION_OPTIONS, VALIDATE_OPTIONS, parse_option_names, parse_options};
 use crate::error::{Error, ErrorKind, Location, Result};
 use crate::secret::SecretValue;
 
@@ -65,10 +63,10 @@ pub enum SecretSource {
     Prompt,
 }
 
-/// A constant expression whose literals were cut out: `decode($1, $2)`.
+/// A constant expression with its literals cut out: `decode($1, $2)`.
 #[derive(Clone, PartialEq)]
 pub struct SecretExpr {
-    /// The expression, with `$n` in the place of the n-th literal.
+    /// The expression, with `$n` instead of the n-th literal.
     pub expr: Expr,
     /// The literals, in order.
     pub literals: Vec<SecretValue>,
@@ -124,7 +122,7 @@ pub enum ConnectionStatement {
     Validate {
         /// The connection's name.
         name: Ident,
-        /// A constant text expression, and its place: where an export is to go.
+        /// The target to check: a constant text expression, and its location.
         target: Option<Box<(Expr, Location)>>,
     },
 }
@@ -168,7 +166,7 @@ pub(super) enum CatalogStatement {
     Connection(ConnectionStatement),
 }
 
-/// What a statement is about, by its first words.
+/// The kind of a statement, known from its first words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verb {
     Create,
@@ -195,14 +193,14 @@ const BEGINNINGS: &[(&[&str], Verb)] = &[
     (&["VALIDATE", "CONNECTION"], Verb::Validate),
 ];
 
-/// Whether such a statement begins `offset` tokens from here.
+/// Whether one of these statements begins `offset` tokens after the cursor.
 pub(super) fn at_catalog_statement(cursor: &Cursor, offset: usize) -> bool {
     BEGINNINGS
         .iter()
         .any(|(words, _)| cursor.at_words_from(offset, words))
 }
 
-/// Parses a statement that [`at_catalog_statement`] has seen.
+/// Parses a statement that [`at_catalog_statement`] recognised.
 ///
 /// # Errors
 /// [`ErrorKind::Syntax`], or [`ErrorKind::InvalidParameter`] for an option.
@@ -402,7 +400,7 @@ fn parse_source(cursor: &mut Cursor, sql: &SqlDialect) -> Result<SecretSource> {
     Ok(SecretSource::Expression(Box::new(expression)))
 }
 
-/// Cuts the literals out, then lets sqlparser parse what is left of the expression.
+/// Replaces the literals by placeholders, then lets sqlparser parse the expression.
 fn parse_secret_expr(cursor: &mut Cursor, sql: &SqlDialect) -> Result<SecretExpr> {
     let start = cursor.location();
     let mut literals = Vec::new();
@@ -413,7 +411,7 @@ fn parse_secret_expr(cursor: &mut Cursor, sql: &SqlDialect) -> Result<SecretExpr
         if let Token::Word(word) = &token
             && !(is_called || may_be_type || is_harmless(word))
         {
-            // It may be the secret, without its quotes.
+            // The word may be the secret, written without quotes.
             return Err(not_a_secret(start));
         }
         may_be_type = match &token {
@@ -448,13 +446,13 @@ fn parse_secret_expr(cursor: &mut Cursor, sql: &SqlDialect) -> Result<SecretExpr
     }
 }
 
-/// Words that are neither functions nor types.
+/// Keywords that a secret's expression may contain besides functions and types.
 fn is_harmless(word: &Word) -> bool {
     let keywords = [Keyword::AS, Keyword::NULL, Keyword::TRUE, Keyword::FALSE];
     word.quote_style.is_none() && keywords.contains(&word.keyword)
 }
 
-/// What stands there may be the secret itself, so the error doesn't quote it.
+/// The error does not quote the expression, because it may be the secret itself.
 fn not_a_secret(start: Location) -> Error {
     Error::new(
         ErrorKind::Syntax,

@@ -1,21 +1,21 @@
-//! What may come next in a statement that is being typed.
+//! Completion: possible continuations of a statement that is being typed.
 //!
-//! Invariant: names of options and their values are those that the parser knows; nothing typed is
-//! kept or shown.
+//! Invariant: option names and their values come from the tables that the parser uses. Typed text
+//! is neither stored nor shown.
 
 use sqlparser::dialect::GenericDialect;
 use sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::options::{
-    CONNECTION_OPTIONS, COPY_OPTIONS, Known, RECOVER_OPTIONS, VALIDATE_OPTIONS, Values, values_of,
+    CONNECTION_OPTIONS, COPY_OPTIONS, Known, RECOVER_OPTIONS, VALIDATE_OPTIONS, Values,
 };
 
-/// Something that may come next.
+/// A possible continuation.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Expected {
     /// These words.
     Words(String),
-    /// A text: to be quoted where it does not stand in quotes already.
+    /// A text. The caller adds quotes, unless the cursor is already inside quotes.
     Text(&'static str),
     /// The name of a secret.
     Secret,
@@ -126,7 +126,7 @@ pub(crate) fn statement_words() -> Vec<&'static str> {
         .collect()
 }
 
-/// A token as far as completion looks at it.
+/// A token, reduced to the properties that completion uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Seen {
     /// A word, in upper case.
@@ -140,11 +140,11 @@ enum Seen {
     Other,
 }
 
-/// What may stand where a statement ends that has been typed so far, without the word at the cursor,
-/// if there is one. `in_quotes` says that the cursor is in a text.
+/// Returns the possible continuations at the cursor. `before` is the statement up to the cursor,
+/// without the word at the cursor. `in_quotes` says that the cursor is inside a quoted text.
 pub fn expected_at(before: &str, in_quotes: bool) -> Vec<Expected> {
     let mut tokens = Vec::new();
-    // What is not closed is where the cursor is.
+    // Errors are ignored: a quote or comment that is not closed is where the cursor is.
     let _ = Tokenizer::new(&GenericDialect {}, before).tokenize_with_location_into_buf(&mut tokens);
     let mut seen: Vec<Seen> = tokens
         .into_iter()
@@ -202,7 +202,7 @@ fn statement(seen: &[Seen], in_quotes: bool) -> Vec<Expected> {
     }
     let has_or_replace = begins_with(seen, &["CREATE", "OR", "REPLACE"]);
     let object_at = if has_or_replace { 3 } else { 1 };
-    // What stands after the verb and what it is about.
+    // The tokens after the verb and the kind of object.
     let after = seen.get(object_at + 1..).unwrap_or_default();
     match (seen.first(), seen.get(object_at)) {
         (None, _) => words(STATEMENTS),
@@ -227,7 +227,7 @@ fn statement(seen: &[Seen], in_quotes: bool) -> Vec<Expected> {
     }
 }
 
-/// What may stand next in a statement of DataFusion's, or after the first words of any.
+/// Continuations of one of DataFusion's statements, or of the first words of any statement.
 fn other(seen: &[Seen], in_quotes: bool) -> Vec<Expected> {
     let typed = leading_words(seen);
     let is_all = seen.iter().all(|token| matches!(token, Seen::Word(_)));
@@ -321,7 +321,7 @@ fn ends_with(seen: &[Seen], word: &str) -> bool {
     matches!(seen.last(), Some(Seen::Word(last)) if last == word)
 }
 
-/// How many parentheses are open.
+/// The number of open parentheses.
 fn depth(seen: &[Seen]) -> usize {
     seen.iter().fold(0, |depth: usize, token| match token {
         Seen::Open => depth + 1,
@@ -330,7 +330,8 @@ fn depth(seen: &[Seen]) -> usize {
     })
 }
 
-/// The option list that the cursor is in, from its parenthesis on, and the options it takes.
+/// If the cursor is in an option list: the tokens after its opening parenthesis, and the options
+/// that the list accepts.
 fn option_list(seen: &[Seen]) -> Option<(&[Seen], &'static [Known])> {
     let mut open = Vec::new();
     for (at, token) in seen.iter().enumerate() {
@@ -359,7 +360,7 @@ fn option_list(seen: &[Seen]) -> Option<(&[Seen], &'static [Known])> {
     Some((&seen[start + 1..], known))
 }
 
-/// What may stand next in an option list.
+/// Continuations inside an option list.
 fn option(list: &[Seen], known: &'static [Known]) -> Vec<Expected> {
     let mut inner = 0usize;
     let mut start = 0;
@@ -374,16 +375,16 @@ fn option(list: &[Seen], known: &'static [Known]) -> Vec<Expected> {
     let given = &list[..start];
     let current = &list[start..];
     let typed = leading_words(current);
-    // The longest name that the words begin with, and whether all of it is there.
-    let name = known
+    // The longest known name that the words begin with; `None` if no name is complete yet.
+    let begun = known
         .iter()
-        .map(|option| option.name)
-        .filter(|name| format!("{typed} ").starts_with(&format!("{name} ")))
-        .max_by_key(|name| name.len());
+        .filter(|option| format!("{typed} ").starts_with(&format!("{} ", option.name)))
+        .max_by_key(|option| option.name.len());
     let has_value = current.contains(&Seen::Equals);
-    if let Some(name) = name {
+    if let Some(option) = begun {
+        let name = option.name;
         let has_more = has_value || typed.len() > name.len();
-        return match values_of(name) {
+        return match option.values {
             _ if has_more && ends_with(current, "SECRET") => vec![Expected::Secret],
             Values::Columns if inner > 0 => vec![Expected::Column],
             values if has_value || typed.len() == name.len() => value(values, has_value),
@@ -403,7 +404,7 @@ fn option(list: &[Seen], known: &'static [Known]) -> Vec<Expected> {
         .collect()
 }
 
-/// The words that a list of tokens begins with, underscores as blanks.
+/// The leading words of a list of tokens, with underscores replaced by spaces.
 fn leading_words(tokens: &[Seen]) -> String {
     let words = tokens.iter().map_while(|token| match token {
         Seen::Word(word) => Some(word.replace('_', " ")),
@@ -416,9 +417,11 @@ fn value(values: Values, has_equals: bool) -> Vec<Expected> {
     let mut expected = match values {
         Values::Any => Vec::new(),
         Values::Boolean => words(&["true", "false"]),
-        Values::OneOf(texts) => texts.iter().map(|text| Expected::Text(text)).collect(),
+        Values::OneOf(texts) | Values::Such(texts) => {
+            texts.iter().map(|text| Expected::Text(text)).collect()
+        }
         Values::Connection => vec![Expected::Connection],
-        Values::Secret => words(&["SECRET"]),
+        Values::Secret | Values::TextOrSecret => words(&["SECRET"]),
         Values::Columns => words(&["("]),
     };
     if !has_equals {
@@ -427,7 +430,7 @@ fn value(values: Values, has_equals: bool) -> Vec<Expected> {
     expected
 }
 
-/// What may stand next in a query, by the word before it.
+/// Continuations in a query, chosen by the tokens before the cursor.
 fn query(seen: &[Seen], in_quotes: bool) -> Vec<Expected> {
     let reads = [
         "FROM", "JOIN", "INTO", "TABLE", "DESCRIBE", "UPDATE", "LOCATION",

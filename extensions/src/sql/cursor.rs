@@ -9,7 +9,6 @@ use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
-use super::options::into_text;
 use crate::error::{Error, ErrorKind, Location, Result};
 
 /// Walks over the tokens of one statement.
@@ -29,7 +28,7 @@ impl Cursor {
         }
     }
 
-    /// From here on errors don't quote tokens: the statement carries secrets.
+    /// Stops errors from quoting tokens, because the statement may hold secrets.
     pub(super) fn hide_tokens(&mut self) {
         self.show_tokens = false;
     }
@@ -38,7 +37,7 @@ impl Cursor {
         !self.show_tokens
     }
 
-    /// All tokens again, for a parser that starts over.
+    /// All tokens, for a parser that starts again at the first token.
     pub(super) fn into_tokens(self) -> Vec<TokenWithSpan> {
         self.tokens
     }
@@ -59,7 +58,7 @@ impl Cursor {
         self.position
     }
 
-    /// Takes the next token out of the stream; what remains in its place is meaningless.
+    /// Moves the next token out and steps over it. `Token::EOF` replaces it.
     pub(super) fn take(&mut self) -> Option<Token> {
         let slot = self.tokens.get_mut(self.position)?;
         self.position += 1;
@@ -83,7 +82,7 @@ impl Cursor {
         })
     }
 
-    /// Steps over these words if they stand here.
+    /// Steps over these words if they come next. Returns whether they did.
     pub(super) fn accept_words(&mut self, words: &[&str]) -> bool {
         let found = self.at_words(words);
         if found {
@@ -114,7 +113,7 @@ impl Cursor {
         Err(self.expected(&format!("\"{token}\"")))
     }
 
-    /// A name; `what` says of what, for the error.
+    /// Parses a name. `what` describes the name in the error.
     pub(super) fn identifier(&mut self, what: &str) -> Result<Ident> {
         match self.peek() {
             Some(Token::Word(word)) => {
@@ -129,7 +128,7 @@ impl Cursor {
         }
     }
 
-    /// A text literal; `what` says of what, for the error.
+    /// Parses a text literal. `what` describes the text in the error.
     pub(super) fn text(&mut self, what: &str) -> Result<String> {
         let error = self.expected(what);
         self.take()
@@ -137,7 +136,7 @@ impl Cursor {
             .ok_or(error)
     }
 
-    /// `(name, …)`; `what` says of what the names are, for the error.
+    /// Parses `(name, …)`. `what` describes a name in the error.
     pub(super) fn name_list(&mut self, what: &str) -> Result<Vec<Ident>> {
         self.expect(&Token::LParen)?;
         let mut names = Vec::new();
@@ -150,7 +149,7 @@ impl Cursor {
         }
     }
 
-    /// Where the next token stands, or where the last one ended.
+    /// The location of the next token, or the end of the last token if none is left.
     pub(super) fn location(&self) -> Location {
         let place = match self.tokens.get(self.position) {
             Some(token) => Some(token.span.start),
@@ -162,7 +161,7 @@ impl Cursor {
         }
     }
 
-    /// "expected x, found y", without y where tokens are hidden.
+    /// The error "expected x, found y", without y if tokens are hidden.
     pub(super) fn expected(&self, what: &str) -> Error {
         let message = match self.peek() {
             None => format!("expected {what}, found the end of the statement"),
@@ -179,7 +178,7 @@ impl Cursor {
         Err(self.expected("the end of the statement"))
     }
 
-    /// Lets sqlparser parse something from here and goes on behind it.
+    /// Lets sqlparser parse from the cursor on, then steps over the parsed tokens.
     pub(super) fn parse_with<T>(
         &mut self,
         dialect: &dyn Dialect,
@@ -209,7 +208,7 @@ pub(super) fn word_to_ident(word: &Word) -> Ident {
     }
 }
 
-/// Whether a `STORED AS` stands outside all parentheses: DataFusion's own COPY.
+/// Whether `STORED AS` occurs outside all parentheses, as in DataFusion's own COPY.
 pub(super) fn has_stored_as(tokens: &[TokenWithSpan]) -> bool {
     let mut depth = 0usize;
     tokens.windows(2).any(|pair| {
@@ -224,4 +223,16 @@ pub(super) fn has_stored_as(tokens: &[TokenWithSpan]) -> bool {
 
 fn is_keyword(token: &Token, keyword: Keyword) -> bool {
     matches!(token, Token::Word(word) if word.keyword == keyword && word.quote_style.is_none())
+}
+
+/// The content of a text literal, moved out of its token. Any other token is returned as `Err`.
+pub(super) fn into_text(token: Token) -> std::result::Result<String, Token> {
+    match token {
+        Token::SingleQuotedString(text)
+        | Token::EscapedStringLiteral(text)
+        | Token::UnicodeStringLiteral(text)
+        | Token::NationalStringLiteral(text) => Ok(text),
+        Token::DollarQuotedString(quoted) => Ok(quoted.value),
+        other => Err(other),
+    }
 }

@@ -1,12 +1,13 @@
-//! From text to statements.
+//! Splits a text into statements and parses them.
 //!
 //! Invariant: the value of a secret is cut out of the token stream before any parser or planner
-//! sees the statement; everything that is not Tidegate's goes to DataFusion's parser untouched.
+//! sees the statement. Statements that are not Tidegate's go to DataFusion's parser unchanged.
 
 pub mod ast;
 mod catalog;
 mod complete;
 mod cursor;
+mod dialect;
 mod options;
 mod parser;
 mod script;
@@ -14,8 +15,10 @@ mod secrecy;
 
 pub(crate) use complete::statement_words;
 pub use complete::{Expected, expected_at};
+pub use dialect::SqlDialect;
+pub(crate) use options::choices;
 pub use options::nearest;
+pub use parser::parse_statement;
 pub(crate) use parser::source_to_query;
-pub use parser::{SqlDialect, parse_statement};
 pub use script::{Script, ScriptStatement, split_script};
 pub use secrecy::may_hold_secret;

@@ -1,128 +1,215 @@
 //! Option lists: `(ACCESS KEY ID = 'x', FORMAT parquet, HEADER)`.
 //!
-//! Invariant: names are known before values are looked at. Case does not matter, underscores equal
-//! spaces, `=` may be left out, and an unknown name is answered with the nearest known one.
+//! Invariant: a value is read only after the option's name was recognised. In names, case does not
+//! matter and underscores equal spaces. `=` is optional. The error for an unknown name suggests the
+//! nearest known name.
 
 use sqlparser::tokenizer::Token;
 
 use super::ast::{OptionValue, SqlOption};
-use super::cursor::{Cursor, word_to_ident};
+use super::cursor::{Cursor, into_text, word_to_ident};
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::SecretValue;
 
-/// An option that a statement knows.
+/// An option that a statement accepts: the single definition of its name, values and help.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known {
     /// The canonical name: upper case, one space between words.
     pub(super) name: &'static str,
+    /// The values that it takes.
+    pub(super) values: Values,
+    /// A short description for a list of completions.
+    pub(super) help: &'static str,
+}
+
+/// The values that an option takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Values {
+    /// A text, number or character that can't be listed.
+    Any,
+    Boolean,
+    /// One of these texts and no other.
+    OneOf(&'static [&'static str]),
+    /// A text. These are examples.
+    Such(&'static [&'static str]),
+    Connection,
+    /// `SECRET name`, or a text that is not secret.
+    TextOrSecret,
+    /// `SECRET name`. A text given for it may be the secret itself.
+    Secret,
+    /// `(column, …)`
+    Columns,
+}
+
+impl Known {
     /// Whether a text given for it may be a secret.
-    pub(super) sensitive: bool,
-}
-
-const fn plain(name: &'static str) -> Known {
-    Known {
-        name,
-        sensitive: false,
+    fn is_sensitive(&self) -> bool {
+        self.values == Values::Secret
     }
 }
 
-const fn sensitive(name: &'static str) -> Known {
-    Known {
-        name,
-        sensitive: true,
-    }
+const fn option(name: &'static str, values: Values, help: &'static str) -> Known {
+    Known { name, values, help }
 }
+
+const SIZES: Values = Values::Such(&["64MB", "256MB", "1GB"]);
 
 /// The options of `CREATE CONNECTION … TO AWS`.
 pub(super) const CONNECTION_OPTIONS: &[Known] = &[
-    plain("ENDPOINT"),
-    plain("REGION"),
-    plain("ACCESS KEY ID"),
-    sensitive("SECRET ACCESS KEY"),
-    sensitive("SESSION TOKEN"),
-    plain("ASSUME ROLE ARN"),
-    plain("ASSUME ROLE SESSION NAME"),
-    plain("EXTERNAL ID"),
-    plain("PROFILE"),
-    plain("CREDENTIAL CHAIN"),
-    plain("URL STYLE"),
-    plain("ALLOW HTTP"),
+    option("ENDPOINT", Values::Any, "URL of a store that is not AWS"),
+    option("REGION", Values::Any, "region to sign requests for"),
+    option(
+        "ACCESS KEY ID",
+        Values::TextOrSecret,
+        "id of the access key",
+    ),
+    option("SECRET ACCESS KEY", Values::Secret, "SECRET name"),
+    option("SESSION TOKEN", Values::Secret, "SECRET name"),
+    option("ASSUME ROLE ARN", Values::Any, "role to assume"),
+    option(
+        "ASSUME ROLE SESSION NAME",
+        Values::Any,
+        "name of the role's session",
+    ),
+    option(
+        "EXTERNAL ID",
+        Values::Any,
+        "external id that the role asks for",
+    ),
+    option("PROFILE", Values::Any, "profile of the AWS configuration"),
+    option(
+        "CREDENTIAL CHAIN",
+        Values::Boolean,
+        "use AWS's credential chain",
+    ),
+    option(
+        "URL STYLE",
+        Values::OneOf(&["path", "virtual"]),
+        "place of the bucket in URLs",
+    ),
+    option(
+        "ALLOW HTTP",
+        Values::Boolean,
+        "allow an endpoint without TLS",
+    ),
 ];
 
 /// The options whose values may be secrets.
 pub(super) const OPTIONS_WITH_SECRETS: [&str; 2] = ["SECRET ACCESS KEY", "SESSION TOKEN"];
 
 /// The options after `WITH` of `CREATE CONNECTION` and `ALTER CONNECTION`.
-pub(super) const VALIDATE_OPTIONS: &[Known] = &[plain("VALIDATE")];
+pub(super) const VALIDATE_OPTIONS: &[Known] = &[option(
+    "VALIDATE",
+    Values::Boolean,
+    "check that the connection works",
+)];
 
 /// The options of `COPY … TO`.
 pub(super) const COPY_OPTIONS: &[Known] = &[
-    plain("AWS CONNECTION"),
-    plain("FORMAT"),
-    plain("MAX FILE SIZE"),
-    plain("MODE"),
-    plain("SINGLE FILE"),
-    plain("PARTITION BY"),
-    plain("PARTITION COLUMNS"),
-    plain("MAX OPEN FILES"),
-    plain("MANIFEST"),
-    plain("RETURN"),
-    plain("COMPRESSION"),
-    plain("TIMESTAMP UNIT"),
-    plain("ROW GROUP ROWS"),
-    plain("ROW GROUP SIZE"),
-    plain("HEADER"),
-    plain("DELIMITER"),
-    plain("QUOTE"),
-    plain("ESCAPE"),
-    plain("NULL"),
-    plain("FORCE QUOTE"),
-    plain("SERVER SIDE ENCRYPTION"),
-    plain("KMS KEY ID"),
-    plain("STORAGE CLASS"),
-    plain("CHECKSUM"),
-];
-
-/// What an option's value may be, for whoever helps to type it.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Values {
-    Any,
-    Boolean,
-    /// One of these texts; others may be possible, too.
-    OneOf(&'static [&'static str]),
-    Connection,
-    /// `SECRET name`
-    Secret,
-    /// `(column, …)`
-    Columns,
-}
-
-/// The values of an option by its canonical name.
-pub(super) fn values_of(name: &str) -> Values {
-    match name {
-        "AWS CONNECTION" => Values::Connection,
-        "FORMAT" => Values::OneOf(&["parquet", "csv", "json"]),
-        "MODE" => Values::OneOf(&["error", "append", "overwrite"]),
-        "PARTITION BY" | "FORCE QUOTE" => Values::Columns,
-        "PARTITION COLUMNS" => Values::OneOf(&["drop", "keep"]),
-        "RETURN" => Values::OneOf(&["count", "files"]),
-        "COMPRESSION" => Values::OneOf(&[
+    option(
+        "AWS CONNECTION",
+        Values::Connection,
+        "connection to the store",
+    ),
+    option(
+        "FORMAT",
+        Values::OneOf(&["parquet", "csv", "json"]),
+        "format of the files",
+    ),
+    option("MAX FILE SIZE", SIZES, "encoded bytes of a full file"),
+    option(
+        "MODE",
+        Values::OneOf(&["error", "append", "overwrite"]),
+        "what to do with objects under the target",
+    ),
+    option(
+        "SINGLE FILE",
+        Values::Boolean,
+        "write one object with the target's name",
+    ),
+    option(
+        "PARTITION BY",
+        Values::Columns,
+        "a folder for each value of these columns",
+    ),
+    option(
+        "PARTITION COLUMNS",
+        Values::OneOf(&["drop", "keep"]),
+        "whether files keep the partition columns",
+    ),
+    option(
+        "MAX OPEN FILES",
+        Values::Any,
+        "files open at once with PARTITION BY",
+    ),
+    option("MANIFEST", Values::Boolean, "leave a list of the objects"),
+    option(
+        "RETURN",
+        Values::OneOf(&["count", "files"]),
+        "rows of the result",
+    ),
+    option(
+        "COMPRESSION",
+        Values::Such(&[
             "none", "snappy", "zstd", "zstd(9)", "gzip", "brotli", "lz4_raw",
         ]),
-        "TIMESTAMP UNIT" => Values::OneOf(&["ns", "us", "ms"]),
-        "SERVER SIDE ENCRYPTION" => Values::OneOf(&["AES256", "aws:kms"]),
-        "STORAGE CLASS" => Values::OneOf(&["STANDARD", "STANDARD_IA", "INTELLIGENT_TIERING"]),
-        "CHECKSUM" => Values::OneOf(&["none", "sha256"]),
-        "URL STYLE" => Values::OneOf(&["path", "virtual"]),
-        "MAX FILE SIZE" | "ROW GROUP SIZE" => Values::OneOf(&["64MB", "256MB", "1GB"]),
-        "SECRET ACCESS KEY" | "SESSION TOKEN" | "ACCESS KEY ID" => Values::Secret,
-        "SINGLE FILE" | "MANIFEST" | "HEADER" | "CREDENTIAL CHAIN" | "ALLOW HTTP" | "FORCE"
-        | "VALIDATE" => Values::Boolean,
-        _ => Values::Any,
+        "codec, with a level as in 'zstd(9)'",
+    ),
+    option(
+        "TIMESTAMP UNIT",
+        Values::OneOf(&["ns", "us", "ms"]),
+        "unit to cast timestamps to",
+    ),
+    option("ROW GROUP ROWS", Values::Any, "maximum rows of a row group"),
+    option(
+        "ROW GROUP SIZE",
+        SIZES,
+        "maximum encoded bytes of a row group",
+    ),
+    option(
+        "HEADER",
+        Values::Boolean,
+        "name the columns in the first line",
+    ),
+    option("DELIMITER", Values::Any, "character between values"),
+    option("QUOTE", Values::Any, "character around values"),
+    option("ESCAPE", Values::Any, "character before a quote in a value"),
+    option("NULL", Values::Any, "text that stands for NULL"),
+    option(
+        "FORCE QUOTE",
+        Values::Columns,
+        "columns that are always quoted",
+    ),
+    option(
+        "SERVER SIDE ENCRYPTION",
+        Values::OneOf(&["AES256", "aws:kms", "aws:kms:dsse"]),
+        "how the store encrypts the objects",
+    ),
+    option("KMS KEY ID", Values::Any, "KMS key to encrypt with"),
+    option(
+        "STORAGE CLASS",
+        Values::Such(&["STANDARD", "STANDARD_IA", "INTELLIGENT_TIERING"]),
+        "storage class of the objects",
+    ),
+    option(
+        "CHECKSUM",
+        Values::OneOf(&["none", "sha256"]),
+        "checksum for the store to verify",
+    ),
+];
+
+/// The texts that an option of `COPY` accepts; empty if it has no complete list of texts.
+pub(crate) fn choices(name: &str) -> &'static [&'static str] {
+    match COPY_OPTIONS.iter().find(|option| option.name == name) {
+        Some(Known {
+            values: Values::OneOf(choices),
+            ..
+        }) => choices,
+        _ => &[],
     }
 }
 
-/// Names that DuckDB has for some of them.
+/// DuckDB's names for some options, each with Tidegate's name.
 const ALIASES: &[(&str, &str)] = &[
     ("CODEC", "COMPRESSION"),
     ("DELIM", "DELIMITER"),
@@ -133,9 +220,20 @@ const ALIASES: &[(&str, &str)] = &[
 ];
 
 /// The options of `RECOVER EXPORT`.
-pub(super) const RECOVER_OPTIONS: &[Known] = &[plain("AWS CONNECTION"), plain("FORCE")];
+pub(super) const RECOVER_OPTIONS: &[Known] = &[
+    option(
+        "AWS CONNECTION",
+        Values::Connection,
+        "connection to the store",
+    ),
+    option(
+        "FORCE",
+        Values::Boolean,
+        "also recover exports that may still be running",
+    ),
+];
 
-/// Parses `(name [=] value, …)`, checking names and that none is given twice.
+/// Parses `(name [=] value, …)`. An unknown or repeated name is an error.
 ///
 /// `statement` names the statement in errors.
 pub(super) fn parse_options(
@@ -191,8 +289,8 @@ fn parse_name(cursor: &mut Cursor, known: &[Known], statement: &str) -> Result<K
     if words.is_empty() {
         return Err(cursor.expected("the name of an option"));
     }
-    // Without "=" the value's first word looks like part of the name, so the longest known name
-    // that the words begin with is the one meant.
+    // Without "=" the value's first word looks like part of the name, so take the longest known
+    // name that the words begin with.
     let by_alias = ALIASES.iter().filter_map(|(alias, name)| {
         let option = known.iter().find(|option| option.name == *name)?;
         Some((*alias, option))
@@ -209,7 +307,7 @@ fn parse_name(cursor: &mut Cursor, known: &[Known], statement: &str) -> Result<K
     }
     let named_by_equals = cursor.peek_nth(words.len()) == Some(&Token::Eq);
     if !named_by_equals && cursor.hides_tokens() {
-        // What stands here without "=" may be a secret whose option was forgotten.
+        // Without "=" the word may be a secret whose option name is missing: do not quote it.
         return Err(cursor.expected("the name of an option"));
     }
     let written = if named_by_equals {
@@ -220,7 +318,7 @@ fn parse_name(cursor: &mut Cursor, known: &[Known], statement: &str) -> Result<K
     Err(unknown_option(&written, known, statement).at(cursor.location()))
 }
 
-/// The unquoted words from here on, in upper case and with underscores as spaces.
+/// The unquoted words from the cursor on, in upper case and with underscores as spaces.
 fn leading_words(cursor: &Cursor) -> Vec<String> {
     let mut words = Vec::new();
     while let Some(Token::Word(word)) = cursor.peek_nth(words.len()) {
@@ -232,7 +330,7 @@ fn leading_words(cursor: &Cursor) -> Vec<String> {
     words
 }
 
-/// How many of `words` spell `name` from its beginning to its end; `None` if they don't.
+/// The number of leading `words` that together spell all of `name`; `None` if they do not.
 fn matching_words(name: &str, words: &[String]) -> Option<usize> {
     let mut spelled = String::new();
     for (i, word) in words.iter().enumerate() {
@@ -262,7 +360,8 @@ fn unknown_option(written: &str, known: &[Known], statement: &str) -> Error {
     }
 }
 
-/// The candidate that reads most like `written`, if any is close enough to be meant.
+/// Returns the candidate most similar to `written`, ignoring case, or `None` if no candidate is
+/// similar enough.
 pub fn nearest<'a>(written: &str, candidates: &[&'a str]) -> Option<&'a str> {
     candidates
         .iter()
@@ -278,8 +377,8 @@ pub fn nearest<'a>(written: &str, candidates: &[&'a str]) -> Option<&'a str> {
         .map(|(_, candidate)| candidate)
 }
 
-/// Whether a word may be meant for another: the same but for case and a typing error for every three
-/// letters.
+/// Whether `written` may be a misspelling of `word`, which must be in upper case. Case is ignored,
+/// and one typing error is allowed for every three letters of `word`.
 pub(super) fn is_near(written: &str, word: &str) -> bool {
     strsim::damerau_levenshtein(&written.to_ascii_uppercase(), word) <= word.len() / 3
 }
@@ -287,14 +386,15 @@ pub(super) fn is_near(written: &str, word: &str) -> bool {
 fn parse_value(cursor: &mut Cursor, option: Known) -> Result<OptionValue> {
     let has_equals = cursor.accept(&Token::Eq);
     if cursor.at_words(&["SECRET"]) && matches!(cursor.peek_nth(1), Some(Token::Word(_))) {
-        // What follows is a name, not a value.
+        // A name follows, not a value.
         cursor.skip(1);
         return Ok(OptionValue::Secret(
             cursor.identifier("the name of a secret")?,
         ));
     }
-    if option.sensitive && !matches!(cursor.peek(), Some(Token::Comma | Token::RParen) | None) {
-        // Whatever stands here may be the secret itself, however it is written.
+    if option.is_sensitive() && !matches!(cursor.peek(), Some(Token::Comma | Token::RParen) | None)
+    {
+        // Any token here may be the secret itself, even without quotes.
         let text = cursor.take().map(|token| match into_text(token) {
             Ok(text) => text,
             Err(other) => other.to_string(),
@@ -319,7 +419,10 @@ fn parse_value(cursor: &mut Cursor, option: Known) -> Result<OptionValue> {
             let text = cursor.take().and_then(|token| into_text(token).ok());
             return Ok(OptionValue::Text(text.unwrap_or_default()));
         }
-        _ => return Err(cursor.expected(&format!("a value for {}", option.name))),
+        _ => {
+            let expected = cursor.expected(&format!("a value for {}", option.name));
+            return Err(expected.with_hint(format!("{}: {}", option.name, option.help)));
+        }
     };
     cursor.skip(1);
     Ok(value)
@@ -349,16 +452,4 @@ fn is_text(token: &Token) -> bool {
             | Token::DollarQuotedString(_)
             | Token::NationalStringLiteral(_)
     )
-}
-
-/// The content of a text literal, moved out of its token; another token is given back.
-pub(super) fn into_text(token: Token) -> std::result::Result<String, Token> {
-    match token {
-        Token::SingleQuotedString(text)
-        | Token::EscapedStringLiteral(text)
-        | Token::UnicodeStringLiteral(text)
-        | Token::NationalStringLiteral(text) => Ok(text),
-        Token::DollarQuotedString(quoted) => Ok(quoted.value),
-        other => Err(other),
-    }
 }

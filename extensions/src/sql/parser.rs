@@ -1,11 +1,10 @@
 //! Recognises Tidegate's statements and hands everything else to DataFusion's parser.
 //!
-//! Invariant: sqlparser and DataFusion log what they parse, so the value of a secret reaches them only
-//! after its literals have been replaced by `$1, $2, …`, and a connection's options not at all.
+//! Invariant: sqlparser and DataFusion log the text that they parse. They get the value of a secret
+//! only after its literals were replaced by `$1, $2, …`, and they never get a connection's options.
 
 use datafusion::sql::parser::DFParserBuilder;
 use sqlparser::ast::{Expr, Ident, Query, SelectItem, SetExpr, TableFactor, TableWithJoins};
-use sqlparser::dialect::{Dialect, GenericDialect, dialect_from_str};
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;
 
@@ -14,46 +13,10 @@ use super::ast::{
 };
 use super::catalog::{CatalogStatement, at_catalog_statement, parse_catalog_statement};
 use super::cursor::{Cursor, has_stored_as};
+use super::dialect::SqlDialect;
 use super::options::{COPY_OPTIONS, Known, RECOVER_OPTIONS, parse_options};
 use super::script::ScriptStatement;
 use crate::error::{Error, ErrorKind, Result};
-
-/// How a session reads SQL.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SqlDialect {
-    name: String,
-    recursion_limit: usize,
-}
-
-impl SqlDialect {
-    /// The dialect that DataFusion's `datafusion.sql_parser.dialect` names, with expressions nested
-    /// at most `recursion_limit` deep.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidParameter`] if there is no such dialect.
-    pub fn new(name: String, recursion_limit: usize) -> Result<Self> {
-        if dialect_from_str(&name).is_none() {
-            return Err(Error::new(
-                ErrorKind::InvalidParameter,
-                format!("unknown SQL dialect '{name}'"),
-            ));
-        }
-        Ok(Self {
-            name,
-            recursion_limit,
-        })
-    }
-
-    /// How deep expressions may be nested.
-    pub(super) fn recursion_limit(&self) -> usize {
-        self.recursion_limit
-    }
-
-    /// The dialect itself, which can't be sent between threads.
-    pub fn dialect(&self) -> Box<dyn Dialect> {
-        dialect_from_str(&self.name).unwrap_or_else(|| Box::new(GenericDialect {}))
-    }
-}
 
 /// Parses one statement of a script.
 ///
@@ -93,7 +56,7 @@ fn parse_datafusion(cursor: Cursor, sql: &SqlDialect) -> Result<Statement> {
     let dialect = sql.dialect();
     let mut parser = DFParserBuilder::new(cursor.into_tokens())
         .with_dialect(dialect.as_ref())
-        .with_recursion_limit(sql.recursion_limit)
+        .with_recursion_limit(sql.recursion_limit())
         .build()?;
     let mut statements = parser.parse_statements()?;
     match statements.pop_front() {
@@ -107,12 +70,13 @@ fn parse_copy(cursor: &mut Cursor, sql: &SqlDialect) -> Result<Statement> {
     let dialect = dialect.as_ref();
     cursor.expect_words(&["COPY"])?;
     let source = if cursor.accept(&Token::LParen) {
-        let query =
-            cursor.parse_with(dialect, sql.recursion_limit, |parser| parser.parse_query())?;
+        let query = cursor.parse_with(dialect, sql.recursion_limit(), |parser| {
+            parser.parse_query()
+        })?;
         cursor.expect(&Token::RParen)?;
         CopySource::Query(query)
     } else {
-        let name = cursor.parse_with(dialect, sql.recursion_limit, |parser| {
+        let name = cursor.parse_with(dialect, sql.recursion_limit(), |parser| {
             parser.parse_object_name(false)
         })?;
         CopySource::Relation(name, parse_column_list(cursor)?)
@@ -123,7 +87,7 @@ fn parse_copy(cursor: &mut Cursor, sql: &SqlDialect) -> Result<Statement> {
         return Ok(Statement::CopyOut(Box::new(CopyOut { source, options })));
     }
     let target_location = cursor.location();
-    let target = cursor.parse_with(dialect, sql.recursion_limit, |parser| parser.parse_expr())?;
+    let target = cursor.parse_with(dialect, sql.recursion_limit(), |parser| parser.parse_expr())?;
     let options = parse_with_options(cursor, COPY_OPTIONS, "COPY")?;
     Ok(Statement::CopyTo(Box::new(CopyTo {
         source,
@@ -136,7 +100,7 @@ fn parse_copy(cursor: &mut Cursor, sql: &SqlDialect) -> Result<Statement> {
 fn parse_recover(cursor: &mut Cursor, sql: &SqlDialect) -> Result<Statement> {
     let dialect = sql.dialect();
     let target_location = cursor.location();
-    let target = cursor.parse_with(dialect.as_ref(), sql.recursion_limit, |parser| {
+    let target = cursor.parse_with(dialect.as_ref(), sql.recursion_limit(), |parser| {
         parser.parse_expr()
     })?;
     let options = parse_with_options(cursor, RECOVER_OPTIONS, "RECOVER EXPORT")?;
@@ -166,7 +130,7 @@ fn parse_column_list(cursor: &mut Cursor) -> Result<Vec<Ident>> {
     Ok(Vec::new())
 }
 
-/// How many tokens `EXPLAIN` and its options take from the cursor's position.
+/// The number of tokens of `EXPLAIN` and its options, which begin at the cursor.
 fn explain_prefix(cursor: &Cursor) -> usize {
     let mut count = 1;
     loop {
@@ -234,10 +198,10 @@ pub(crate) fn source_to_query(source: CopySource, sql: &SqlDialect) -> Result<Bo
     };
     let text = format!("SELECT {selected} FROM relation");
     let mut query = Parser::new(sql.dialect().as_ref())
-        .with_recursion_limit(sql.recursion_limit)
+        .with_recursion_limit(sql.recursion_limit())
         .try_with_sql(&text)
         .and_then(|mut parser| parser.parse_query())?;
-    // The names as they were read know their place in the user's text.
+    // Put the original names back: they have their location in the user's text.
     if let SetExpr::Select(select) = query.body.as_mut()
         && let Some(TableWithJoins {
             relation: TableFactor::Table { name: parsed, .. },
@@ -266,7 +230,7 @@ mod tests {
         parse_statement(script.statements.remove(0), &sql)
     }
 
-    /// Names: plain ones, and ones that need quotes, quotes inside included.
+    /// Plain names and quoted names, some of which contain quotes.
     fn name() -> impl Strategy<Value = String> {
         prop_oneof![
             "[a-z][a-z0-9_]{0,8}",
@@ -347,7 +311,7 @@ mod tests {
             let first = parse(&written).unwrap();
             let printed = first.to_string();
             let second = parse(&printed).unwrap();
-            // Places differ; everything that is printed must not.
+            // Locations may differ, so only the printed texts are compared.
             prop_assert_eq!(second.to_string(), printed);
         }
 

@@ -1,7 +1,7 @@
-//! A script split into statements, at the level of tokens.
+//! Splits a script into statements, at the level of tokens.
 //!
-//! Invariant: a `;` inside a string, a dollar quote or a comment ends nothing, and what stands
-//! before a lexical error can still be executed.
+//! Invariant: a `;` inside a string, a dollar quote or a comment does not end a statement.
+//! Statements before a lexical error can still be executed.
 
 use sqlparser::dialect::Dialect;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
@@ -16,7 +16,7 @@ pub struct ScriptStatement {
 }
 
 impl ScriptStatement {
-    /// Where the statement's first token stands.
+    /// The location of the statement's first token.
     pub fn location(&self) -> Location {
         self.location
     }
@@ -31,7 +31,7 @@ impl std::fmt::Debug for ScriptStatement {
     }
 }
 
-/// A script's statements, and the lexical error that ended it early, if there was one.
+/// A script's statements, and the lexical error at which splitting stopped, if there was one.
 #[derive(Debug)]
 pub struct Script {
     /// The complete statements, in order.

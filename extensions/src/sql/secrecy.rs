@@ -1,32 +1,38 @@
-//! Which texts may hold a secret.
+//! Detects texts that may hold a secret.
 //!
-//! Invariant: when in doubt, a text may. It is asked of whatever a user typed, statements with typing
-//! errors in them included, before any of it is kept or shown.
+//! Invariant: in doubt, the answer is yes. Callers check every text that a user typed, including
+//! statements with typing errors, before they store or show any of it.
 
 use sqlparser::dialect::GenericDialect;
 use sqlparser::tokenizer::Token;
 
+use super::dialect::SqlDialect;
 use super::options::{OPTIONS_WITH_SECRETS, is_near};
-use super::parser::{SqlDialect, parse_statement};
+use super::parser::parse_statement;
 use super::script::{ScriptStatement, split_script};
 
 /// Words after which a literal may be a secret.
 const WORDS: [&str; 4] = ["SECRET", "SECRETS", "TOKEN", "PASSWORD"];
 
-/// What a quoted text holds that has credentials in it: signed URLs, and URLs with a password.
+/// Parameters of signed URLs. A quoted text that contains one of them holds credentials.
 const IN_TEXTS: [&str; 4] = ["signature=", "sig=", "credential=", "token="];
 
-/// How deep expressions may be nested in what is understood.
+/// Nesting limit for expressions when [`is_understood`] parses a statement.
 const RECURSION_LIMIT: usize = 50;
 
-/// Whether a text that a user typed may hold the value of a secret: a statement in it creates or alters
-/// a secret, has a word like `SECRET`, however misspelt, and anything quoted after it, has a URL with
-/// credentials, is about to make a connection and not understood, or is no statement because its
-/// beginning is missing. `SECRET ACCESS KEY = SECRET name` does not count: what follows is a name.
+/// Whether a text that a user typed may hold the value of a secret. True if a statement in it
+/// - creates or alters a secret,
+/// - has a literal after a word like `SECRET`, even if that word is misspelt,
+/// - has a URL with credentials,
+/// - creates or alters a connection and cannot be parsed, or
+/// - begins with a literal, which means that the beginning of the statement is missing.
+///
+/// If a literal or comment is not closed, a word like `SECRET` or `CONNECTION` is enough.
+/// `SECRET ACCESS KEY = SECRET name` does not count, because it holds only a secret's name.
 pub fn may_hold_secret(text: &str) -> bool {
     let script = split_script(text, &GenericDialect {});
     if script.error.is_some() {
-        // What is not closed runs to the end: words in it can't be told from a secret.
+        // The open literal runs to the end of the text, so every word of the text is checked.
         return words_of(text).any(|word| is_suspicious(word) || is_near(word, "CONNECTION"));
     }
     script.statements.into_iter().any(statement_may)
@@ -55,7 +61,7 @@ fn statement_may(statement: ScriptStatement) -> bool {
     has_value_of_secret(&tokens)
 }
 
-/// Whether something quoted follows a suspicious word.
+/// Whether a literal follows a suspicious word, or holds credentials.
 fn has_value_of_secret(tokens: &[Token]) -> bool {
     let mut suspicious = false;
     let mut at = 0;
@@ -69,7 +75,7 @@ fn has_value_of_secret(tokens: &[Token]) -> bool {
             if suspicious || has_credentials(&text) {
                 return true;
             }
-            // The name of a setting.
+            // A quoted text may also name a setting, such as 'aws.secret_access_key'.
             suspicious |= words_of(&text).any(is_suspicious);
         } else if let Token::Word(word) = token {
             suspicious |= words_of(&word.value).any(is_suspicious);
@@ -104,7 +110,9 @@ fn is_suspicious(word: &str) -> bool {
     WORDS.iter().any(|suspicious| is_near(word, suspicious))
 }
 
-/// The tokens of `SECRET ACCESS KEY = SECRET name` and the like, which names a secret and ends.
+/// The number of tokens of an option that names a secret, such as
+/// `SECRET ACCESS KEY = SECRET name`. `None` if the tokens do not begin with such an option, or if
+/// it does not end after the name.
 fn names_secret(tokens: &[Token]) -> Option<usize> {
     let word = |at: usize| match tokens.get(at) {
         Some(Token::Word(word)) => Some(word.value.to_ascii_uppercase()),
@@ -141,7 +149,8 @@ fn is_literal(token: &Token) -> bool {
     }
 }
 
-/// Whether the token is a literal, or anything else that may be part of one.
+/// Whether the token is a literal or may be part of one. Only unquoted words and some punctuation
+/// are not.
 fn is_quoted(token: &Token) -> bool {
     match token {
         Token::Word(word) => word.quote_style.is_some(),

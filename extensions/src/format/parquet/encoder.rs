@@ -1,7 +1,8 @@
-//! Encodes the rows of one file, the columns of a batch side by side.
+//! Encodes the rows of one file. The columns of a batch are encoded in parallel.
 //!
-//! Invariant: a row group ends at its limit of rows or of encoded bytes, however the rows are cut
-//! into batches and on however many threads they are encoded.
+//! Invariant: a row group ends when it reaches its row limit or is within 1/64 of its byte limit
+//! (estimated), for any batch size and any number of threads. Only an early flush or the end of the
+//! file ends it before.
 
 use std::ops::Range;
 
@@ -19,15 +20,15 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::{EncodedFile, Encoder, PartBuffer, PartPool, threads_for};
 use crate::tasks::map_on_threads;
 
-/// What was found out about a column's dictionary holds for the row groups that begin within so many
-/// rows: where memory is short they are small, and each would try anew.
+/// For this many rows, row groups reuse the dictionary decisions of the row group before them. When
+/// memory is short, row groups are small, and a trial in each of them would be wasteful.
 const DICTIONARY_KNOWN_ROWS: usize = 1 << 20;
 
-/// When a row group ends.
+/// Limits at which a row group ends, whichever is reached first.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RowGroupLimits {
     pub(super) rows: usize,
-    /// Encoded bytes; an estimate while pages are still being filled.
+    /// Encoded bytes. They are estimated while pages are still being filled.
     pub(super) bytes: usize,
 }
 
@@ -41,8 +42,8 @@ pub(super) struct ParquetEncoder {
     summarize_columns: bool,
     row_group: Option<RowGroup>,
     dictionaries: KnownDictionaries,
-    /// Encoded bytes per estimated byte, learned from the row groups already closed: the estimate
-    /// counts pages that are not yet compressed.
+    /// Encoded bytes per estimated byte in the last closed row group: the estimate counts pages
+    /// that are not yet compressed.
     estimate_ratio: f64,
 }
 
@@ -52,22 +53,23 @@ pub(super) struct RowGroup {
     rows: usize,
 }
 
-/// Which columns of the file have use for a dictionary.
+/// For which columns of the file a dictionary pays.
 #[derive(Default)]
 struct KnownDictionaries {
     columns: Vec<Option<bool>>,
-    /// The rows written since nothing was known.
+    /// Rows written since the decisions were last discarded.
     rows: usize,
 }
 
-/// The parquet crate's own writers, of which it makes all or none.
+/// The parquet crate's own column writers. The crate makes the writers of all columns at once, so
+/// they are made only when the first is needed.
 struct OtherColumns<'a> {
     encoder: &'a ParquetEncoder,
     writers: Vec<Option<ArrowColumnWriter>>,
 }
 
 impl ParquetEncoder {
-    /// Starts a file that is encoded on as many as `threads` threads.
+    /// Starts a file that is encoded on up to `threads` threads.
     pub(super) fn new(
         schema: &SchemaRef,
         properties: WriterProperties,
@@ -92,7 +94,7 @@ impl ParquetEncoder {
         })
     }
 
-    /// The finished file says what its columns hold.
+    /// Sets whether the finished file reports summaries of its columns.
     #[must_use]
     pub(super) fn with_column_summaries(mut self, summarize_columns: bool) -> Self {
         self.summarize_columns = summarize_columns;
@@ -126,7 +128,7 @@ impl ParquetEncoder {
         Ok(RowGroup { columns, rows: 0 })
     }
 
-    /// How many rows the row group has room for; at least one.
+    /// Number of rows that still fit into the row group; at least 1.
     fn room(&self) -> usize {
         let Some(row_group) = &self.row_group else {
             return self.limits.rows;
@@ -142,7 +144,7 @@ impl ParquetEncoder {
 
     fn is_row_group_full(&self) -> bool {
         self.row_group.as_ref().is_some_and(|row_group| {
-            // Filling up what hardly is there would take many steps of a few rows.
+            // Filling the last 1/64 would take many steps of a few rows.
             let enough = self.limits.bytes - self.limits.bytes / 64;
             row_group.rows >= self.limits.rows || row_group.estimated_bytes() >= enough
         })
@@ -238,7 +240,7 @@ impl KnownDictionaries {
         self.columns.get(number).copied().flatten()
     }
 
-    /// Takes over what a row group of `rows` rows says of each column.
+    /// Stores the decisions of a row group of `rows` rows, one for each column.
     fn learn(&mut self, rows: usize, columns: Vec<Option<bool>>) {
         self.rows += rows;
         self.columns = columns;
@@ -254,7 +256,7 @@ impl<'a> OtherColumns<'a> {
         Self { encoder, writers }
     }
 
-    /// The writers of these columns of the file.
+    /// Takes the writers of the file's columns `leaves`.
     fn take(&mut self, leaves: Range<usize>) -> Result<Vec<ArrowColumnWriter>> {
         if self.writers.is_empty() {
             let number = self.encoder.file.row_groups();
@@ -292,7 +294,7 @@ impl RowGroup {
         Ok(())
     }
 
-    /// The column chunks of the file, in its order.
+    /// Ends the columns and returns their chunks, in the order of the file.
     async fn close(self, threads: usize) -> Result<Vec<Chunk>> {
         let chunks = map_on_threads(self.columns, threads, ColumnWriter::close).await?;
         Ok(chunks.into_iter().flatten().collect())
@@ -307,7 +309,8 @@ impl RowGroup {
     }
 }
 
-/// The schema for readers to see. Views are a layout in memory, which many readers refuse to make.
+/// The Arrow schema that is embedded for readers, without views. Views are a layout in memory, and
+/// many readers can't create them.
 fn embedded_schema(schema: &SchemaRef) -> SchemaRef {
     let fields: Fields = schema.fields().iter().map(without_views).collect();
     if fields == *schema.fields() {
@@ -338,7 +341,7 @@ fn without_views(field: &FieldRef) -> FieldRef {
     FieldRef::new(field.as_ref().clone().with_data_type(data_type))
 }
 
-/// How many columns of the file hold a column of the batches.
+/// Number of columns in the file that store one column of the batches.
 fn count_leaves(column: &parquet::schema::types::Type) -> usize {
     if column.is_primitive() {
         return 1;

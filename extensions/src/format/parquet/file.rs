@@ -1,10 +1,11 @@
-//! A file that is being written: its row groups one after the other, then its footer.
+//! A file that is being written: its row groups one after another, then its footer.
 //!
-//! Invariant: the footer says of every row group what its writer said when it was closed.
+//! Invariant: the footer contains the metadata of every row group as its writer returned it on
+//! close.
 //!
-//! Until then that is kept as the footer will have it, in Thrift, one row group behind the other. As
-//! values it takes four times the memory, in small pieces that lie among what encoders free and keep it
-//! from being used again; where memory is short, a file has hundreds of small row groups.
+//! Until the footer is written, this metadata is kept serialized in Thrift, one row group after
+//! another. As Rust values it would take four times the memory, in small allocations that fragment
+//! the memory that encoders free. When memory is short, a file has hundreds of small row groups.
 //!
 //! The layout: <https://parquet.apache.org/docs/file-format/>
 
@@ -40,20 +41,20 @@ pub(super) struct ParquetFile {
     row_groups: KeptRowGroups,
 }
 
-/// Row groups as files of their own that have no data.
+/// Metadata of row groups, each serialized as a file without data.
 #[derive(Default)]
 struct KeptRowGroups {
     files: Vec<u8>,
-    /// Where each ends.
+    /// The end of each file in `files`.
     ends: Vec<usize>,
 }
 
 impl ParquetFile {
-    /// Starts a file for rows of `schema`. The factory makes the parquet crate's own writers of its
-    /// columns.
+    /// Starts a file for rows of `schema`. Also returns the factory for the parquet crate's own
+    /// column writers.
     ///
     /// # Errors
-    /// A type that Parquet has no way to hold.
+    /// The schema has a type that Parquet can't store.
     pub(super) fn start(
         schema: SchemaRef,
         properties: WriterProperties,
@@ -96,10 +97,10 @@ impl ParquetFile {
         self.out.inner_mut()
     }
 
-    /// Starts a row group, which has to be closed.
+    /// Starts a row group. The caller must close it.
     ///
     /// # Errors
-    /// The file has as many row groups as Parquet can count.
+    /// The file already has the maximum number of row groups.
     pub(super) fn next_row_group(&mut self) -> Result<SerializedRowGroupWriter<'_, PartBuffer>> {
         let ordinal = i16::try_from(self.row_groups()).map_err(|error| {
             encode_error(ParquetError::General(format!(
@@ -121,7 +122,7 @@ impl ParquetFile {
         ))
     }
 
-    /// Writes the footer, and returns it.
+    /// Writes and returns the footer.
     ///
     /// # Errors
     /// [`ErrorKind::Query`](crate::error::ErrorKind::Query): the parquet crate can't write it.
@@ -137,7 +138,8 @@ impl ParquetFile {
             for row_group in kept.take_row_groups() {
                 row_groups.push(with_old_extremes(row_group)?);
             }
-            // A row group without any, such as one of NaN alone, has its place among the others.
+            // A row group without an index (only NaN, for example) gets an empty entry, so that the
+            // entries of the other row groups keep their positions.
             let none = || vec![ColumnIndexMetaData::NONE; self.schema.num_columns()];
             let index = kept.take_column_index().and_then(|mut index| index.pop());
             columns.push(index.unwrap_or_else(none));
@@ -213,9 +215,10 @@ fn read_kept(file: &Bytes) -> ParquetResult<ParquetMetaData> {
         .parse_and_finish(file)
 }
 
-/// Minimum and maximum are also written where readers looked for them before 2018, if signed comparison
-/// was right: <https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift>,
-/// `Statistics`. What was read doesn't say so.
+/// Also writes minimum and maximum to the fields that readers used before 2018, if the column has
+/// signed order:
+/// <https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift>,
+/// `Statistics`. Statistics that were serialized and read back no longer have the flag for this.
 fn with_old_extremes(row_group: RowGroupMetaData) -> ParquetResult<RowGroupMetaData> {
     macro_rules! with_old {
         ($statistics:expr, $signed:expr, [$($kind:ident),*]) => {
@@ -252,11 +255,12 @@ fn with_old_extremes(row_group: RowGroupMetaData) -> ParquetResult<RowGroupMetaD
     row_group.set_column_metadata(columns).build()
 }
 
-/// Writes on where a file has some bytes already: the parquet crate's footer names places in the file,
-/// and counts them from the writer it is given.
+/// Appends to a file that already has bytes. The parquet crate's footer contains file offsets,
+/// which it counts from the first byte of the writer that it gets. The existing bytes are therefore
+/// counted first, without being written again.
 struct Continued<'a, W> {
     file: &'a mut W,
-    /// Of what the file has, so much has not been counted yet.
+    /// Existing bytes that are not counted yet. Until this is 0, writes are only counted.
     uncounted: usize,
 }
 
@@ -303,7 +307,7 @@ mod tests {
     fn batch(first: i64) -> RecordBatch {
         let numbers = Int64Array::from_iter((first..first + 100).map(|n| (n % 7 > 0).then_some(n)));
         let texts = StringArray::from_iter_values((first..first + 100).map(|n| format!("<{n}>")));
-        // Pages of NaN alone have no minimum, and then there is no index.
+        // Pages with only NaN have no minimum, so their chunk has no index.
         let share = |n: i64| if first == 100 { f64::NAN } else { n as f64 };
         let shares = Float64Array::from_iter_values((first..first + 100).map(share));
         RecordBatch::try_from_iter([

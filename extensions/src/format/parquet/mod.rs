@@ -1,7 +1,7 @@
 //! Parquet.
 //!
-//! Invariant: a finished file's row count is the one in its footer; the Arrow schema is embedded,
-//! so that what Arrow knows and Parquet doesn't survives.
+//! Invariant: a finished file's row count is the count in its footer. The Arrow schema is embedded,
+//! so that readers recover types that Parquet doesn't have.
 //!
 //! Format version 1.0, dictionaries with a fallback, page statistics, no bloom filters. The format:
 //! <https://parquet.apache.org/docs/file-format/>
@@ -22,14 +22,15 @@ use self::encoder::{ParquetEncoder, RowGroupLimits};
 use super::{Encoder, FileFormat, PartBuffer, PartPool, refuse_columns};
 use crate::error::{Error, ErrorKind, Result};
 
-/// A page ends at so many rows, as other writers' do: what a reader can pass over is not too coarse,
-/// …
+/// A page ends at this many rows, as with other writers: readers skip data page by page, so pages
+/// must not be too large.
 const PAGE_ROWS: usize = 20_000;
 
-/// … or so many bytes before compression.
+/// A page also ends at this many bytes before compression.
 const PAGE_BYTES: usize = 1 << 20;
 
-/// What an encoder needs for a row group, in bytes, before flushing early leaves it too small.
+/// Memory of an encoder for a row group, in bytes. With less, early flushes make row groups too
+/// small.
 const ROW_GROUP_MEMORY: usize = 2 << 20;
 
 /// Parquet files.
@@ -43,8 +44,8 @@ pub struct ParquetFormat {
 }
 
 impl ParquetFormat {
-    /// Files as `options` say, of at most `max_file_bytes` encoded bytes, which caps the row group
-    /// too.
+    /// Creates the format with `options`. A file has at most `max_file_bytes` encoded bytes, so
+    /// this also caps the size of row groups.
     pub fn new(mut options: ParquetOptions, max_file_bytes: u64) -> Self {
         let max_file_bytes = usize::try_from(max_file_bytes).unwrap_or(usize::MAX);
         options.row_group_bytes = options.row_group_bytes.min(max_file_bytes);
@@ -57,16 +58,16 @@ impl ParquetFormat {
         }
     }
 
-    /// Finished files say what their columns hold.
+    /// Sets whether finished files report summaries of their columns.
     #[must_use]
     pub fn with_column_summaries(mut self, summarize_columns: bool) -> Self {
         self.summarize_columns = summarize_columns;
         self
     }
 
-    /// Without an index, pages have no statistics of their own. Where row groups have a page or two
-    /// of each column, it says nothing that the row group's statistics don't, and costs as much
-    /// memory again until the file ends.
+    /// Sets whether files have a page index. Without it, pages have no statistics of their own. If
+    /// row groups have only one or two pages of each column, the index adds little to the
+    /// statistics of the row group, but takes as much memory again until the file ends.
     #[must_use]
     pub fn with_page_index(mut self, page_index: bool) -> Self {
         self.page_index = page_index;
@@ -109,7 +110,7 @@ impl ParquetFormat {
         ParquetEncoder::new(schema, properties, limits, pages, parts, threads)
     }
 
-    /// Whether the writer itself can write a column of this type.
+    /// Whether the encoder can write a column of this type.
     fn can_encode(&self, field: &Field) -> bool {
         if contains_unwritable(field.data_type()) {
             return false;
@@ -120,8 +121,8 @@ impl ParquetFormat {
     }
 }
 
-/// Types that the parquet crate takes into a schema and then can't write: Parquet's INTERVAL holds
-/// milliseconds, not nanoseconds, and there is no union.
+/// Whether a type contains a type that the parquet crate accepts in a schema but can't write:
+/// Parquet's INTERVAL holds milliseconds, not nanoseconds, and Parquet has no unions.
 fn contains_unwritable(data_type: &DataType) -> bool {
     match data_type {
         DataType::Interval(unit) => *unit == IntervalUnit::MonthDayNano,
@@ -162,7 +163,7 @@ impl FileFormat for ParquetFormat {
         "application/vnd.apache.parquet"
     }
 
-    /// Its pages are compressed, not the file.
+    /// `None`: the pages are compressed, not the file.
     fn content_encoding(&self) -> Option<&'static str> {
         None
     }
@@ -348,7 +349,7 @@ mod tests {
         }
     }
 
-    /// What a file says of its columns: by row group, and by page.
+    /// The statistics of a file's columns: per row group, and per page.
     fn said_of_columns(file: Bytes) -> (Vec<Option<Statistics>>, Vec<Vec<ColumnIndexMetaData>>) {
         let metadata = ParquetMetaDataReader::new()
             .with_page_index_policy(PageIndexPolicy::Required)
@@ -370,7 +371,7 @@ mod tests {
             page_rows in 1usize..30,
             row_group_rows in 30usize..70,
         ) {
-            // The others are the parquet crate's work anyway.
+            // The parquet crate itself writes the other columns.
             let is_ours = |column: &usize| {
                 let data_type = batch.column(*column).data_type();
                 !data_type.is_nested()
@@ -421,7 +422,7 @@ mod tests {
             "{}",
             few.compressed_size()
         );
-        // It fills up: the pages from then on do without.
+        // The dictionary fills up; later pages are plain.
         let ever_more = file(numbers(|n| n.wrapping_mul(7) % (n / 2 + 1000) * 1_000_003));
         let encodings: Vec<_> = ever_more.encodings().collect();
         assert!(
@@ -441,7 +442,8 @@ mod tests {
     fn the_next_row_groups_know_whether_a_dictionary_pays() {
         const ROWS: i64 = 10_000;
         type Number = fn(i64) -> Option<i64>;
-        // Which row groups have a dictionary, each with the numbers of one of these.
+        // Whether each row group has a dictionary. Each function makes the numbers of one row
+        // group.
         let dictionaries = |groups: &[Number]| -> Vec<bool> {
             let numbers = groups.iter().flat_map(|number| (0..ROWS).map(number));
             let numbers: ArrayRef = Arc::new(numbers.collect::<Int64Array>());
@@ -474,7 +476,7 @@ mod tests {
         );
         assert_eq!(dictionaries(&[few, null, few]), [true, false, true]);
         assert_eq!(dictionaries(&[one, few]), [false, true]);
-        // At some time it is tried anew.
+        // After `DICTIONARY_KNOWN_ROWS` rows a dictionary is tried again.
         let mut groups = vec![different; 105];
         groups.push(few);
         assert_eq!(dictionaries(&groups).last(), Some(&true));

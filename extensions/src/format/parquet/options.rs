@@ -1,6 +1,6 @@
-//! How Parquet is written.
+//! Options for writing Parquet.
 //!
-//! Invariant: levels are in the range of their codec; sizes are greater than 0.
+//! Invariant: levels are within the range of their codec; sizes are greater than 0.
 
 use arrow::datatypes::TimeUnit;
 use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
@@ -11,8 +11,9 @@ use crate::error::Result;
 /// A codec for pages:
 /// <https://parquet.apache.org/docs/file-format/data-pages/compression/>
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum ParquetCompression {
-    /// Not compressed.
+    /// No compression.
     None,
     /// Snappy.
     #[default]
@@ -46,16 +47,17 @@ impl ParquetCompression {
     }
 }
 
-/// How Parquet is written.
+/// Options for writing Parquet.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub struct ParquetOptions {
-    /// How pages are compressed.
+    /// Compression of pages.
     pub compression: ParquetCompression,
-    /// A row group ends at so many rows …
+    /// A row group ends at this many rows or at `row_group_bytes`, whichever comes first.
     pub row_group_rows: usize,
-    /// … or so many encoded bytes, whichever comes first.
+    /// Limit of a row group in encoded bytes.
     pub row_group_bytes: usize,
-    /// What timestamps are cast to; none where they stay as the query returns them.
+    /// The unit that timestamps are cast to; `None` keeps the unit of the query.
     pub timestamp_unit: Option<TimeUnit>,
 }
 

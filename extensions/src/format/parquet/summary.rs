@@ -1,4 +1,4 @@
-//! What a finished file's columns hold, as its footer says.
+//! Summaries of a finished file's columns, taken from its footer.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use super::encode_error;
 use crate::error::Result;
 use crate::format::ColumnSummary;
 
-/// Minimum, maximum and NULLs of each column over all row groups. Nested columns have no order, and
-/// then only their name is known.
+/// Returns minimum, maximum and number of NULLs of each column over all row groups. For nested
+/// columns only the name is known.
 pub(super) fn summarize_columns(
     footer: &ParquetMetaData,
     schema: &Schema,
@@ -48,7 +48,7 @@ pub(super) fn summarize_columns(
     schema.fields().iter().map(summarize).collect()
 }
 
-/// The smallest or largest of the values as text; none if there is none.
+/// The smallest or largest value as text; `None` if there is no value.
 fn extreme(values: &ArrayRef, largest: bool) -> Option<String> {
     let order = SortOptions {
         descending: largest,

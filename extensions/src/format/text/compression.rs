@@ -1,7 +1,7 @@
-//! Lines, compressed on their way into parts.
+//! Compresses lines before they are cut into parts.
 //!
-//! Invariant: a file is one gzip member or one zstd frame. Several in a row would be valid, too, and
-//! could be made side by side, but some readers stop after the first.
+//! Invariant: a file is a single gzip member or a single zstd frame. Several in a row would also be
+//! valid and could be compressed in parallel, but some readers stop after the first.
 
 use std::io::{self, Write};
 
@@ -10,10 +10,11 @@ use flate2::write::GzEncoder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::PartBuffer;
 
-/// How a file of lines is compressed.
+/// Compression of a line-based file as a whole.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum TextCompression {
-    /// Not at all.
+    /// No compression.
     #[default]
     None,
     /// gzip with a level from 1 to 9: <https://www.rfc-editor.org/rfc/rfc1952>
@@ -22,22 +23,24 @@ pub enum TextCompression {
     Zstd(i32),
 }
 
-/// A window of 1 MB: a compressor needs a few of them in memory, and every open file has one.
+/// A window of 1 MB. It is small because every open file has a compressor, whose memory is a
+/// multiple of the window.
 const ZSTD_WINDOW_LOG: u32 = 20;
 
-/// What a zstd compressor of the higher levels takes in memory with that window: the window twice,
-/// and its tables. Those of the levels:
+/// Memory of a zstd compressor with that window above level 4, in bytes: twice the window, and the
+/// tables. The table sizes by level:
 /// <https://github.com/facebook/zstd/blob/v1.5.7/lib/compress/clevels.h>
 const ZSTD_BYTES: usize = 6 << 20;
 
-/// What it takes up to level 4.
+/// Memory of a zstd compressor up to level 4, in bytes.
 const ZSTD_FAST_BYTES: usize = 3 << 20;
 
-/// What a gzip compressor takes: <https://github.com/madler/zlib/blob/v1.3.1/zconf.h#L253>
+/// Memory of a gzip compressor, in bytes:
+/// <https://github.com/madler/zlib/blob/v1.3.1/zconf.h#L253>
 const GZIP_BYTES: usize = 320 << 10;
 
 impl TextCompression {
-    /// What a file's name has behind its extension.
+    /// The suffix that compression adds to a file's extension.
     pub fn extension(self) -> &'static str {
         match self {
             Self::None => "",
@@ -46,7 +49,7 @@ impl TextCompression {
         }
     }
 
-    /// The HTTP content coding, which clients undo:
+    /// The HTTP content coding, which clients decode:
     /// <https://www.iana.org/assignments/http-parameters/http-parameters.xhtml#content-coding>
     pub fn content_encoding(self) -> Option<&'static str> {
         match self {
@@ -56,7 +59,7 @@ impl TextCompression {
         }
     }
 
-    /// The memory in bytes that compressing one file takes.
+    /// Memory to compress one file, in bytes.
     pub fn memory_bytes(self) -> usize {
         match self {
             Self::None => 0,
@@ -67,7 +70,7 @@ impl TextCompression {
     }
 }
 
-/// A part buffer behind a compressor.
+/// A compressor that writes into a part buffer.
 pub(super) struct TextParts {
     sink: Sink,
     compression: TextCompression,
@@ -129,7 +132,7 @@ impl TextParts {
         self.buffer().buffered_bytes() + self.compression.memory_bytes()
     }
 
-    /// Ends the compressed stream; the parts not yet taken are in the result.
+    /// Ends the compressed stream. Returns the parts that were not taken yet.
     pub(super) fn finish(self) -> Result<PartBuffer> {
         match self.sink {
             Sink::Plain(buffer) => Ok(buffer),

@@ -1,7 +1,9 @@
-//! PostgreSQL's text format, which `COPY … TO STDOUT` writes unless told otherwise.
+//! PostgreSQL's text format, the default of `COPY … TO STDOUT`.
 //!
-//! Invariant: a row is one line: whatever could be taken for a delimiter, a line's end or NULL is
-//! written with a backslash. The rules: <https://www.postgresql.org/docs/current/sql-copy.html#id-1.9.3.55.9.2>
+//! Invariant: a row is one line. Delimiters, line ends and backslashes in values are escaped with a
+//! backslash, so no value reads as the default NULL string `\N`. A value that equals another NULL
+//! string is not escaped. The rules:
+//! <https://www.postgresql.org/docs/current/sql-copy.html#id-1.9.3.55.9.2>
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
@@ -12,14 +14,15 @@ use super::lines::format_lines;
 use super::values::{plain_arrays, refuse_textless, texts};
 use crate::error::Result;
 
-/// How text is written.
+/// Options for writing the text format.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub struct CopyTextOptions {
-    /// The first line names the columns.
+    /// Whether the first line names the columns.
     pub header: bool,
-    /// What stands between values.
+    /// The byte between values.
     pub delimiter: u8,
-    /// What NULL is.
+    /// The text for NULL.
     pub null: String,
 }
 
@@ -33,14 +36,14 @@ impl Default for CopyTextOptions {
     }
 }
 
-/// Lines of text.
+/// PostgreSQL's text format.
 #[derive(Debug, Clone)]
 pub struct CopyTextFormat {
     options: CopyTextOptions,
 }
 
 impl CopyTextFormat {
-    /// Text as `options` say.
+    /// Creates the format with `options`.
     pub fn new(options: CopyTextOptions) -> Self {
         Self { options }
     }

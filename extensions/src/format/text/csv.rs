@@ -1,8 +1,9 @@
 //! CSV as PostgreSQL's `COPY … (FORMAT csv)` writes it.
 //!
-//! Invariant: reading a file back loses nothing. NULL is the NULL string without quotes, and a
-//! value that equals the NULL string is quoted; so, with the default NULL string, an empty text is
-//! `""`. The rules: <https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-FORMAT-CSV>
+//! Invariant: reading a file back returns the same values. NULL is the NULL string without quotes,
+//! and a value that equals the NULL string is quoted. With the default NULL string, an empty text
+//! is therefore `""`. The rules:
+//! <https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-FORMAT-CSV>
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
@@ -13,34 +14,36 @@ use super::lines::format_lines;
 use super::values::{ColumnText, PLAIN_PUNCTUATION, plain_arrays, refuse_textless, texts};
 use crate::error::Result;
 
-/// How CSV is written.
+/// Options for writing CSV.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub struct CsvOptions {
-    /// The first line of every file names the columns.
+    /// Whether the first line of every file names the columns.
     pub header: bool,
-    /// What stands between values.
+    /// The byte between values.
     pub delimiter: u8,
-    /// What stands around values that need it.
+    /// The byte around values that need quotes.
     pub quote: u8,
-    /// What stands before a quote, or itself, in a quoted value.
+    /// The byte before each quote and each escape byte in a quoted value.
     pub escape: u8,
-    /// What NULL is.
+    /// The text for NULL.
     pub null: String,
-    /// Whose values are quoted in any case.
+    /// Columns whose values are always quoted.
     pub force_quote: ForceQuote,
-    /// How files are compressed.
+    /// Compression of files.
     pub compression: TextCompression,
 }
 
-/// Columns whose values, but for NULL, are always quoted.
+/// Columns whose values are always quoted, except NULL.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum ForceQuote {
-    /// None.
+    /// No columns.
     #[default]
     None,
-    /// All.
+    /// All columns.
     All,
-    /// Those of these names.
+    /// The columns with these names.
     Columns(Vec<String>),
 }
 
@@ -62,7 +65,7 @@ impl Default for CsvOptions {
 #[derive(Debug, Clone)]
 pub struct CsvFormat {
     options: CsvOptions,
-    /// Numbers, times and the like can't hold a special character, whatever their value.
+    /// Numbers, times and bytes can't contain a special character or equal the NULL string.
     plain_needs_no_quotes: bool,
 }
 
@@ -74,7 +77,7 @@ struct CsvColumn<'a> {
 }
 
 impl CsvFormat {
-    /// CSV as `options` say.
+    /// Creates the format with `options`.
     pub fn new(options: CsvOptions) -> Self {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || PLAIN_PUNCTUATION.contains(&byte);
         let may_equal_null = !options.null.is_empty() && options.null.bytes().all(is_plain);
@@ -94,8 +97,8 @@ impl CsvFormat {
         }
     }
 
-    /// Whether a value has a character that it can't have without quotes. Sixteen bytes are looked at
-    /// at once; the last of them may overlap with those before.
+    /// Whether a value contains a character that needs quotes. Several bytes are checked at once,
+    /// up to 16; the last chunk may overlap the chunk before it.
     fn has_special(&self, value: &[u8]) -> bool {
         let special = |byte: u8| {
             (byte == self.options.delimiter)
@@ -116,8 +119,9 @@ impl CsvFormat {
         value.iter().any(|byte| special(*byte))
     }
 
-    /// Quotes a value if it has to be: told to, equal to the NULL string, with a special character in
-    /// it, or read as the end of the data (`\.` alone on a line).
+    /// Appends a value. It is quoted if `force` is set, if it equals the NULL string, if it
+    /// contains a special character, or if it would be read as the end of the data (`\.` alone on a
+    /// line).
     fn push_value(&self, out: &mut Vec<u8>, value: &[u8], force: bool, only_column: bool) {
         let options = &self.options;
         let needs_quotes = force
@@ -141,7 +145,8 @@ impl CsvFormat {
     }
 }
 
-/// Whether a byte is among them; without a branch for each, so that they are looked at together.
+/// Whether `is` holds for any of the bytes. There is no branch per byte, so that all bytes are
+/// checked at once.
 fn has<const N: usize>(bytes: &[u8; N], is: impl Fn(u8) -> bool) -> bool {
     bytes.iter().fold(false, |found, byte| found | is(*byte))
 }
@@ -203,7 +208,7 @@ impl LineFormat for CsvFormat {
                 return text.push_cells(rows, null, cells);
             }
             if !must_quote && !only_column && null.is_empty() && !text.has_nulls() {
-                // Most texts need no quotes: all are looked at together.
+                // Most texts need no quotes, so all cells are checked in one scan.
                 text.push_cells(rows.clone(), null, cells);
                 if !cells.has_empty() && !self.has_special(cells.text()) {
                     return;
@@ -284,7 +289,7 @@ mod tests {
         assert_eq!(encode(vec![Arc::clone(&text), text]), "\\.,\\.\n");
     }
 
-    /// The right-hand sides are what PostgreSQL 15 prints for the same values.
+    /// The expected texts are PostgreSQL 15's output for the same values.
     #[test]
     fn values_read_as_postgresql_prints_them() {
         let floats = vec![
@@ -363,7 +368,7 @@ mod tests {
         }
     }
 
-    /// Options that other readers have, too: an escape of its own, any delimiter and quote.
+    /// Options that the csv crate can also read: any delimiter and quote, with the quote as escape.
     fn csv_options() -> impl Strategy<Value = CsvOptions> {
         let bytes = (
             prop_oneof![Just(b','), Just(b';'), Just(b'\t'), Just(b'1'), Just(b' ')],
@@ -385,7 +390,7 @@ mod tests {
     }
 
     proptest! {
-        /// The csv crate gets the texts back, whatever the options.
+        /// The csv crate reads the same texts back with any of these options.
         #[test]
         fn texts_survive(
             rows in proptest::collection::vec(("\\PC*|[,;1|'\"\n\r\\\\.]*", "[a,\"\n]*"), 1..8),

@@ -1,6 +1,6 @@
 //! Digits of whole numbers and of decimals.
 //!
-//! Invariant: every number has its shortest text; a decimal has all digits of its scale.
+//! Invariant: a whole number has no leading zeros; a decimal has all digits of its scale.
 
 /// The digits of the numbers below 100.
 const PAIRS: [[u8; 2]; 100] = {
@@ -13,19 +13,19 @@ const PAIRS: [[u8; 2]; 100] = {
     pairs
 };
 
-/// Room for a number's text, which stands at its end: its digits are written from the last to the
-/// first, without counting them before.
+/// Buffer for a number's text, which is aligned to the end. Digits are written from the last to the
+/// first, so they need not be counted beforehand.
 pub(super) type Room = [u8; 24];
 
-/// More digits after the point than this don't fit.
+/// Decimals with more digits after the point are too long for [`Scaled`].
 const MOST_FRACTION_DIGITS: usize = 18;
 
-/// A number that has its text here.
+/// A number whose text fits into [`Room`].
 #[derive(Clone, Copy)]
 pub(super) struct Scaled {
     is_negative: bool,
     magnitude: u64,
-    /// How many digits stand after the point.
+    /// Number of digits after the point.
     scale: usize,
 }
 
@@ -50,7 +50,8 @@ impl From<u64> for Scaled {
 }
 
 impl Scaled {
-    /// A decimal of `scale` digits after the point; none if it is too long for this.
+    /// A decimal with `scale` digits after the point. `None` if the scale is negative or the number
+    /// is too long.
     pub(super) fn decimal(value: i128, scale: i8) -> Option<Self> {
         let scale = usize::try_from(scale).ok()?;
         Some(Self {
@@ -60,8 +61,8 @@ impl Scaled {
         })
     }
 
-    /// Writes the text at the end of `room`; returns where it begins. At least one digit stands
-    /// before the point.
+    /// Writes the text to the end of `room` and returns its start index. There is at least one
+    /// digit before the point.
     pub(super) fn write(self, room: &mut Room) -> usize {
         let mut at = room.len();
         let mut rest = self.magnitude;
@@ -86,7 +87,7 @@ impl Scaled {
             room[at..at + 2].copy_from_slice(&PAIRS[(rest % 100) as usize]);
             rest /= 100;
         }
-        // 32 bits divide faster.
+        // Dividing 32-bit numbers is faster.
         let mut rest = rest as u32;
         while rest >= 100 {
             at -= 2;

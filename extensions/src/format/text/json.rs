@@ -1,9 +1,10 @@
 //! Newline-delimited JSON: one object per row.
 //!
-//! Invariant: every line is valid JSON with all columns in it, NULL included, and no value is
-//! rounded: integers and decimals have all their digits, and what JSON has no number for (`NaN`,
-//! `Infinity`) is a string, as in PostgreSQL's `to_json`. Bytes are hexadecimal digits, times are
-//! ISO 8601, intervals PostgreSQL's text. The format: <https://github.com/ndjson/ndjson-spec>
+//! Invariant: every line is a valid JSON object with all columns, including NULLs, and no value is
+//! rounded. Integers and decimals keep all digits. Floats that JSON has no number for (`NaN`,
+//! `Infinity`) are strings, as in PostgreSQL's `to_json`. Bytes are hexadecimal digits, times are
+//! ISO 8601, and intervals are PostgreSQL's text. The format:
+//! <https://github.com/ndjson/ndjson-spec>
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -23,10 +24,11 @@ use super::{LineFormat, format_each};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::refuse_columns;
 
-/// How JSON is written.
+/// Options for writing JSON.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub struct JsonOptions {
-    /// How files are compressed.
+    /// Compression of files.
     pub compression: TextCompression,
 }
 
@@ -38,7 +40,7 @@ pub struct JsonFormat {
 }
 
 impl JsonFormat {
-    /// JSON as `options` say.
+    /// Creates the format with `options`.
     pub fn new(options: JsonOptions) -> Self {
         let encoder = EncoderOptions::default()
             .with_explicit_nulls(true)
@@ -91,7 +93,8 @@ fn encode_error(error: ArrowError) -> Error {
     Error::new(ErrorKind::Query, format!("cannot encode as json: {error}")).with_source(error)
 }
 
-/// Encodes what arrow's own encoders would write as `null` or as an error's message.
+/// Encodes values that arrow's own encoders write as `null`, as an error message, or in another
+/// form (UUIDs).
 #[derive(Debug)]
 struct ExactValues;
 
@@ -131,7 +134,7 @@ impl EncoderFactory for ExactValues {
     }
 }
 
-/// A text without anything that JSON escapes.
+/// A text without characters that JSON escapes.
 struct Quoted<'a>(ColumnText<'a>);
 
 impl ValueEncoder for Quoted<'_> {
@@ -142,8 +145,8 @@ impl ValueEncoder for Quoted<'_> {
     }
 }
 
-/// An encoder for an array with values that are no numbers in JSON; `None` if it has none. A value
-/// is shown in the type `F`, which holds it exactly.
+/// Returns an encoder for an array that contains NaN or infinities; `None` if all values are
+/// finite. Finite values are printed as type `F`, which holds them exactly.
 fn with_specials<'a, T, F>(array: &'a PrimitiveArray<T>) -> Option<Box<dyn ValueEncoder + 'a>>
 where
     T: ArrowPrimitiveType<Native: Into<f64> + Into<F>>,

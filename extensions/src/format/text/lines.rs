@@ -1,7 +1,7 @@
-//! Lines, put together from the cells of their columns.
+//! Assembles lines from the cells of their columns.
 //!
-//! Invariant: a line has the cells of one row, in the order of the columns, with a delimiter between
-//! them and a line end after the last.
+//! Invariant: a line consists of the cells of one row in column order, with a delimiter between
+//! cells and a line end after the last cell.
 //!
 //! A block of rows is written column by column, so that one type's code runs for many values, and
 //! then copied row by row.
@@ -13,13 +13,15 @@ use arrow::array::RecordBatch;
 use super::digits::{Room, Scaled};
 use crate::error::Result;
 
-/// So many rows are put together at once, and fewer where they are long: their texts stay in the
-/// processor's cache.
+/// Upper bound for rows in a block. Blocks of long rows are smaller ([`BLOCK_BYTES`]), so that
+/// their texts stay in the CPU cache. The first block is small because the length of its rows is
+/// unknown.
 const BLOCK_ROWS: usize = 512;
 const FIRST_BLOCK_ROWS: usize = 32;
 const BLOCK_BYTES: usize = 256 << 10;
 
-/// Short cells are copied in pieces of this size, which is faster than copying as much as there is.
+/// Short cells are copied in pieces of this many bytes, which is faster than copying the exact
+/// length.
 const PIECE: usize = 16;
 
 /// The cells of one column.
@@ -28,7 +30,7 @@ pub(super) struct Cells {
     places: Vec<Place>,
 }
 
-/// Where a cell is in the text of its column.
+/// Position of a cell in the text of its column.
 #[derive(Clone, Copy)]
 struct Place {
     start: usize,
@@ -36,12 +38,12 @@ struct Place {
 }
 
 impl Cells {
-    /// Where the text of the next cell is to be appended.
+    /// The buffer to append the text of the next cell to.
     pub(super) fn text(&mut self) -> &mut Vec<u8> {
         &mut self.text
     }
 
-    /// Ends a cell after its text, which is all that was appended since the last one.
+    /// Ends a cell. Its text is everything that was appended since the previous cell.
     pub(super) fn end_cell(&mut self) {
         let end = |place: &Place| place.start + place.length;
         let start = self.places.last().map_or(0, end);
@@ -49,7 +51,7 @@ impl Cells {
         self.places.push(Place { start, length });
     }
 
-    /// Appends a cell that is a number.
+    /// Appends a cell with a number.
     pub(super) fn push_number(&mut self, number: Scaled) {
         let room = self.text.len();
         self.text.extend_from_slice(&Room::default());
@@ -60,7 +62,7 @@ impl Cells {
         }
     }
 
-    /// Appends a cell that is the beginning of `text`.
+    /// Appends a cell with the first `length` bytes of `text`.
     pub(super) fn push_short<const N: usize>(&mut self, text: &[u8; N], length: usize) {
         let start = self.text.len();
         self.text.extend_from_slice(text);
@@ -79,11 +81,11 @@ impl Cells {
     }
 }
 
-/// Hands the lines of a batch's rows to `out`, some at a time. `push_cells` appends those of a
-/// column, by its place, for a range of rows.
+/// Passes the lines of a batch's rows to `out`, one block of rows at a time. `push_cells` appends
+/// the cells of a column, given by its index, for a range of rows.
 ///
 /// # Errors
-/// What `out` returns.
+/// Errors of `out`.
 pub(super) fn format_lines(
     batch: &RecordBatch,
     delimiter: u8,
@@ -113,7 +115,7 @@ pub(super) fn format_lines(
     Ok(())
 }
 
-/// The lines of so many rows; `lines` is room for them.
+/// Assembles the lines of the first `rows` rows. `lines` is a buffer that is reused for them.
 fn put_together<'a>(
     columns: &mut [Cells],
     rows: usize,
@@ -137,14 +139,14 @@ fn put_together<'a>(
             lines[at] = delimiter;
             at += 1;
         }
-        // A row without columns is a line all the same.
+        // A row without columns is still a line.
         at += usize::from(columns.is_empty());
         lines[at - 1] = b'\n';
     }
     &lines[..at]
 }
 
-/// Copies `length` bytes, and up to a piece more: both have room for that.
+/// Copies `length` bytes and possibly the rest of a piece. Both slices must have space for that.
 fn copy(from: &[u8], length: usize, to: &mut [u8]) {
     if length > PIECE * 4 {
         to[..length].copy_from_slice(&from[..length]);

@@ -1,7 +1,7 @@
-//! Formats of lines: CSV, JSON and PostgreSQL's text format.
+//! Line-based formats: CSV, JSON and PostgreSQL's text format.
 //!
-//! Invariant: a row is a line, or lines, of its own, so rows can be formatted apart from each other,
-//! on as many threads as there are, and put together in order.
+//! Invariant: every row becomes one or more complete lines. Rows can therefore be formatted in
+//! parallel and joined in order.
 
 mod compression;
 mod copy_text;
@@ -28,15 +28,16 @@ use super::{EncodedFile, Encoder, FileFormat, PartBuffer, threads_for};
 use crate::error::Result;
 use crate::tasks::map_on_threads;
 
-/// Rows are formatted here before they go to their part, so that one row is one append.
+/// Size in bytes at which formatted rows are handed on, so that many short rows need only one
+/// append.
 const SCRATCH_BYTES: usize = 32 << 10;
 
-/// A batch is cut into more slices than threads, because their rows differ in cost.
+/// Slices of a batch per thread. There are several, because slices differ in cost.
 const SLICES_PER_THREAD: usize = 4;
 
-/// How rows become lines.
+/// A format that writes rows as lines.
 pub trait LineFormat: std::fmt::Debug + Clone + Send + Sync + 'static {
-    /// The format's name as `FORMAT` takes it.
+    /// The format's name in the `FORMAT` option.
     const NAME: &'static str;
 
     /// The media type of its files, before they are compressed.
@@ -45,19 +46,20 @@ pub trait LineFormat: std::fmt::Debug + Clone + Send + Sync + 'static {
     /// How its files are compressed.
     fn compression(&self) -> TextCompression;
 
-    /// Refuses, all at once, the columns that have no text.
+    /// Checks that every column can be written as text.
     ///
     /// # Errors
-    /// [`ErrorKind::DatatypeMismatch`](crate::ErrorKind::DatatypeMismatch) naming every such column.
+    /// [`ErrorKind::DatatypeMismatch`](crate::ErrorKind::DatatypeMismatch) naming every column that
+    /// can't.
     fn check_columns(&self, schema: &Schema) -> Result<()>;
 
-    /// Appends what stands before the first row.
+    /// Appends the header of a file, if there is one.
     fn push_header(&self, schema: &Schema, out: &mut Vec<u8>);
 
-    /// Hands the lines of a batch's rows to `out`, some rows at a time.
+    /// Formats the rows of a batch and passes the lines to `out`, several rows at a time.
     ///
     /// # Errors
-    /// A value that has no text.
+    /// A value can't be written as text, or `out` fails.
     fn format_rows(
         &self,
         batch: &RecordBatch,
@@ -101,7 +103,8 @@ impl<F: LineFormat> FileFormat for F {
     }
 }
 
-/// Hands the lines that `push_row` appends for each row to `out`, some rows at a time.
+/// Calls `push_row` to append the line of each row, and passes the lines to `out`, several rows at
+/// a time.
 fn format_each(
     rows: usize,
     out: &mut dyn FnMut(&[u8]) -> Result<()>,
@@ -118,7 +121,8 @@ fn format_each(
     out(&text)
 }
 
-/// The lines of a batch, formatted in slices on as many as `threads` threads, in order.
+/// Formats a batch in slices on up to `threads` threads. Returns the lines of each slice, in the
+/// order of the rows.
 pub(crate) async fn format_on_threads<F: LineFormat>(
     format: &F,
     batch: &RecordBatch,
@@ -137,7 +141,7 @@ pub(crate) async fn format_on_threads<F: LineFormat>(
     .await
 }
 
-/// The batch in about so many slices.
+/// Cuts the batch into at most `slices` slices.
 fn cut_rows(batch: &RecordBatch, slices: usize) -> Vec<RecordBatch> {
     let rows = batch.num_rows().div_ceil(slices).max(1);
     (0..batch.num_rows())
@@ -146,7 +150,7 @@ fn cut_rows(batch: &RecordBatch, slices: usize) -> Vec<RecordBatch> {
         .collect()
 }
 
-/// Writes one file of lines.
+/// Writes one line-based file.
 struct TextEncoder<F> {
     format: F,
     parts: TextParts,

@@ -1,7 +1,7 @@
 //! Arrays and records as PostgreSQL prints them.
 //!
-//! Invariant: the text of a list or struct reads back as the same values: whatever could be taken
-//! for something else stands in quotes. The forms:
+//! Invariant: the text of a list or struct reads back as the same values, because every ambiguous
+//! value is quoted. The forms:
 //! <https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO> and
 //! <https://www.postgresql.org/docs/current/rowtypes.html#ROWTYPES-IO-SYNTAX>
 
@@ -12,7 +12,7 @@ use arrow::datatypes::{DataType, Field, Fields};
 use super::values::{ColumnText, ValueText, column_text};
 use crate::error::Result;
 
-/// `{1,NULL,"a b"}`; the elements of a list in a list stand in braces of their own.
+/// `{1,NULL,"a b"}`; a list in a list has its own braces and no quotes.
 pub(super) struct ListText<'a, O: OffsetSizeTrait> {
     offsets: &'a OffsetBuffer<O>,
     items: ColumnText<'a>,
@@ -66,7 +66,7 @@ impl<O: OffsetSizeTrait> ValueText for ListText<'_, O> {
     }
 }
 
-/// `(1,,"a b")`; NULL is nothing at all.
+/// `(1,,"a b")`; NULL is an empty field.
 pub(super) struct StructText<'a> {
     columns: Vec<ColumnText<'a>>,
 }
@@ -103,7 +103,7 @@ impl ValueText for StructText<'_> {
     }
 }
 
-/// What C's `isspace` says in any locale of PostgreSQL's.
+/// ASCII whitespace, as defined by C's `isspace`.
 fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | 0x0b | 0x0c | b'\r')
 }
@@ -118,8 +118,8 @@ fn needs_quotes_in_record(text: &[u8]) -> bool {
     text.is_empty() || text.iter().any(special)
 }
 
-/// Puts what stands in `out` from `start` on into quotes, if it `needs` them; `escape` says how a
-/// quote or backslash is written then.
+/// Quotes the text in `out` from `start` on, if `needs` returns true for it. `escape` returns the
+/// escaped form of a quote or backslash.
 fn quote_if(
     out: &mut Vec<u8>,
     start: usize,

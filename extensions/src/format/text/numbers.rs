@@ -1,6 +1,7 @@
 //! Numbers as PostgreSQL prints them.
 //!
-//! Invariant: every digit is kept; a float has the fewest digits that read back as the same float.
+//! Invariant: every digit is kept; a float has the fewest digits that read back as the same float
+//! without the rule for ties.
 
 use std::fmt::LowerExp;
 use std::str::FromStr;
@@ -15,7 +16,7 @@ pub(super) fn push_decimal(value: i128, scale: i8, out: &mut Vec<u8>) {
     }
 }
 
-/// Puts the point into the digits of a scaled integer.
+/// Writes a scaled integer from its decimal digits, with the point in its place.
 pub(super) fn push_long_decimal(digits: &str, scale: i8, out: &mut Vec<u8>) {
     let (sign, digits) = match digits.strip_prefix('-') {
         Some(rest) => ("-", rest),
@@ -48,7 +49,7 @@ pub(super) fn push_long_decimal(digits: &str, scale: i8, out: &mut Vec<u8>) {
     }
 }
 
-/// From here on a float's neighbours are further than 1 apart.
+/// From this magnitude on, adjacent floats are more than 1 apart.
 const SPARSE_F32: f32 = 16_777_216.0;
 const SPARSE_F64: f64 = 9_007_199_254_740_992.0;
 
@@ -72,14 +73,15 @@ pub(super) fn push_f64(value: f64, out: &mut Vec<u8>) {
     push_float(shortest, 15, out);
 }
 
-/// Whether a text stands exactly between a float and its neighbour, so that only the rule for ties
-/// makes it this float. PostgreSQL doesn't take such a text, ryu does; only large floats have one.
-/// `acceptBounds` in <https://github.com/postgres/postgres/blob/REL_15_STABLE/src/common/d2s.c>
+/// Whether a text is exactly halfway between a float and its neighbour, so that it reads as this
+/// float only by the rule for ties. PostgreSQL doesn't print such a text, but ryu does. Only large
+/// floats have one. See `acceptBounds` in
+/// <https://github.com/postgres/postgres/blob/REL_15_STABLE/src/common/d2s.c>
 fn is_bound<F: FromStr + PartialEq>(text: &str, value: F) -> bool {
     let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
     let point = if mantissa.contains('.') { "" } else { "." };
     let reads_as = |text: String| text.parse::<F>().is_ok_and(|read| read == value);
-    // A little more, away from zero, and a little less.
+    // Checks a number slightly farther from zero, then a number slightly closer.
     let more = format!("{mantissa}{point}{:0>30}e{exponent}", 1);
     if !reads_as(more) {
         return true;
@@ -97,7 +99,7 @@ fn is_bound<F: FromStr + PartialEq>(text: &str, value: F) -> bool {
     ))
 }
 
-/// The shortest text that is no bound, with as many digits as it takes.
+/// The shortest text of `value` that is not halfway to a neighbour (see [`is_bound`]).
 fn longer<F: FromStr + PartialEq + LowerExp + Copy>(shortest: &str, value: F) -> String {
     let digits = shortest.bytes().filter(u8::is_ascii_digit).count();
     (1..=digits + 20)
@@ -130,7 +132,7 @@ fn push_float(shortest: &str, precision: i32, out: &mut Vec<u8>) {
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let fraction = fraction.trim_end_matches('0');
 
-    // All significant digits, and the exponent of the first of them.
+    // All significant digits, and the exponent of the first digit.
     let mut digits: Vec<u8> = [whole.as_bytes(), fraction.as_bytes()].concat();
     let leading_zeros = digits.iter().take_while(|digit| **digit == b'0').count();
     if leading_zeros == digits.len() {

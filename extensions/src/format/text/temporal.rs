@@ -1,7 +1,7 @@
 //! Dates, times and intervals as PostgreSQL prints them with its default settings.
 //!
-//! Invariant: nothing is rounded: what Arrow has in nanoseconds, which PostgreSQL doesn't, is
-//! printed with as many digits as it needs. The forms:
+//! Invariant: no value is rounded. Nanoseconds, which PostgreSQL doesn't have, are printed with all
+//! digits except trailing zeros. The forms:
 //! <https://www.postgresql.org/docs/current/datatype-datetime.html#DATATYPE-DATETIME-OUTPUT>
 
 use std::sync::LazyLock;
@@ -12,7 +12,8 @@ use chrono::{Offset, TimeZone};
 
 pub(super) const SECONDS_PER_DAY: i64 = 86_400;
 
-/// How many digits a fraction of a second has in this unit, and how many of it make a second.
+/// Returns the number of digits that a fraction of a second has in this unit, and the number of
+/// units per second.
 pub(super) fn fraction(unit: TimeUnit) -> (usize, i64) {
     match unit {
         TimeUnit::Second => (0, 1),
@@ -47,8 +48,8 @@ pub(super) fn push_iso_timestamp(value: i64, unit: TimeUnit, zone: Option<Tz>, o
     push_era(year, out);
 }
 
-/// Writes date and time as the zone has them, `between` them; returns the astronomical year and the
-/// offset from UTC in seconds, if there is a zone.
+/// Writes the local date and time of the zone, with the byte `between` between them. Returns the
+/// astronomical year and, if there is a zone, its offset from UTC in seconds.
 fn push_local_time(
     value: i64,
     unit: TimeUnit,
@@ -90,7 +91,7 @@ fn push_offset(offset: i64, out: &mut Vec<u8>) {
     }
 }
 
-/// The texts of the days from 1970 to 2069, which most dates are.
+/// Cached texts of the days from 1970 to 2069, because most dates are in this range.
 static DATES: LazyLock<Vec<[u8; 10]>> = LazyLock::new(|| {
     let date = |day| {
         let mut text = Vec::new();
@@ -162,7 +163,7 @@ pub(super) fn push_time_in(value: i64, unit: TimeUnit, out: &mut Vec<u8>) {
     );
 }
 
-/// `08:10:10.5`: a fraction of `digits` digits without its trailing zeros.
+/// `08:10:10.5`: the fraction has `digits` digits, and trailing zeros are dropped.
 pub(super) fn push_time(seconds: i64, fraction: i64, digits: usize, out: &mut Vec<u8>) {
     push_two_digits(seconds / 3600, out);
     out.push(b':');
@@ -225,7 +226,7 @@ pub(super) fn push_interval(months: i64, days: i64, nanos: i128, out: &mut Vec<u
     }
     let nanos = nanos.unsigned_abs();
     let seconds = nanos / 1_000_000_000;
-    // Hours go past 24, and as far as an i64 of seconds does.
+    // Hours are not limited to 24: a duration has up to `i64::MAX` seconds.
     let hours = seconds / 3600;
     if hours < 10 {
         out.push(b'0');

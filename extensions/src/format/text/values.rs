@@ -1,8 +1,9 @@
-//! PostgreSQL's text for values, written from Arrow arrays.
+//! Writes the values of Arrow arrays in PostgreSQL's text form.
 //!
-//! Invariant: the text is what PostgreSQL's output function prints with its default settings (ISO
-//! dates, hex bytes, shortest exact floats): <https://www.postgresql.org/docs/current/datatype.html>.
-//! What PostgreSQL doesn't have, a map for example, is printed as what comes nearest to it.
+//! Invariant: every text equals the output of PostgreSQL's output function with default settings
+//! (ISO dates, hex bytes, shortest exact floats):
+//! <https://www.postgresql.org/docs/current/datatype.html>. Types that PostgreSQL doesn't have,
+//! such as maps, are printed like the closest PostgreSQL type.
 
 use std::ops::Range;
 
@@ -40,7 +41,7 @@ const MILLIS_PER_DAY: i64 = SECONDS_PER_DAY * 1000;
 /// The extension type of UUIDs: <https://arrow.apache.org/docs/format/CanonicalExtensions.html#uuid>
 const UUID_EXTENSION: &str = "arrow.uuid";
 
-/// Whether values of this type have a text.
+/// Whether values of this type can be written as text.
 fn has_text_form(data_type: &DataType) -> bool {
     match data_type {
         DataType::Timestamp(_, Some(zone)) => zone.parse::<Tz>().is_ok(),
@@ -58,11 +59,11 @@ fn has_text_form(data_type: &DataType) -> bool {
     }
 }
 
-/// The array without dictionaries, run ends and other ways to lay lists out, at any depth: their
-/// values print alike.
+/// Converts dictionaries, run-end encoding and other list layouts to the plain layout, at any
+/// depth, because the values print the same in every layout.
 ///
 /// # Errors
-/// Arrow can't cast it.
+/// Arrow can't cast the array.
 fn plain_array(array: &ArrayRef) -> Result<ArrayRef> {
     let plain = plain_type(array.data_type());
     if plain == *array.data_type() {
@@ -111,7 +112,7 @@ impl ColumnText<'_> {
             .is_some_and(|nulls| nulls.null_count() > 0)
     }
 
-    /// Whether the texts of this column are of [`PLAIN_PUNCTUATION`], letters and digits only.
+    /// Whether the texts consist only of letters, digits and [`PLAIN_PUNCTUATION`].
     pub(super) fn is_plain(&self) -> bool {
         self.values.is_plain()
     }
@@ -121,7 +122,7 @@ impl ColumnText<'_> {
         self.values.push_text(row, out);
     }
 
-    /// Appends a cell for each row: the value's text as it is, or `null`.
+    /// Appends a cell for each row: the unchanged text of the value, or `null`.
     pub(super) fn push_cells(&self, rows: Range<usize>, null: &[u8], cells: &mut Cells) {
         if !self.has_nulls() {
             return self.values.push_cells(rows, cells);
@@ -135,7 +136,7 @@ impl ColumnText<'_> {
         }
     }
 
-    /// Appends a cell for each row: what `write` makes of the value's text, or `null`.
+    /// Appends a cell for each row: the value's text as rewritten by `write`, or `null` unchanged.
     pub(super) fn push_cells_with(
         &self,
         rows: Range<usize>,
@@ -165,18 +166,18 @@ impl ColumnText<'_> {
     }
 }
 
-/// What the texts of numbers, times and bytes have besides letters and digits.
+/// Characters in the texts of numbers, times and bytes, besides letters and digits.
 pub(super) const PLAIN_PUNCTUATION: &[u8] = b" +-.:\\";
 
 pub(super) trait ValueText {
     fn push_text(&self, row: usize, out: &mut Vec<u8>);
 
-    /// Whether the texts have nothing but [`PLAIN_PUNCTUATION`], letters and digits.
+    /// Whether the texts consist only of letters, digits and [`PLAIN_PUNCTUATION`].
     fn is_plain(&self) -> bool {
         true
     }
 
-    /// Appends a cell for each row; none of them is NULL.
+    /// Appends a cell for each row. No row may be NULL.
     fn push_cells(&self, rows: Range<usize>, cells: &mut Cells) {
         for row in rows {
             self.push_text(row, cells.text());
@@ -184,7 +185,7 @@ pub(super) trait ValueText {
         }
     }
 
-    /// Shows the text of each row to `work`; none of them is NULL.
+    /// Calls `work` with the text of each row. No row may be NULL.
     fn for_each(&self, rows: Range<usize>, work: &mut dyn FnMut(&[u8])) {
         let mut text = Vec::new();
         for row in rows {
@@ -495,10 +496,10 @@ fn parse_zone(array: &dyn Array, zone: Option<&str>) -> Result<Option<Tz>> {
     zone.map_err(|_| no_text(array))
 }
 
-/// Prepares timestamps for writing them in the form of ISO 8601: `2010-10-10T08:10:10.5Z`.
+/// Prepares timestamps for writing in ISO 8601 form: `2010-10-10T08:10:10.5Z`.
 ///
 /// # Errors
-/// The time zone is unknown, or they are no timestamps.
+/// The time zone is unknown, or the array does not contain timestamps.
 pub(super) fn iso_timestamp_text(array: &dyn Array) -> Result<ColumnText<'_>> {
     let DataType::Timestamp(unit, zone) = array.data_type() else {
         return Err(no_text(array));
@@ -553,12 +554,12 @@ fn duration_text(array: &dyn Array, unit: TimeUnit) -> Box<dyn ValueText + '_> {
     }
 }
 
-/// The batch's columns, [plain](plain_array).
+/// Returns the batch's columns as [plain](plain_array) arrays.
 pub(super) fn plain_arrays(batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
     batch.columns().iter().map(plain_array).collect()
 }
 
-/// Prepares the columns of a batch, already [plain](plain_arrays).
+/// Prepares the [plain](plain_arrays) columns of a batch for writing.
 pub(super) fn texts<'a>(schema: &Schema, arrays: &'a [ArrayRef]) -> Result<Vec<ColumnText<'a>>> {
     let columns = schema.fields().iter().zip(arrays);
     columns
@@ -566,7 +567,7 @@ pub(super) fn texts<'a>(schema: &Schema, arrays: &'a [ArrayRef]) -> Result<Vec<C
         .collect()
 }
 
-/// Refuses the columns whose values have no text.
+/// Returns an error that names all columns whose values can't be written as text.
 pub(super) fn refuse_textless(format: &str, schema: &Schema) -> Result<()> {
     let refused: Vec<&Field> = schema
         .fields()

@@ -1,6 +1,7 @@
-//! Records into batches.
+//! Collects records into batches.
 //!
-//! Invariant: a value that is wrong is an error that names the file, the line and the column.
+//! Invariant: the error for a text that is not a value of its column's type names the file, the
+//! line and the column.
 
 use std::sync::Arc;
 
@@ -12,21 +13,21 @@ use super::records::Record;
 use super::values::{BadValue, values_of};
 use crate::error::{Error, ErrorKind, Result};
 
-/// A batch ends after so many bytes of text, whatever its rows, so that it fits its memory.
+/// A batch ends after this many bytes of text, regardless of its rows, to bound its memory.
 const BATCH_BYTES: usize = 8 << 20;
 
-/// What records of a file become.
+/// How records of a file map to the columns of a batch.
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
-    /// Of the file's columns, those that are wanted, by their place in the file.
+    /// The indexes of the wanted columns in the file.
     pub(super) projection: Vec<usize>,
     /// The wanted columns.
     pub(super) schema: SchemaRef,
     /// How many columns the file has.
     pub(super) file_columns: usize,
-    /// What is NULL, unless it stands in quotes.
+    /// The text that is NULL unless it is quoted.
     pub(super) null: String,
-    /// Whether columns may be missing at the end of a record; they are NULL.
+    /// Whether values may be missing at the end of a record; they are NULL.
     pub(super) may_be_short: bool,
 }
 
@@ -36,7 +37,7 @@ pub(super) struct BatchBuilder {
     layout: Layout,
     /// For errors.
     file: String,
-    /// Where the texts of each of the file's columns go.
+    /// For each column of the file, its index in `columns`; `None` if the column is not wanted.
     slots: Vec<Option<usize>>,
     columns: Vec<Texts>,
     /// The line of each record.
@@ -76,7 +77,8 @@ impl BatchBuilder {
         self.lines.len() >= rows || self.bytes >= BATCH_BYTES
     }
 
-    /// An empty line is the NULL of a single column, and nothing where there are more.
+    /// Whether to skip the record. An empty line is a value in a file with a single column, and is
+    /// not a record in other files.
     pub(super) fn skips(&self, record: &Record) -> bool {
         record.is_empty_line() && self.slots.len() != 1
     }
@@ -111,7 +113,7 @@ impl BatchBuilder {
         }
         let rows = self.lines.len() + 1;
         for column in &mut self.columns {
-            // What is missing at the end of the record.
+            // Values that are missing at the end of the record are NULL.
             column.is_valid.resize(rows, false);
             let end = i32::try_from(column.bytes.len());
             let Ok(end) = end else {
@@ -123,10 +125,10 @@ impl BatchBuilder {
         Ok(())
     }
 
-    /// The records since the last batch.
+    /// Builds a batch from the records since the last batch.
     ///
     /// # Errors
-    /// [`ErrorKind::Query`] for a value that its column's type does not have.
+    /// [`ErrorKind::Query`] for a text that is not UTF-8 or not a value of its column's type.
     pub(super) fn finish(&mut self) -> Result<RecordBatch> {
         let lines = std::mem::take(&mut self.lines);
         let schema = Arc::clone(&self.layout.schema);
@@ -209,7 +211,7 @@ impl Texts {
     }
 }
 
-/// Long values say nothing more in an error.
+/// Shortens a long value for an error message.
 fn shorten(text: &str) -> String {
     const CHARS: usize = 60;
     match text.char_indices().nth(CHARS) {

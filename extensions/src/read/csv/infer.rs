@@ -1,6 +1,7 @@
-//! The columns of files that nobody declared.
+//! Infers the columns of files if they are not declared.
 //!
-//! Invariant: a column's type has every value that was looked at, and text has any.
+//! Invariant: every sampled value of a column is a value of the inferred type; the fallback is
+//! text.
 
 use std::sync::Arc;
 
@@ -17,10 +18,11 @@ use super::stream::{BatchReader, RecordStream, read_chunks};
 use super::values::values_of;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The columns that the first records of the files have.
+/// Infers the columns from the first records of the files.
 ///
 /// # Errors
-/// The store's; [`ErrorKind::Query`] for files whose columns differ, or whose records do.
+/// The store's; [`ErrorKind::Query`] if files have different columns, or if a record has too many
+/// or too few values.
 pub(super) async fn infer_schema(
     settings: &CsvSettings,
     compression: FileCompressionType,
@@ -81,7 +83,7 @@ pub(super) async fn infer_schema(
     Ok(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-/// The columns' names, and the first record where it is not the header. `None` for an empty file.
+/// The columns' names, and the first record if it is not the header. `None` for an empty file.
 async fn read_names(
     settings: &CsvSettings,
     records: &mut RecordStream,
@@ -115,7 +117,7 @@ fn text_layout(settings: &CsvSettings, names: &[String]) -> Layout {
     }
 }
 
-/// What Arrow takes the columns for, from a plain copy of the values.
+/// Returns the types that Arrow infers from a copy of the values as plain CSV.
 fn guess_types(names: &[String], samples: &[RecordBatch]) -> Result<Vec<DataType>> {
     if names.is_empty() {
         return Ok(Vec::new());
@@ -152,7 +154,7 @@ fn guess_types(names: &[String], samples: &[RecordBatch]) -> Result<Vec<DataType
         .collect();
     types.resize(names.len(), DataType::Null);
     for data_type in &mut types {
-        // The unit is that of the finest text that was looked at; later ones may be finer.
+        // Arrow's unit fits the finest sampled value; later values may be finer.
         if let DataType::Timestamp(unit @ (TimeUnit::Second | TimeUnit::Millisecond), _) = data_type
         {
             *unit = TimeUnit::Microsecond;
@@ -161,7 +163,8 @@ fn guess_types(names: &[String], samples: &[RecordBatch]) -> Result<Vec<DataType
     Ok(types)
 }
 
-/// Whether the column's values are of the type. What has none yet may be anything.
+/// Whether the column's values are of the type. A column without values fits no type, so it becomes
+/// text.
 fn fits(batch: &RecordBatch, column: usize, data_type: &DataType) -> bool {
     let texts = batch.column(column).as_string();
     *data_type != DataType::Null && values_of(texts, data_type).is_ok()

@@ -1,11 +1,12 @@
 //! CSV files as tables.
 //!
-//! Invariant: what stands in quotes is text, however empty; what does not is NULL where it is the
-//! NULL string. `COPY x TO t` and `SELECT … FROM t` are the same rows.
+//! Invariant: in a text column, a quoted value is never NULL, even if it is empty. An unquoted
+//! value is NULL if it equals the NULL string. `SELECT … FROM t` returns the rows that
+//! `COPY x TO t` wrote.
 //!
-//! DataFusion's reader makes NULL of every empty text, and breaks records at line ends in texts when
-//! it looks for their types. Writing is left to DataFusion's own format: `INSERT INTO` a table of
-//! CSV files.
+//! DataFusion's reader turns every empty text into NULL, and splits records at line ends within
+//! texts when it infers types. DataFusion's own format still does the writing, for `INSERT INTO` a
+//! table of CSV files.
 
 mod columns;
 mod infer;
@@ -41,7 +42,7 @@ use crate::error::{Error, ErrorKind};
 use records::Dialect;
 use source::CsvScan;
 
-/// Lets the session read CSV files as this module does.
+/// Makes the session read CSV files with this module.
 pub(crate) fn with_csv(builder: &mut SessionStateBuilder) {
     for format in builder.file_formats().iter_mut().flatten() {
         if format.is::<CsvFormatFactory>() {
@@ -52,7 +53,7 @@ pub(crate) fn with_csv(builder: &mut SessionStateBuilder) {
     }
 }
 
-/// Makes [`CsvFiles`] of DataFusion's options for CSV.
+/// Creates [`CsvFiles`] from DataFusion's options for CSV.
 #[derive(Debug)]
 struct CsvFactory {
     options: CsvFormatFactory,
@@ -88,16 +89,16 @@ impl GetExt for CsvFactory {
     }
 }
 
-/// How CSV files are written, as far as it matters for reading.
+/// The settings for reading CSV files.
 #[derive(Debug, Clone)]
 struct CsvSettings {
     dialect: Dialect,
     has_header: bool,
-    /// What is NULL, unless it stands in quotes.
+    /// The text that is NULL unless it is quoted.
     null: String,
-    /// Whether columns may be missing at the end of a record; they are NULL.
+    /// Whether values may be missing at the end of a record; they are NULL.
     may_be_short: bool,
-    /// How many records of all files are looked at to find the types.
+    /// How many records, over all files, are read to infer the types.
     inferred_records: usize,
 }
 
@@ -126,7 +127,7 @@ impl From<&CsvOptions> for CsvSettings {
     }
 }
 
-/// CSV files that are alike.
+/// CSV files with the same settings.
 #[derive(Debug)]
 struct CsvFiles {
     settings: CsvSettings,
@@ -337,7 +338,7 @@ mod tests {
     }
 
     proptest! {
-        /// What was exported is what is read, NULLs and all, whatever the options and chunks.
+        /// Reading returns the exported rows, including NULLs, for all options and chunks.
         #[test]
         fn what_was_written_is_read(
             rows in proptest::collection::vec(row(), 1..8),

@@ -1,8 +1,8 @@
-//! PostgreSQL's texts of arrays and records, taken apart into the texts of their values.
+//! Splits PostgreSQL's texts of arrays and records into the texts of their values.
 //!
-//! The forms: <https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO> and
-//! <https://www.postgresql.org/docs/current/rowtypes.html#ROWTYPES-IO-SYNTAX>; they are written by
-//! [`crate::format`].
+//! The formats, which [`crate::format`] writes:
+//! <https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO> and
+//! <https://www.postgresql.org/docs/current/rowtypes.html#ROWTYPES-IO-SYNTAX>.
 
 use arrow::array::{Array, OffsetSizeTrait, StringArray, StringBuilder};
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
@@ -13,13 +13,13 @@ use super::values::BadValue;
 /// The items of all lists of a column.
 pub(super) struct ListTexts {
     pub(super) items: StringArray,
-    /// Where the items of each row begin, and after the last row where they end.
+    /// The index of each row's first item, and then the number of all items.
     pub(super) offsets: Vec<usize>,
 }
 
 impl ListTexts {
     /// # Errors
-    /// [`BadValue::Row`] for a text that is no array.
+    /// [`BadValue::Row`] for a text that is not an array.
     pub(super) fn parse(texts: &StringArray) -> Result<Self, BadValue> {
         let mut items = StringBuilder::new();
         let mut offsets = vec![0];
@@ -38,7 +38,7 @@ impl ListTexts {
         })
     }
 
-    /// What went wrong with an item went wrong in its row.
+    /// Changes the number of an item in an error to the number of its row.
     pub(super) fn at_rows<T>(&self, values: Result<T, BadValue>) -> Result<T, BadValue> {
         values.map_err(|error| match error {
             BadValue::Row(item) => {
@@ -58,10 +58,10 @@ impl ListTexts {
     }
 }
 
-/// A column of texts per field.
+/// Returns one column of texts for each field.
 ///
 /// # Errors
-/// [`BadValue::Row`] for a text that is no record of so many fields.
+/// [`BadValue::Row`] for a text that is not a record with `fields` fields.
 pub(super) fn record_texts(
     texts: &StringArray,
     fields: usize,
@@ -79,7 +79,8 @@ pub(super) fn record_texts(
     Ok(columns.iter_mut().map(StringBuilder::finish).collect())
 }
 
-/// `{1,NULL,"a b"}`; a list within stays as it is written. `None` if it is no array.
+/// Splits `{1,NULL,"a b"}` into its items. A nested list stays a text. `None` if the text is not an
+/// array.
 fn list_items(text: &str) -> Option<Vec<Option<String>>> {
     let inner = text.trim().strip_prefix('{')?.strip_suffix('}')?;
     if inner.trim().is_empty() {
@@ -99,7 +100,7 @@ fn list_items(text: &str) -> Option<Vec<Option<String>>> {
     items.collect()
 }
 
-/// `(1,,"a b")`. `None` if it is no record.
+/// Splits `(1,,"a b")` into its values. `None` if the text is not a record.
 fn record_values(text: &str) -> Option<Vec<Option<String>>> {
     let inner = text.trim().strip_prefix('(')?.strip_suffix(')')?;
     let values = split(inner)?.into_iter().map(|value| {
@@ -111,7 +112,7 @@ fn record_values(text: &str) -> Option<Vec<Option<String>>> {
     values.collect()
 }
 
-/// The parts between commas that stand neither in quotes nor in braces.
+/// Splits at commas outside quotes and braces. `None` if quotes or braces are not balanced.
 fn split(text: &str) -> Option<Vec<&str>> {
     let (mut parts, mut start, mut depth) = (Vec::new(), 0, 0_usize);
     let mut in_quotes = false;

@@ -1,10 +1,12 @@
-//! Bytes into records: which bytes are a value, and whether it stood in quotes.
+//! Splits bytes into records of values, and notes which values were quoted.
 //!
-//! Invariant: cutting the bytes into other chunks gives the same records. What stood in quotes is
-//! text, line ends and all; PostgreSQL (and [`crate::format`]) write NULL without quotes, and the
-//! `csv` crate forgets the difference.
+//! Invariant: the records do not depend on how the bytes are cut into chunks. A quoted value may
+//! contain line ends.
 //!
-//! The form: <https://www.rfc-editor.org/rfc/rfc4180>, with PostgreSQL's escape character.
+//! PostgreSQL and [`crate::format`] write NULL without quotes, but the `csv` crate does not report
+//! whether a value was quoted.
+//!
+//! The format: <https://www.rfc-editor.org/rfc/rfc4180>, with PostgreSQL's escape character.
 
 use memchr::{memchr_iter, memchr2, memchr3};
 
@@ -13,11 +15,12 @@ use memchr::{memchr_iter, memchr2, memchr3};
 pub(super) struct Dialect {
     pub(super) delimiter: u8,
     pub(super) quote: u8,
-    /// Within quotes, what makes a quote (or itself) a part of the value; the quote where doubled.
+    /// Within quotes, makes a following quote or escape character part of the value. Equal to
+    /// `quote` if quotes are doubled.
     pub(super) escape: u8,
-    /// Lines that begin with it are no records.
+    /// Lines that begin with this byte are comments.
     pub(super) comment: Option<u8>,
-    /// What ends a record; `\n`, `\r\n` or `\r` where it is not set.
+    /// The byte that ends a record; if not set, `\n`, `\r\n` or `\r` ends it.
     pub(super) terminator: Option<u8>,
 }
 
@@ -25,7 +28,7 @@ pub(super) struct Dialect {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Record {
     bytes: Vec<u8>,
-    /// Where each value ends in `bytes`, and whether it stood in quotes.
+    /// Where each value ends in `bytes`, and whether it was quoted.
     ends: Vec<(usize, bool)>,
     /// The line it begins on, from 1.
     pub(super) line: u64,
@@ -36,7 +39,7 @@ impl Record {
         self.ends.len()
     }
 
-    /// The values, each with whether it stood in quotes.
+    /// The values; the flag says whether the value was quoted.
     pub(super) fn values(&self) -> impl Iterator<Item = (&[u8], bool)> {
         let mut start = 0;
         self.ends.iter().map(move |(end, quoted)| {
@@ -46,7 +49,7 @@ impl Record {
         })
     }
 
-    /// Whether nothing stands on its line.
+    /// Whether its line is empty.
     pub(super) fn is_empty_line(&self) -> bool {
         self.bytes.is_empty() && matches!(self.ends.as_slice(), [(_, false)])
     }
@@ -56,14 +59,14 @@ impl Record {
 enum State {
     /// Nothing of the record has been read.
     RecordStart,
-    /// The record's first byte may be the second of `\r\n`.
+    /// After a line that ended in `\r`: a following `\n` belongs to the same line end.
     AfterCarriageReturn,
     ValueStart,
     Unquoted,
     Quoted,
     /// After the escape character within quotes.
     Escaped,
-    /// After a quote within quotes, which ends the value unless another follows.
+    /// After a quote within quotes. It ends the quoted part unless another quote follows.
     QuoteInQuoted,
     Comment,
 }
@@ -90,13 +93,13 @@ impl RecordReader {
         }
     }
 
-    /// The record that [`Self::read`] has come to the end of.
+    /// The record whose end [`Self::read`] has reached.
     pub(super) fn record(&self) -> &Record {
         &self.record
     }
 
-    /// Reads up to the end of a record, or of `bytes`: the number of bytes read, and whether
-    /// [`Self::record`] is a whole one.
+    /// Reads up to the end of a record or of `bytes`. Returns the number of bytes read, and whether
+    /// [`Self::record`] is complete.
     pub(super) fn read(&mut self, bytes: &[u8]) -> (usize, bool) {
         let mut at = 0;
         while let Some(byte) = bytes.get(at).copied() {
@@ -157,7 +160,7 @@ impl RecordReader {
                 }
                 State::Escaped => {
                     if byte != self.dialect.quote && byte != self.dialect.escape {
-                        // It escapes nothing, and is a part of the value.
+                        // The escape character escapes nothing, so it is part of the value.
                         self.record.bytes.push(self.dialect.escape);
                         self.state = State::Quoted;
                         continue;
@@ -187,8 +190,9 @@ impl RecordReader {
         (at, false)
     }
 
-    /// After the last byte: whether [`Self::record`] is a whole one, which no line end ends. The
-    /// line where a value that is not closed begins is the error.
+    /// Ends the reading after the last byte. Returns whether [`Self::record`] holds a last record,
+    /// which has no line end. The error is the line on which the record with the unclosed quotes
+    /// begins.
     pub(super) fn finish(&mut self) -> Result<bool, u64> {
         match std::mem::replace(&mut self.state, State::RecordStart) {
             State::RecordStart | State::AfterCarriageReturn | State::Comment => Ok(false),
@@ -248,7 +252,7 @@ mod tests {
         }
     }
 
-    /// All records as text, what stood in quotes in brackets.
+    /// All records as text, with quoted values in brackets.
     fn read_all(dialect: Dialect, bytes: &[u8], chunk: usize) -> Result<Vec<String>, u64> {
         let mut reader = RecordReader::new(dialect);
         let mut records = Vec::new();

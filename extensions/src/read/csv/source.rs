@@ -1,7 +1,7 @@
-//! CSV files as DataFusion scans them.
+//! Scans CSV files for DataFusion.
 //!
-//! Invariant: a scan never splits a file, since only from its beginning is it known what stands in
-//! quotes.
+//! Invariant: a scan never splits a file, because only a reader that starts at the beginning knows
+//! which bytes are in quotes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use super::CsvSettings;
 use super::columns::{BatchBuilder, Layout};
 use super::stream::{BatchReader, RecordStream, read_chunks};
 
-/// DataFusion's own batch size, should it not set one.
+/// DataFusion's default batch size, used if DataFusion does not set one.
 const BATCH_ROWS: usize = 8192;
 
 /// A scan of CSV files.

@@ -1,6 +1,6 @@
-//! A file's bytes, as they come, into records and batches.
+//! Streams a file's bytes into records and batches.
 //!
-//! Invariant: what is held is a chunk of the file and one batch.
+//! Invariant: at most one chunk of the file and one batch are held in memory.
 
 use std::io::{ErrorKind as IoErrorKind, Read};
 
@@ -17,7 +17,7 @@ use super::columns::BatchBuilder;
 use super::records::{Dialect, Record, RecordReader};
 use crate::error::{Error, ErrorKind, Result};
 
-/// What is read at once from a local file.
+/// The number of bytes of one read from a local file.
 const CHUNK_BYTES: usize = 256 << 10;
 
 pub(super) type Chunks = BoxStream<'static, DataFusionResult<Bytes>>;
@@ -25,7 +25,7 @@ pub(super) type Chunks = BoxStream<'static, DataFusionResult<Bytes>>;
 /// The bytes of a file, decompressed.
 ///
 /// # Errors
-/// The store's, and a compression that this build does not read.
+/// The store's, and an error for a compression that this build does not support.
 pub(super) async fn read_chunks(
     store: &dyn ObjectStore,
     location: &Path,
@@ -81,7 +81,7 @@ impl RecordStream {
         }
     }
 
-    /// Looks at the file's first bytes, which may come one by one.
+    /// Skips a byte order mark at the file's beginning. Its bytes may come in several chunks.
     async fn skip_byte_order_mark(&mut self) -> Result<()> {
         if std::mem::replace(&mut self.has_begun, true) {
             return Ok(());
@@ -130,7 +130,7 @@ impl RecordStream {
     }
 }
 
-/// What Windows programs begin a UTF-8 file with.
+/// The byte order mark that Windows programs write at the beginning of a UTF-8 file.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The batches of a file.
@@ -146,7 +146,7 @@ impl BatchReader {
     /// The next batch; `None` after the last.
     ///
     /// # Errors
-    /// The store's; [`ErrorKind::Query`] for what does not fit the columns.
+    /// The store's; [`ErrorKind::Query`] for a record that does not fit the columns.
     pub(super) async fn next(&mut self) -> Result<Option<RecordBatch>> {
         while let Some(record) = self.records.next().await? {
             if self.builder.skips(record) {

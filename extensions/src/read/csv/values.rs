@@ -1,7 +1,8 @@
-//! Texts into values of a type.
+//! Parses texts into values of a type.
 //!
-//! Invariant: the text that [`crate::format`] writes for a value, PostgreSQL's, becomes that value
-//! again; a text that is no value of the type is an error, never NULL.
+//! Invariant: the text that [`crate::format`] writes for a value, in PostgreSQL's format, becomes
+//! that value again. A text that is not a value of the type is an error; only an empty text may
+//! become NULL.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use arrow::error::ArrowError;
 
 use super::nested::{ListTexts, record_texts};
 
-/// Why a column can't be read: the first row whose text is no value, or what Arrow says.
+/// Why a column can't be read: the first row whose text is not a value, or Arrow's error.
 #[derive(Debug)]
 pub(super) enum BadValue {
     Row(usize),
@@ -29,11 +30,11 @@ impl From<ArrowError> for BadValue {
     }
 }
 
-/// The values that the texts stand for; one per text, NULL where there is none.
+/// Parses the texts. Returns one value for each text, and NULL for NULL.
 ///
 /// # Errors
-/// [`BadValue::Row`] for the first text that is no value of the type, [`BadValue::Arrow`] if no
-/// text can be one.
+/// [`BadValue::Row`] for the first text that is not a value of the type, [`BadValue::Arrow`] if no
+/// text can be converted to the type.
 pub(super) fn values_of(texts: &StringArray, data_type: &DataType) -> Result<ArrayRef, BadValue> {
     match data_type {
         DataType::Utf8 => Ok(Arc::new(texts.clone())),
@@ -101,8 +102,8 @@ fn records(texts: &StringArray, fields: &Fields) -> Result<StructArray, BadValue
     Ok(StructArray::try_new(fields.clone(), columns, nulls)?)
 }
 
-/// Arrow's cast, which makes a NULL of what is no value. So may an empty text, which other programs
-/// write in quotes, too.
+/// Casts with Arrow, but returns an error for a value that Arrow would turn into NULL. An empty
+/// text may become NULL, because other programs write a missing value as an empty text in quotes.
 fn cast_checked(array: &dyn Array, data_type: &DataType) -> Result<ArrayRef, BadValue> {
     if !can_cast_types(array.data_type(), data_type) {
         let why = format!("CSV has no values of type {data_type}");
@@ -157,7 +158,7 @@ fn spell_interval(text: &str) -> Cow<'_, str> {
     Cow::Owned(words.collect::<Vec<_>>().join(" "))
 }
 
-/// `\x00ff`, and text that does not begin so as its own bytes.
+/// Decodes `\x00ff` as hexadecimal digits. A text without the prefix `\x` gives its own bytes.
 fn bytes_of(texts: &StringArray) -> Result<BinaryArray, BadValue> {
     let bytes = texts.iter().enumerate().map(|(row, text)| {
         let Some(text) = text else { return Ok(None) };

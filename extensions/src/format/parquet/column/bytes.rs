@@ -1,6 +1,6 @@
 //! Texts and other values without a fixed size.
 //!
-//! Invariant: values are compared and stored byte by byte; nothing asks what they mean.
+//! Invariant: values are compared and stored as bytes, without interpreting them.
 
 use arrow::array::{Array, ArrayAccessor, AsArray, GenericByteArray, GenericByteViewArray};
 use arrow::buffer::NullBuffer;
@@ -14,10 +14,10 @@ use crate::error::Result;
 /// <https://parquet.apache.org/docs/file-format/data-pages/encodings/#plain-plain--0>
 const LENGTH_BYTES: usize = 4;
 
-/// How many views are remembered with their place in the dictionary.
+/// Number of entries in the cache from views to dictionary indexes.
 const VIEWS: usize = 256;
 
-/// The values of a column, and the dictionary of those that were indexed.
+/// Gathers the values of a column: its dictionary, and the extremes of the open page.
 #[derive(Default)]
 pub(super) struct BytesValues {
     dictionary: Dictionary,
@@ -28,16 +28,16 @@ pub(super) struct BytesValues {
     views: Vec<KnownView>,
 }
 
-/// A view whose value's place in the dictionary is known.
+/// A view and the dictionary index of its value.
 #[derive(Clone, Copy, Default)]
 struct KnownView {
     view: u128,
-    /// Plus one; 0 where nothing is known.
+    /// The index plus one; 0 means empty.
     place: u32,
 }
 
 impl BytesValues {
-    /// Values of a column of this type; none if that is of another kind.
+    /// Values of a text or binary type; `None` for other types.
     pub(super) fn of_type(data_type: &DataType) -> Option<Self> {
         use DataType::{Binary, BinaryView, LargeBinary, LargeUtf8, Utf8, Utf8View};
         let is_bytes = matches!(
@@ -47,14 +47,15 @@ impl BytesValues {
         is_bytes.then(Self::default)
     }
 
-    /// The places of the views' values. The same text in the same place, which is how columns come
-    /// out of dictionaries, is the same view, and is looked up once.
+    /// Appends the dictionary indexes of the views' values. Equal views have equal values, and
+    /// columns that come out of dictionaries repeat their views. Cached views need no lookup in the
+    /// dictionary.
     fn index_views<V: ByteViewType>(
         &mut self,
         array: &GenericByteViewArray<V>,
         places: &mut Vec<u32>,
     ) {
-        // Other arrays have other buffers.
+        // Views of another array refer to other buffers.
         self.views.clear();
         self.views.resize(VIEWS, KnownView::default());
         let mut index = |row: usize| {
@@ -170,8 +171,8 @@ impl Values for BytesValues {
     }
 }
 
-/// How many of the leading values take no more than `most` bytes in a page, and how many bytes they
-/// take; those of the first if there is none.
+/// Returns the number of leading values that fit into `most` bytes of a page, and their size in
+/// bytes. If no value fits, returns 0 and the size of the first value.
 fn count_within(
     lengths: impl Iterator<Item = usize>,
     nulls: Option<&NullBuffer>,
@@ -179,7 +180,7 @@ fn count_within(
 ) -> (usize, usize) {
     let (mut rows, mut bytes) = (0, 0);
     for length in lengths {
-        // There may be a text where NULL hides it.
+        // The array may contain bytes for a NULL, which are not written.
         let is_null = nulls.is_some_and(|nulls| nulls.is_null(rows));
         let more = bytes + if is_null { 0 } else { length + LENGTH_BYTES };
         if more > most {
@@ -195,7 +196,7 @@ fn lengths<T: ByteArrayType>(array: &GenericByteArray<T>) -> impl Iterator<Item 
     array.offsets().lengths()
 }
 
-/// The length is in the lowest bytes of a view.
+/// The length is in the lowest four bytes of a view.
 fn view_lengths<T: ByteViewType>(array: &GenericByteViewArray<T>) -> impl Iterator<Item = usize> {
     array.views().iter().map(|view| *view as u32 as usize)
 }
@@ -232,19 +233,19 @@ fn push_value(value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(value);
 }
 
-/// Distinct values, as they are stored, numbered in the order of their appearance.
+/// Distinct values in plain encoding, numbered in the order of their first appearance.
 struct Dictionary {
     plain: Vec<u8>,
     /// Where each value ends in `plain`.
     ends: Vec<u32>,
-    /// By the hash of their values; more than half are free.
+    /// A hash table of the values. At least half of the slots are free.
     slots: Vec<Slot>,
     seed: u64,
 }
 
 #[derive(Clone, Copy, Default)]
 struct Slot {
-    /// Plus one; 0 where there is none.
+    /// The index plus one; 0 means empty.
     place: u32,
     /// The upper half of the value's hash.
     check: u32,
@@ -268,7 +269,7 @@ impl Dictionary {
         &self.plain[start as usize + LENGTH_BYTES..self.ends[place] as usize]
     }
 
-    /// The number of `value`, which is added if it is new.
+    /// Returns the index of `value`. A new value is added.
     fn place(&mut self, value: &[u8]) -> u32 {
         if self.ends.len() * 2 >= self.slots.len() {
             self.grow();
@@ -311,7 +312,7 @@ impl Dictionary {
         self.slots = slots;
     }
 
-    /// Eight bytes at a time, folded into the product of 64 by 64 bits, as wyhash does:
+    /// Hashes eight bytes at a time with a folded 64 × 64 bit multiplication, as in wyhash:
     /// <https://github.com/wangyi-fudan/wyhash>
     fn hash(&self, value: &[u8]) -> u64 {
         let fold = |hash: u64, word: u64| {
@@ -334,10 +335,11 @@ impl Dictionary {
     }
 }
 
-/// The smallest and largest of the values of a page.
+/// The smallest and largest value of a page.
 struct Extremes {
     bounds: Option<(Vec<u8>, Vec<u8>)>,
-    /// What they begin with: most values lie between them by their first bytes.
+    /// The prefixes of the bounds. Most values lie between the bounds by their prefix alone and
+    /// need no full comparison.
     min_prefix: u64,
     max_prefix: u64,
 }
@@ -372,7 +374,8 @@ impl Extremes {
     }
 }
 
-/// The first eight bytes as a number, in the order of the values; zeros where there are fewer.
+/// The first eight bytes as a number that preserves the order of values. Shorter values are padded
+/// with zeros.
 fn prefix(value: &[u8]) -> u64 {
     match value.first_chunk() {
         Some(first) => u64::from_be_bytes(*first),

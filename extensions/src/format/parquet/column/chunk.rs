@@ -1,7 +1,7 @@
-//! The pages of one column chunk as they go into the file.
+//! The pages of one column chunk, in the form that is written to the file.
 //!
-//! Invariant: a chunk is its dictionary page, if it has one, and then its data pages in the order of
-//! their rows; every offset, size and count in its metadata was taken from the pages themselves.
+//! Invariant: a chunk consists of its dictionary page, if any, and its data pages in row order.
+//! Every offset, size and count in its metadata is taken from the pages themselves.
 //!
 //! The layout: <https://parquet.apache.org/docs/file-format/data-pages/>, pages of version 1.
 
@@ -24,7 +24,7 @@ use super::super::{ParquetCompression, encode_error};
 use super::codec::CompressedBytes;
 use crate::error::Result;
 
-/// Room for a page's header.
+/// Space reserved for a page's header, in bytes.
 const HEADER_BYTES: usize = 64;
 
 /// The pages of a chunk that is being written.
@@ -34,10 +34,10 @@ pub(super) struct ChunkWriter {
 }
 
 struct WrittenPage {
-    /// With its header.
+    /// The page with its header.
     bytes: Bytes,
     uncompressed_size: usize,
-    /// Zero in a dictionary.
+    /// 0 for a dictionary page.
     rows: usize,
     encoding: Encoding,
 }
@@ -56,10 +56,10 @@ impl ChunkWriter {
         }
     }
 
-    /// Adds a page of so many values, NULLs among them.
+    /// Adds a page of `values` values, including NULLs.
     ///
     /// # Errors
-    /// The page has more bytes than Parquet can count.
+    /// The page has more values or bytes than Parquet can count.
     pub(super) fn add_data_page(
         &mut self,
         page: CompressedBytes,
@@ -83,12 +83,12 @@ impl ChunkWriter {
         Ok(())
     }
 
-    /// The bytes of the pages that are done.
+    /// Size of the finished data pages, in bytes.
     pub(super) fn encoded_bytes(&self) -> usize {
         self.data_pages.iter().map(|page| page.bytes.len()).sum()
     }
 
-    /// Ends the chunk. `dictionary` is its page and how many values are in it.
+    /// Ends the chunk. `dictionary` is the dictionary page and its number of values.
     ///
     /// # Errors
     /// As [`Self::add_data_page`].
@@ -167,7 +167,7 @@ impl ChunkWriter {
     }
 }
 
-/// Counts pages of one kind that follow one another.
+/// Counts a page. Consecutive pages of the same kind share one count.
 fn count_page(counts: &mut Vec<PageEncodingStats>, page_type: PageType, encoding: Encoding) {
     match counts.last_mut() {
         Some(last) if last.page_type == page_type && last.encoding == encoding => last.count += 1,
@@ -179,7 +179,7 @@ fn count_page(counts: &mut Vec<PageEncodingStats>, page_type: PageType, encoding
     }
 }
 
-/// A page with its header.
+/// Serializes a page with its header.
 fn write_page(page: Page, uncompressed_size: usize) -> Result<WrittenPage> {
     let encoding = page.encoding();
     let page = CompressedPage::new(page, uncompressed_size);
@@ -198,8 +198,8 @@ fn write_page(page: Page, uncompressed_size: usize) -> Result<WrittenPage> {
     })
 }
 
-/// The bytes of a chunk, page by page. Read from its start only, which is how it is copied into a
-/// row group.
+/// The bytes of a chunk, page by page. They are read once from the start, when the chunk is copied
+/// into a row group.
 #[derive(Clone)]
 struct Pages(VecDeque<Bytes>);
 
@@ -207,7 +207,7 @@ impl EncodedChunk {
     /// Appends the chunk to its row group.
     ///
     /// # Errors
-    /// It is not the chunk of the row group's next column.
+    /// The chunk does not belong to the next column of the row group.
     pub(in super::super) fn append_to<W: Write + Send>(
         self,
         row_group: &mut SerializedRowGroupWriter<'_, W>,

@@ -1,7 +1,7 @@
-//! How pages are compressed.
+//! Compression of pages.
 //!
-//! Invariant: a page's compressed bytes depend on its own bytes alone, whatever its thread has
-//! compressed before.
+//! Invariant: a page's compressed bytes depend only on its own bytes and the codec, not on the
+//! pages that the same thread compressed before.
 //!
 //! The codecs: <https://parquet.apache.org/docs/file-format/data-pages/compression/>
 
@@ -13,14 +13,14 @@ use bytes::Bytes;
 use super::super::ParquetCompression;
 use crate::error::{Error, ErrorKind, Result};
 
-/// What brotli's own command line uses: a window of 4 MB.
+/// A window of 4 MB, as in the parquet crate.
 const BROTLI_WINDOW_BITS: u32 = 22;
 
-/// What a thread's buffers may keep from page to page, in bytes.
+/// Upper bound for the memory that each buffer of a thread keeps between pages, in bytes.
 const MOST_KEPT: usize = 4 << 20;
 
-/// What a thread needs again and again to make pages. Contexts of compressors are large, and there
-/// may be thousands of columns.
+/// Buffers and compressors that a thread reuses for all its pages. Compressors need much memory,
+/// and there may be thousands of columns, so columns don't have their own.
 #[derive(Default)]
 struct Workshop {
     page: Vec<u8>,
@@ -33,16 +33,16 @@ thread_local! {
     static WORKSHOP: RefCell<Workshop> = RefCell::default();
 }
 
-/// A page as it goes into the file.
+/// A compressed page.
 pub(super) struct CompressedBytes {
     pub(super) bytes: Bytes,
     pub(super) uncompressed_size: usize,
 }
 
-/// Compresses what `write_page` appends to an empty buffer.
+/// Compresses the bytes that `write_page` appends to an empty buffer.
 ///
 /// # Errors
-/// The codec can't.
+/// The codec fails, or the page has more than 2 GB.
 pub(super) fn compress(
     codec: ParquetCompression,
     write_page: impl FnOnce(&mut Vec<u8>),
@@ -51,7 +51,7 @@ pub(super) fn compress(
         workshop.page.clear();
         write_page(&mut workshop.page);
         let compressed = workshop.compress(codec);
-        // The next pages are not likely to be as large as one that holds a huge value.
+        // The next pages are unlikely to need as much memory as a page with a huge value.
         for buffer in [&mut workshop.page, &mut workshop.compressed] {
             if buffer.capacity() > MOST_KEPT {
                 *buffer = Vec::new();
@@ -67,7 +67,7 @@ pub(super) fn compress(
 impl Workshop {
     fn compress(&mut self, codec: ParquetCompression) -> io::Result<CompressedBytes> {
         let page = self.page.as_slice();
-        // A header counts its page's bytes in 32 bits with a sign.
+        // A page header stores the size as a signed 32-bit integer.
         if i32::try_from(page.len()).is_err() {
             return Err(io::Error::other("it has more than 2 GB"));
         }

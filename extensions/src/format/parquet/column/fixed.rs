@@ -1,6 +1,7 @@
 //! Values of four or eight bytes.
 //!
-//! Invariant: a value is the same when its bits are, so that every NaN and both zeros survive.
+//! Invariant: two values are the same only if their bits are the same, so that every NaN and both
+//! zeros are preserved.
 
 use arrow::array::{Array, ArrowPrimitiveType, AsArray};
 use arrow::datatypes::{
@@ -19,14 +20,14 @@ use crate::error::Result;
 pub(super) trait Fixed: Ordered + ArrowNativeType {
     const BYTES: usize;
 
-    /// Its bits.
+    /// The bits of the value.
     fn bits(self) -> u64;
 
-    /// A number that has the order of the values; none for floats, whose numbers lie too far apart
-    /// for a table.
+    /// Maps the value to a number, in the order of the column. `None` for floats, whose numbers are
+    /// too far apart for a lookup table.
     fn number(self, order: SortOrder) -> Option<u64>;
 
-    /// The smallest and largest of those that have an order.
+    /// The smallest and largest value, except NaN; `None` if there is none.
     fn extremes(values: &[Self], order: SortOrder) -> Option<(Self, Self)>;
 }
 
@@ -70,10 +71,10 @@ macro_rules! fixed_floats {
             }
 
             fn extremes(values: &[Self], _order: SortOrder) -> Option<(Self, Self)> {
-                // These pass over NaN.
+                // `min` and `max` ignore NaN.
                 let min = values.iter().fold(Self::NAN, |min, value| min.min(*value));
                 let max = values.iter().fold(Self::NAN, |max, value| max.max(*value));
-                // Readers may take either zero for the other.
+                // Readers may treat both zeros as equal, so the bounds include both.
                 let min = if min == 0.0 { -0.0 } else { min };
                 let max = if max == 0.0 { 0.0 } else { max };
                 (!min.is_nan()).then_some((min, max))
@@ -85,10 +86,10 @@ macro_rules! fixed_floats {
 fixed_integers!(i32 as u32, i64 as u64);
 fixed_floats!(f32, f64);
 
-/// Copies the values of an array that are not NULL; `false` if it is of another type.
+/// Appends the values of an array that are not NULL. Returns `false` if the array has another type.
 type Gather<T> = fn(&dyn Array, &mut Vec<T>) -> bool;
 
-/// The values of a column, and the dictionary of those that were indexed.
+/// Gathers the values of a column: its dictionary, and the extremes of the open page.
 pub(super) struct FixedValues<T> {
     gather: Gather<T>,
     gathered: Vec<T>,
@@ -108,7 +109,7 @@ impl<T: Fixed> FixedValues<T> {
         }
     }
 
-    /// Gathers the array's values; returns the smallest and largest of them.
+    /// Gathers the array's values and returns the smallest and largest of them.
     fn gather(&mut self, array: &dyn Array) -> Result<Option<(T, T)>> {
         self.gathered.clear();
         if !(self.gather)(array, &mut self.gathered) {
@@ -123,21 +124,21 @@ impl<T: Fixed> FixedValues<T> {
     }
 }
 
-/// A range of so many numbers is looked up in a table.
+/// Numbers are looked up in a table if they span a smaller range than this, else by hash.
 const MOST_NUMBERS: u64 = 1 << 15;
 
-/// Distinct values, numbered in the order of their appearance.
+/// Distinct values, numbered in the order of their first appearance.
 struct Dictionary<T> {
     values: Vec<T>,
     lookup: Lookup,
     order: SortOrder,
 }
 
-/// Finds a value's place; all places are held plus one, and 0 where there is none.
+/// Maps a value to its dictionary index. Indexes are stored plus one; 0 means empty.
 enum Lookup {
-    /// Of the numbers from `first` on.
+    /// A table of the numbers from `first` on.
     Table { first: u64, places: Vec<u32> },
-    /// By hash. At least half of the slots are free.
+    /// A hash table. At least half of the slots are free.
     Hashed { slots: Vec<u32>, multiplier: u64 },
 }
 
@@ -151,7 +152,8 @@ impl<T: Fixed> Dictionary<T> {
         }
     }
 
-    /// Appends the places of `values`, which lie between `extremes` if they have an order.
+    /// Appends the dictionary index of each value. `extremes` are the smallest and largest of
+    /// `values`.
     fn index(&mut self, values: &[T], extremes: Option<(T, T)>, out: &mut Vec<u32>) {
         if values.is_empty() {
             return;
@@ -176,7 +178,7 @@ impl<T: Fixed> Dictionary<T> {
         }
     }
 
-    /// Whether all numbers between these, and with them their values, are looked up as it is.
+    /// Whether the current lookup can hold all values between these two numbers.
     fn covers(&self, numbers: Option<(u64, u64)>) -> bool {
         match (&self.lookup, numbers) {
             (Lookup::Hashed { .. }, _) => true,
@@ -187,7 +189,8 @@ impl<T: Fixed> Dictionary<T> {
         }
     }
 
-    /// Makes a table that has these numbers too, or gives tables up.
+    /// Replaces the lookup with a table that also covers these numbers, or with a hash table if
+    /// their range is too wide.
     fn widen(&mut self, numbers: Option<(u64, u64)>) {
         let order = self.order;
         let known = self.values.iter().filter_map(|value| value.number(order));
@@ -226,7 +229,7 @@ impl<T: Fixed> Dictionary<T> {
         Lookup::Hashed { slots, multiplier }
     }
 
-    /// The place of `value` by its hash.
+    /// Returns the index of `value` from the hash table. A new value is added.
     fn place(&mut self, value: T) -> u32 {
         let Lookup::Hashed { slots, multiplier } = &mut self.lookup else {
             return 0;
@@ -316,7 +319,7 @@ impl<T: Fixed> Values for FixedValues<T> {
     }
 }
 
-/// What the format stores for a value of Arrow's.
+/// Converts a value of Arrow to the type that the format stores.
 trait StoredAs<T> {
     fn stored(self) -> T;
 }
@@ -353,7 +356,7 @@ where
 }
 
 impl FixedValues<i32> {
-    /// Columns that the format stores in four bytes; none for other types.
+    /// Values of a type that the format stores in four bytes; `None` for other types.
     pub(super) fn of_type(data_type: &DataType, order: SortOrder) -> Option<Self> {
         let gather = match data_type {
             DataType::Int8 => gather::<Int8Type, i32>,
@@ -372,7 +375,7 @@ impl FixedValues<i32> {
 }
 
 impl FixedValues<i64> {
-    /// Columns that the format stores in eight bytes; none for other types.
+    /// Values of a type that the format stores in eight bytes; `None` for other types.
     pub(super) fn of_type(data_type: &DataType, order: SortOrder) -> Option<Self> {
         use TimeUnit::{Microsecond, Millisecond, Nanosecond};
         let gather = match data_type {
@@ -409,7 +412,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Numbers near one another, and far from others.
+    /// Numbers that are close to each other, but may be far from those in other lists.
     fn numbers() -> impl Strategy<Value = Vec<i64>> {
         let start = prop_oneof![
             Just(0),

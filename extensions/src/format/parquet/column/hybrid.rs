@@ -1,20 +1,20 @@
-//! Small integers as runs: Parquet's hybrid of run lengths and bit packing.
+//! Parquet's hybrid encoding of small integers: run lengths and bit packing.
 //!
-//! Invariant: what is appended decodes to the values, followed by at most seven zeros.
+//! Invariant: the appended bytes decode to the values, followed by at most seven zeros.
 //!
 //! The format:
 //! <https://parquet.apache.org/docs/file-format/data-pages/encodings/#run-length-encoding--bit-packing-hybrid-rle--3>
 
-/// Values are packed in groups of eight, so that each group ends with a byte.
+/// Values are packed in groups of eight, so that each group ends on a byte boundary.
 const GROUP: usize = 8;
 
-/// How many bits the values up to `largest` need; at least one.
+/// Number of bits for values up to `largest`; at least 1.
 pub(super) fn bit_width(largest: u32) -> u8 {
     // At most 32.
     (u32::BITS - largest.leading_zeros()).max(1) as u8
 }
 
-/// Appends `values`, none of which needs more than `width` bits (1 to 32).
+/// Appends `values`. Each value must fit into `width` bits (1 to 32).
 pub(super) fn encode(values: &[u32], width: u8, out: &mut Vec<u8>) {
     out.reserve(values.len() * usize::from(width) / 8 + 16);
     let mut packed = 0;
@@ -34,13 +34,13 @@ pub(super) fn encode(values: &[u32], width: u8, out: &mut Vec<u8>) {
     pack(&values[packed..], width, out);
 }
 
-/// Appends `length` times `value`.
+/// Appends a run: `value`, repeated `length` times.
 pub(super) fn encode_run(value: u32, length: usize, width: u8, out: &mut Vec<u8>) {
     push_varint((length as u64) << 1, out);
     out.extend_from_slice(&value.to_le_bytes()[..usize::from(width.div_ceil(8))]);
 }
 
-/// How many of the leading values are the same.
+/// Number of leading values that are equal.
 fn run_length(values: &[u32]) -> usize {
     let first = values[0];
     let groups = values.chunks_exact(GROUP);

@@ -1,11 +1,12 @@
-//! A column without nesting: its values become pages.
+//! A column without nesting: encodes its values into pages.
 //!
-//! Invariant: every value is in exactly one page, in order; the pages of a chunk that hold places in
-//! the dictionary come before those that hold the values themselves.
+//! Invariant: every value is in exactly one page, in order. In a chunk, dictionary-encoded pages
+//! come before plain pages, except for pages that have only NULLs.
 //!
-//! Whether a dictionary pays is found out with the first values of a chunk: if their number does not
-//! tell, their page is compressed both ways. Hashing all values of a column that has no use for it
-//! costs more than writing them. The chunks that follow may be told what was found.
+//! The first page of a chunk that has values decides whether a dictionary pays. If the count of
+//! distinct values and the uncompressed sizes are not conclusive, the page is compressed with and
+//! without a dictionary and the smaller wins. If a column has no use for a dictionary, hashing all
+//! its values costs more than writing them. Later chunks may reuse the decision.
 
 use arrow::array::{Array, ArrayRef, BooleanBufferBuilder};
 use parquet::basic::Encoding;
@@ -18,71 +19,74 @@ use super::hybrid;
 use super::statistics::{ChunkStatistics, Ordered, PageContent};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Values are taken in steps that stay in the processor's cache.
+/// Values are processed in steps of this many rows, which stay in the CPU cache.
 const STEP_ROWS: usize = 4096;
 
-/// Readers hold a dictionary in memory: it grows to about so many bytes.
+/// Soft limit of a dictionary's size in bytes: readers hold the dictionary in memory.
 const DICTIONARY_BYTES: usize = 1 << 20;
 
-/// What a page can hold beside its dictionary: sizes have 32 bits with a sign.
+/// Upper bound for the size of a value in bytes. Page sizes are signed 32-bit integers, and a
+/// dictionary page also holds other values.
 const LARGEST_VALUE: usize = i32::MAX as usize - 2 * DICTIONARY_BYTES;
 
-/// After so many values it shows whether hardly any of them repeats.
+/// Minimum number of values to judge whether values repeat.
 const EARLY_VALUES: usize = 8192;
 
-/// How a column's pages are made.
+/// Options for the pages of a column.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct PageOptions {
     pub(in super::super) codec: ParquetCompression,
-    /// A page ends at so many rows …
+    /// A page ends at this many rows or at `bytes`, whichever comes first.
     pub(in super::super) rows: usize,
-    /// … or so many bytes before compression, whichever comes first.
+    /// Limit of a page in bytes before compression.
     pub(in super::super) bytes: usize,
-    /// Whether the file says where each page is and what it holds.
+    /// Whether the file has a page index: the position and statistics of each page.
     pub(in super::super) index: bool,
 }
 
-/// What a column holds, gathered for its pages.
+/// The values of a column, gathered for its pages.
 pub(super) trait Values: Send {
     /// A value as the format stores it.
     type Value: Ordered;
 
-    /// How many of the array's leading rows take no more than `most` bytes of a page, and how many
-    /// bytes they take; those of the first row if there is none.
+    /// Returns the number of leading rows of the array that fit into `most` bytes of a page, and
+    /// their size in bytes. If no row fits, returns 0 and the size of the first row.
     fn rows_within(&self, array: &dyn Array, most: usize) -> (usize, usize);
 
-    /// Appends the places in the dictionary of the values that are not NULL; new ones are added.
+    /// Appends the dictionary indexes of all non-NULL values. New values are added to the
+    /// dictionary.
     ///
     /// # Errors
     /// The array is not of the column's type.
     fn index(&mut self, array: &dyn Array, places: &mut Vec<u32>) -> Result<()>;
 
-    /// Appends the values themselves that are not NULL.
+    /// Appends all non-NULL values in plain encoding.
     ///
     /// # Errors
     /// As [`Self::index`].
     fn write_plain(&mut self, array: &dyn Array, out: &mut Vec<u8>) -> Result<()>;
 
-    /// Appends the values at `places` of the dictionary themselves.
+    /// Appends the dictionary's values with the indexes `places` in plain encoding.
     fn write_indexed(&mut self, places: &[u32], out: &mut Vec<u8>);
 
-    /// How many values the dictionary has.
+    /// Number of values in the dictionary.
     fn dictionary_len(&self) -> usize;
 
-    /// Its size as a page.
+    /// Size of the dictionary page before compression, in bytes.
     fn dictionary_bytes(&self) -> usize;
 
-    /// Appends its page.
+    /// Appends the content of the dictionary page.
     fn write_dictionary(&self, out: &mut Vec<u8>);
 
-    /// Starts with an empty dictionary, and without its memory.
+    /// Empties the dictionary and frees its memory.
     fn drop_dictionary(&mut self);
 
-    /// The smallest and largest value of the page that ends here: what was written plain since the
-    /// last one ended, or what `places` says.
+    /// Returns the smallest and largest value of the page that ends here. The page consists of the
+    /// values written plain since the last call and the dictionary's values with the indexes
+    /// `places`.
     fn take_extremes(&mut self, places: &[u32]) -> Option<(Self::Value, Self::Value)>;
 
-    /// The memory it takes, in bytes.
+    /// Memory in use, in bytes.
     fn memory_bytes(&self) -> usize;
 }
 
@@ -94,14 +98,15 @@ pub(in super::super) trait WriteLeaf: Send {
     /// The array is not of the column's type, or a page is too large for Parquet.
     fn write(&mut self, array: &ArrayRef) -> Result<()>;
 
-    /// What the chunk would take in the file; what isn't compressed yet is counted as it is.
+    /// Estimated size of the chunk in the file, in bytes. Data that is not compressed yet counts
+    /// with its uncompressed size.
     fn estimated_bytes(&self) -> usize;
 
     /// The memory in use, in bytes.
     fn memory_bytes(&self) -> usize;
 
-    /// Ends the chunk. It says, too, whether the column has use for a dictionary, if its values were
-    /// enough to tell.
+    /// Ends the chunk. Also returns whether a dictionary pays for the column; `None` if the chunk's
+    /// values do not show it.
     ///
     /// # Errors
     /// A page is too large for Parquet.
@@ -117,17 +122,17 @@ pub(super) struct LeafWriter<V: Values> {
     statistics: ChunkStatistics<V::Value>,
     dictionary: DictionaryState,
     page: OpenPage,
-    /// All values in the chunk's pages.
+    /// Number of values in the chunk's finished pages, without NULLs.
     values_written: usize,
 }
 
-/// What has become of the chunk's dictionary.
+/// State of the chunk's dictionary.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum DictionaryState {
-    /// No value is written yet: it may still be given up.
+    /// No page with values is finished yet, so the dictionary may still be given up.
     OnTrial,
     InUse,
-    /// It is full; pages before this one need it.
+    /// The dictionary is full. Earlier pages need it; later pages are plain.
     Full,
     GivenUp,
 }
@@ -137,16 +142,17 @@ enum DictionaryState {
 struct OpenPage {
     rows: usize,
     values: usize,
-    /// Which rows have a value; none as long as all have one.
+    /// Which rows have a value; `None` as long as all rows have one.
     validity: Option<BooleanBufferBuilder>,
     places: Vec<u32>,
     plain: Vec<u8>,
-    /// What the values take if they are written themselves.
+    /// Size of the values in plain encoding, in bytes.
     plain_bytes: usize,
 }
 
 impl<V: Values> LeafWriter<V> {
-    /// Starts a chunk of `column`; whether it has use for a dictionary is tried if it isn't known.
+    /// Starts a chunk of `column`. If `uses_dictionary` is `None`, the first page decides whether a
+    /// dictionary pays.
     pub(super) fn new(
         values: V,
         column: ColumnDescPtr,
@@ -180,12 +186,12 @@ impl<V: Values> LeafWriter<V> {
         }
     }
 
-    /// Takes rows that belong to the open page, whose values take `bytes` bytes.
+    /// Adds rows to the open page. Their values have `bytes` bytes in plain encoding.
     fn add(&mut self, array: &dyn Array, bytes: usize) -> Result<()> {
         if !self.is_nullable && array.null_count() > 0 {
             return Err(Error::new(
                 ErrorKind::Internal,
-                "a column that has no NULLs by its type has one",
+                "a column that is not nullable contains a NULL",
             ));
         }
         self.page.note_validity(array);
@@ -221,7 +227,7 @@ impl<V: Values> LeafWriter<V> {
         self.dictionary = DictionaryState::GivenUp;
     }
 
-    /// Whether the values of the first page are better written as places in a dictionary.
+    /// Whether the first page is better written with a dictionary.
     fn does_dictionary_pay(&mut self) -> Result<bool> {
         let plain = self.page.plain_bytes;
         let width = usize::from(self.place_width());
@@ -234,7 +240,8 @@ impl<V: Values> LeafWriter<V> {
         let dictionary = compress(codec, |out| self.values.write_dictionary(out))?;
         let indexed = compress(codec, |out| hybrid::encode(places, width as u8, out))?;
         let plain = compress(codec, |out| self.values.write_indexed(places, out))?;
-        // The pages that follow share the dictionary, though most of them add to it.
+        // If the page is full, more pages share the dictionary. Most of them also add values to it,
+        // so only half of its size counts for this page.
         let pages = if self.page.rows < self.options.rows {
             1
         } else {
@@ -260,7 +267,7 @@ impl<V: Values> LeafWriter<V> {
         }
         let width = self.place_width();
         let page = &self.page;
-        // A page of nothing but NULLs may come before any value.
+        // A page with only NULLs may come before the dictionary has a value.
         let uses_dictionary =
             self.dictionary == DictionaryState::InUse && self.values.dictionary_len() > 0;
         let is_nullable = self.is_nullable;
@@ -314,7 +321,7 @@ impl<V: Values> WriteLeaf for LeafWriter<V> {
             if bytes > LARGEST_VALUE {
                 return Err(Error::new(
                     ErrorKind::Query,
-                    format!("a value of {bytes} bytes is too long for Parquet, which has 2 GB"),
+                    format!("a value of {bytes} bytes is too long for Parquet: the limit is 2 GB"),
                 ));
             }
             let rows = rows.max(1);
@@ -344,7 +351,7 @@ impl<V: Values> WriteLeaf for LeafWriter<V> {
         self.end_page()?;
         let uses_dictionary = self.uses_dictionary();
         let codec = self.options.codec;
-        // One that was given up is empty, and so is one that no value came for.
+        // The dictionary is empty if it was given up or if the chunk has no values.
         let dictionary = match self.values.dictionary_len() {
             0 => None,
             values => {
@@ -394,7 +401,7 @@ impl OpenPage {
         out[start..start + 4].copy_from_slice(&size.to_le_bytes());
     }
 
-    /// Empties the page, whose memory is kept for the next one.
+    /// Empties the page and keeps its memory for the next page.
     fn clear(&mut self) {
         self.rows = 0;
         self.values = 0;

@@ -1,10 +1,10 @@
-//! Columns: from arrays to the chunks of a row group.
+//! Columns: encodes arrays into the column chunks of a row group.
 //!
-//! Invariant: what a [`ColumnWriter`] was given since it was made is in the chunks it returns, one
-//! for each of the file's columns that it is spread over.
+//! Invariant: the chunks that a [`ColumnWriter`] returns contain all values that it was given.
+//! There is one chunk for each column of the file that stores them.
 //!
-//! Flat columns of numbers, times and texts are written here, in [`leaf`]; nested columns and rare
-//! types by the parquet crate.
+//! This code ([`leaf`]) writes flat columns of numbers, times and texts. The parquet crate writes
+//! nested columns and rare types.
 
 mod bytes;
 mod chunk;
@@ -36,11 +36,11 @@ use crate::error::{Error, ErrorKind, Result};
 /// Writes one column of the batches, for one row group.
 pub(super) enum ColumnWriter {
     Flat(Box<dyn WriteLeaf>),
-    /// Spread over several columns of the file, or of a type that is rare.
+    /// A nested column, which may take several columns of the file, or a column of a rare type.
     Other(FieldRef, Vec<ArrowColumnWriter>),
 }
 
-/// How a chunk is started, whatever its values.
+/// Settings to start a chunk that do not depend on the type of its values.
 struct Start<'a> {
     column: &'a ColumnDescPtr,
     options: PageOptions,
@@ -55,16 +55,17 @@ impl Start<'_> {
     }
 }
 
-/// A chunk that is done.
+/// A finished chunk.
 pub(super) enum Chunk {
-    /// With what it says of its column's use for a dictionary.
+    /// The chunk, and whether a dictionary pays for its column, if known.
     Flat(EncodedChunk, Option<bool>),
     Other(ArrowColumnChunk),
 }
 
 impl ColumnWriter {
-    /// A writer for values of `data_type`, the first of whose columns in the file is `column`; none
-    /// if the parquet crate has to write them. `uses_dictionary` is what is known of the column.
+    /// Returns a writer for values of `data_type`, or `None` if the parquet crate has to write
+    /// them. `column` is the first column of the file that stores them. `uses_dictionary` says
+    /// whether a dictionary pays for the column, if known.
     pub(super) fn flat(
         data_type: &DataType,
         column: &ColumnDescPtr,
@@ -119,7 +120,7 @@ impl ColumnWriter {
         }
     }
 
-    /// What the chunks would take in the file, in bytes.
+    /// Estimated size of the chunks in the file, in bytes.
     pub(super) fn estimated_bytes(&self) -> usize {
         match self {
             Self::Flat(writer) => writer.estimated_bytes(),
@@ -140,7 +141,7 @@ impl ColumnWriter {
 }
 
 impl Chunk {
-    /// Whether the column has use for a dictionary, where that was found out here.
+    /// Whether a dictionary pays for the column, if the chunk shows it.
     pub(super) fn uses_dictionary(&self) -> Option<bool> {
         match self {
             Self::Flat(_, uses_dictionary) => *uses_dictionary,
@@ -151,7 +152,7 @@ impl Chunk {
     /// Appends the chunk to its row group.
     ///
     /// # Errors
-    /// It is not the chunk of the row group's next column.
+    /// The chunk does not belong to the next column of the row group.
     pub(super) fn append_to<W: Write + Send>(
         self,
         row_group: &mut SerializedRowGroupWriter<'_, W>,
@@ -168,7 +169,7 @@ fn nulls_of(array: &dyn Array) -> Option<&NullBuffer> {
     array.nulls().filter(|nulls| nulls.null_count() > 0)
 }
 
-/// A number that nobody outside knows, so that no data can be made to collide.
+/// A random seed, so that no input can be made to collide on purpose.
 fn hash_seed() -> u64 {
     RandomState::new().build_hasher().finish()
 }

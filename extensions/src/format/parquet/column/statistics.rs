@@ -1,8 +1,8 @@
-//! What is said of a column's values, page by page and for the whole chunk.
+//! Statistics of a column's values, per page and for the whole chunk.
 //!
-//! Invariant: no value is smaller than the minimum or larger than the maximum that is said of it,
-//! in the order the format defines for the column's type. Long texts are cut, and then the maximum
-//! is raised to stay one.
+//! Invariant: no value is smaller than the recorded minimum or larger than the recorded maximum, in
+//! the order that the format defines for the column's type. Long values are truncated, and a
+//! truncated maximum is raised so that it remains an upper bound.
 //!
 //! The rules: <https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift>
 //! (`Statistics`, `ColumnIndex`, `ColumnOrder`)
@@ -19,20 +19,21 @@ use parquet::schema::types::ColumnDescPtr;
 use super::super::encode_error;
 use crate::error::Result;
 
-/// Texts are cut to so many bytes, as the parquet crate does.
+/// Longer texts and bytes are truncated to this many bytes, as in the parquet crate.
 const LONGEST: usize = 64;
 
 /// A value as Parquet stores it, with its order.
 pub(super) trait Ordered: Clone + AsBytes + Send {
-    /// The order of two values that are not NaN, by the order of their column.
+    /// Compares two values in the order of their column. Neither value may be NaN.
     fn compare(&self, other: &Self, order: SortOrder) -> Ordering;
 
-    /// A short value that is not larger, if this one is too long.
+    /// A truncated value that is not larger; `None` if this value is short enough.
     fn cut_down(&self) -> Option<Self> {
         None
     }
 
-    /// A short value that is not smaller, if this one is too long and there is one.
+    /// A truncated value that is not smaller; `None` if this value is short enough or there is no
+    /// such value.
     fn cut_up(&self) -> Option<Self> {
         None
     }
@@ -41,8 +42,8 @@ pub(super) trait Ordered: Clone + AsBytes + Send {
     fn into_statistics(statistics: ValueStatistics<Self>) -> Statistics;
 }
 
-/// XORed with this, integers compared as signed ones have the order of their column: with the sign bit
-/// turned over, unsigned numbers have the order of signed ones.
+/// The mask to XOR integers with, so that signed comparison gives the order of their column. For
+/// unsigned columns it flips the sign bit.
 macro_rules! sign_bit {
     ($signed:ty, $order:expr) => {
         match $order {
@@ -113,7 +114,7 @@ impl Ordered for ByteArray {
     }
 }
 
-/// Where to cut: not within a character, if this is text.
+/// Index at which to truncate. A text is not cut within a character.
 fn cut_at(bytes: &[u8]) -> usize {
     let starts_character = |at: &usize| bytes[*at] & 0xc0 != 0x80;
     let near = (LONGEST - 3..=LONGEST).rev();
@@ -121,7 +122,8 @@ fn cut_at(bytes: &[u8]) -> usize {
     whole.next().unwrap_or(LONGEST)
 }
 
-/// The next text that doesn't begin with this one and is no longer.
+/// A text that is larger than every text with the prefix `text`, and not longer than `text`. `None`
+/// if no character can be raised.
 fn raise_text(text: &str) -> Option<Vec<u8>> {
     text.char_indices().rev().find_map(|(at, last)| {
         let next = char::from_u32(u32::from(last) + 1)?;
@@ -134,7 +136,8 @@ fn raise_text(text: &str) -> Option<Vec<u8>> {
     })
 }
 
-/// The next bytes that don't begin with these and are no longer.
+/// Bytes that are larger than all values with the prefix `bytes`, and not longer than `bytes`.
+/// `None` if no byte can be raised.
 fn raise_bytes(bytes: &[u8]) -> Option<Vec<u8>> {
     let at = bytes.iter().rposition(|byte| *byte != u8::MAX)?;
     let mut raised = bytes[..=at].to_vec();
@@ -142,16 +145,16 @@ fn raise_bytes(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(raised)
 }
 
-/// What one page holds.
+/// Counts and extremes of one page.
 pub(super) struct PageContent<V> {
     pub(super) rows: usize,
     pub(super) nulls: usize,
-    /// The smallest and largest value; none if there is none that has an order.
+    /// The smallest and largest value; `None` if no value has an order.
     pub(super) extremes: Option<(V, V)>,
 }
 
 impl<V> PageContent<V> {
-    /// How many rows have each definition level, if the column is nullable.
+    /// Number of rows with each definition level, for a nullable column.
     fn level_histogram(&self) -> LevelHistogram {
         vec![self.nulls as i64, (self.rows - self.nulls) as i64].into()
     }
@@ -162,7 +165,7 @@ pub(super) struct ChunkStatistics<V> {
     order: SortOrder,
     nulls: u64,
     extremes: Option<(V, V)>,
-    /// Of the last page that has values.
+    /// The extremes of the last page that has values.
     last: Option<(V, V)>,
     ascending: bool,
     descending: bool,
@@ -171,7 +174,7 @@ pub(super) struct ChunkStatistics<V> {
 }
 
 impl<V: Ordered> ChunkStatistics<V> {
-    /// Statistics of a chunk of `column`, with an index of its pages if `page_index` asks for it.
+    /// Statistics of a chunk of `column`, with an index of its pages if `page_index` is set.
     pub(super) fn new(column: &ColumnDescPtr, page_index: bool) -> Self {
         Self {
             order: column.sort_order(),
@@ -200,7 +203,7 @@ impl<V: Ordered> ChunkStatistics<V> {
                 None if page.nulls == page.rows => {
                     index.append(true, Vec::new(), Vec::new(), page.nulls as i64);
                 }
-                // Nothing but NaN: the index can't say so.
+                // Apart from NULLs the page has only NaN, which the index can't express.
                 None => self.index = None,
             }
         }
@@ -231,17 +234,18 @@ impl<V: Ordered> ChunkStatistics<V> {
         self.last = Some((min, max));
     }
 
-    /// The memory of the values that are held, in bytes, as if none shared it: texts may be long.
+    /// Memory of the extremes that are held, in bytes, because texts may be long. Memory that two
+    /// values share is counted twice.
     pub(super) fn memory_bytes(&self) -> usize {
         let held = self.extremes.iter().chain(&self.last);
         held.map(|(min, max)| min.as_bytes().len() + max.as_bytes().len())
             .sum()
     }
 
-    /// The chunk's statistics and the index of its pages.
+    /// Returns the chunk's statistics and the index of its pages, if there is one.
     ///
     /// # Errors
-    /// The parquet crate refuses the index.
+    /// The parquet crate can't build the index.
     pub(super) fn finish(self) -> Result<(Statistics, Option<ColumnIndexMetaData>)> {
         let (min, max) = self.extremes.unzip();
         let (cut_min, cut_max) = (

@@ -1,0 +1,282 @@
+//! The pool of the memory that queries and exports share.
+//!
+//! Invariant: with little memory, a sort can always get its share of the merging memory, whatever
+//! other sorts, operators and exports hold; and a sort that gathers rows can always get a batch.
+//!
+//! DataFusion's [`FairSpillPool`] divides the memory among the operators that can spill and are
+//! still registered. With two sorts, the second one takes the share of the first as soon as that has
+//! begun to merge, and then neither has enough memory to merge.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::memory_pool::{
+    FairSpillPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation, TrackConsumersPool,
+};
+
+/// In a pool smaller than this, in bytes, sorts get a planned share for merging.
+const LITTLE_BYTES: usize = 256 << 20;
+
+/// The share of merging in a small pool, in eighths. A smaller share was not enough to merge the
+/// runs that sorts have in memory.
+const MERGING_EIGHTHS: usize = 3;
+
+/// The share of the rows that sorts gather in a small pool, in eighths. One more eighth is kept for
+/// the next batch of a sort that has spilled all of its rows.
+const GATHERING_EIGHTHS: usize = 4;
+
+/// How many of the largest consumers an out-of-memory error lists.
+const LISTED_CONSUMERS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4);
+
+/// The bytes that all sorts together reserve for merging in a pool of `pool` bytes; `None` where the
+/// pool is large enough not to plan it.
+pub(crate) fn merging_bytes(pool: usize) -> Option<usize> {
+    (pool < LITTLE_BYTES).then_some(pool / 8 * MERGING_EIGHTHS)
+}
+
+/// A pool of `bytes` bytes.
+pub(super) fn shared_pool(bytes: usize) -> Arc<dyn MemoryPool> {
+    match merging_bytes(bytes) {
+        Some(merging) => {
+            let pool = SortingPool::new(bytes, merging);
+            Arc::new(TrackConsumersPool::new(pool, LISTED_CONSUMERS))
+        }
+        None => {
+            let pool = FairSpillPool::new(bytes);
+            Arc::new(TrackConsumersPool::new(pool, LISTED_CONSUMERS))
+        }
+    }
+}
+
+/// What a consumer does, told by its name and by whether it can spill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Use {
+    /// A sort gathers rows. It can spill.
+    Gather,
+    /// A sort merges runs.
+    Merge,
+    /// Another operator that can spill.
+    Spill,
+    /// Anything else: joins, encoders, parts in flight.
+    Hold,
+}
+
+impl Use {
+    /// The names are those of DataFusion's `ExternalSorter`.
+    fn of(consumer: &MemoryConsumer) -> Self {
+        match (consumer.can_spill(), consumer.name()) {
+            (true, name) if name.starts_with("ExternalSorter[") => Self::Gather,
+            (true, _) => Self::Spill,
+            (false, name) if name.starts_with("ExternalSorterMerge[") => Self::Merge,
+            (false, _) => Self::Hold,
+        }
+    }
+}
+
+/// A small pool that keeps memory for merging.
+#[derive(Debug)]
+struct SortingPool {
+    bytes: usize,
+    merging: usize,
+    uses: Mutex<Uses>,
+}
+
+/// How many consumers of each use are registered, and the bytes that they hold.
+#[derive(Debug, Default)]
+struct Uses {
+    consumers: HashMap<Use, usize>,
+    bytes: HashMap<Use, usize>,
+}
+
+impl Uses {
+    fn consumers(&self, of: Use) -> usize {
+        self.consumers.get(&of).copied().unwrap_or_default()
+    }
+
+    fn bytes(&self, of: Use) -> usize {
+        self.bytes.get(&of).copied().unwrap_or_default()
+    }
+
+    fn all_bytes(&self) -> usize {
+        self.bytes.values().sum()
+    }
+
+    fn grow(&mut self, of: Use, additional: usize) {
+        *self.bytes.entry(of).or_default() += additional;
+    }
+}
+
+impl SortingPool {
+    fn new(bytes: usize, merging: usize) -> Self {
+        Self {
+            bytes,
+            merging,
+            uses: Mutex::default(),
+        }
+    }
+
+    fn uses(&self) -> MutexGuard<'_, Uses> {
+        self.uses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The bytes by which a consumer that holds `held` bytes may grow now.
+    fn room(&self, uses: &Uses, of: Use, held: usize) -> usize {
+        let free = self.bytes.saturating_sub(uses.all_bytes());
+        // What sorts have not yet used of the memory for merging stays theirs.
+        let unused = match uses.consumers(Use::Merge) {
+            0 => 0,
+            _ => self.merging.saturating_sub(uses.bytes(Use::Merge)),
+        };
+        let without_merging = free.saturating_sub(unused);
+        let sorts = uses.consumers(Use::Gather);
+        match of {
+            Use::Merge => free,
+            Use::Hold => without_merging,
+            Use::Gather => {
+                let share = self.bytes / 8 * GATHERING_EIGHTHS / sorts.max(1);
+                without_merging.min(share.saturating_sub(held))
+            }
+            Use::Spill => {
+                let next_batch = if sorts == 0 { 0 } else { self.bytes / 8 };
+                let spillable = without_merging + uses.bytes(Use::Spill);
+                let share =
+                    spillable.saturating_sub(next_batch) / uses.consumers(Use::Spill).max(1);
+                without_merging.min(share.saturating_sub(held))
+            }
+        }
+    }
+}
+
+impl fmt::Display for SortingPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}({} MB)", self.name(), self.bytes >> 20)
+    }
+}
+
+impl MemoryPool for SortingPool {
+    fn name(&self) -> &str {
+        "sorting"
+    }
+
+    fn register(&self, consumer: &MemoryConsumer) {
+        *self.uses().consumers.entry(Use::of(consumer)).or_default() += 1;
+    }
+
+    fn unregister(&self, consumer: &MemoryConsumer) {
+        if let Some(count) = self.uses().consumers.get_mut(&Use::of(consumer)) {
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
+        self.uses()
+            .grow(Use::of(reservation.consumer()), additional);
+    }
+
+    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
+        if let Some(bytes) = self.uses().bytes.get_mut(&Use::of(reservation.consumer())) {
+            *bytes = bytes.saturating_sub(shrink);
+        }
+    }
+
+    fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
+        let of = Use::of(reservation.consumer());
+        let mut uses = self.uses();
+        let room = self.room(&uses, of, reservation.size());
+        if additional > room {
+            return Err(DataFusionError::ResourcesExhausted(format!(
+                "Failed to allocate additional {:.1} MB for {} with {:.1} MB already allocated for \
+                 this reservation - {:.1} MB remain available for it",
+                megabytes(additional),
+                reservation.consumer().name(),
+                megabytes(reservation.size()),
+                megabytes(room),
+            )));
+        }
+        uses.grow(of, additional);
+        Ok(())
+    }
+
+    fn reserved(&self) -> usize {
+        self.uses().all_bytes()
+    }
+
+    fn memory_limit(&self) -> MemoryLimit {
+        MemoryLimit::Finite(self.bytes)
+    }
+}
+
+fn megabytes(bytes: usize) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POOL: usize = 128 << 20;
+    const MERGING: usize = POOL / 8 * MERGING_EIGHTHS;
+
+    fn consumer(pool: &Arc<dyn MemoryPool>, name: &str, can_spill: bool) -> MemoryReservation {
+        let consumer = MemoryConsumer::new(name).with_can_spill(can_spill);
+        consumer.register(pool)
+    }
+
+    #[test]
+    fn the_last_sort_leaves_the_others_their_merging_memory() {
+        let pool = shared_pool(POOL);
+        let merges = [0, 1].map(|i| consumer(&pool, &format!("ExternalSorterMerge[{i}]"), false));
+        for merge in &merges {
+            merge.try_grow(MERGING / 2).unwrap();
+        }
+        let first = consumer(&pool, "ExternalSorter[0]", true);
+        let last = consumer(&pool, "ExternalSorter[1]", true);
+        first.try_grow(POOL / 4).unwrap();
+        first.try_grow(1).unwrap_err();
+        drop(first);
+        last.try_grow(POOL / 2).unwrap();
+        last.try_grow(1).unwrap_err();
+        // A sort that spills gives its merging memory back for a moment.
+        merges[1].free();
+        let export = consumer(&pool, "tidegate writer 0", false);
+        export.try_grow(POOL / 8).unwrap();
+        export.try_grow(1).unwrap_err();
+        merges[1].try_grow(MERGING / 2).unwrap();
+    }
+
+    #[test]
+    fn many_sorts_and_exchanges_leave_each_sort_a_batch() {
+        let pool = shared_pool(POOL);
+        let consumers = |name: &str, can_spill, count| -> Vec<MemoryReservation> {
+            let register = |i| consumer(&pool, &format!("{name}[{i}]"), can_spill);
+            (0..count).map(register).collect()
+        };
+        let merges = consumers("ExternalSorterMerge", false, 8);
+        let sorts = consumers("ExternalSorter", true, 8);
+        let exchanges = consumers("RepartitionExec", true, 16);
+        for merge in &merges {
+            merge.try_grow(MERGING / 8).unwrap();
+        }
+        for exchange in &exchanges {
+            while exchange.try_grow(64 << 10).is_ok() {}
+        }
+        for sort in &sorts {
+            sort.try_grow(1 << 20).unwrap();
+        }
+    }
+
+    #[test]
+    fn without_sorts_the_memory_is_divided_fairly() {
+        let pool = shared_pool(POOL);
+        let [one, other] = ["a", "b"].map(|name| consumer(&pool, name, true));
+        one.try_grow(POOL / 2).unwrap();
+        one.try_grow(1).unwrap_err();
+        other.try_grow(POOL / 2).unwrap();
+        drop(other);
+        one.try_grow(POOL / 2).unwrap();
+        assert_eq!(pool.reserved(), POOL);
+    }
+}

@@ -1,0 +1,418 @@
+//! One export, from its first request to its last.
+//!
+//! Invariant: an [`Export`] ends exactly once, committed or rolled back, and only its owner task
+//! ends it. Every request of a writer that changes the store runs in a task that the export counts:
+//! rolling back waits for those under way, and once it has begun, no new one starts.
+
+mod guard;
+mod owner;
+mod progress;
+mod reaper;
+mod report;
+
+pub use self::guard::CancelOnDrop;
+pub use self::progress::ExportProgress;
+pub use self::reaper::{Reaper, Unfinished};
+pub use self::report::{ExportReport, ExportedFile, files_batch, files_schema};
+
+use std::sync::{Arc, OnceLock};
+
+use futures::future::BoxFuture;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::reaper::Unfinishable;
+use super::budget::ByteBudget;
+use super::protocol::bookkeeping::Keys;
+use super::protocol::claim::inspect_target;
+use super::protocol::ledger::Ledger;
+use super::spec::ExportSpec;
+use super::staged::StagedFile;
+use super::store::{PendingUpload, UploadStore};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::PartPool;
+
+/// An export under way, shared by its writers, its sink and its owner.
+#[derive(Debug)]
+pub struct Export {
+    ledger: Arc<Ledger>,
+    parts: PartPool,
+    /// For the parts of this export, and for those of all exports.
+    budgets: [ByteBudget; 2],
+    reaper: Reaper,
+    progress: ExportProgress,
+    phase: watch::Sender<Phase>,
+    /// Why the export fails: the first error.
+    cause: OnceLock<Error>,
+    committed: OnceLock<Vec<StagedFile>>,
+    /// Requests of writers under way that change the store.
+    operations: TaskTracker,
+    /// Cancelled when the phase becomes [`Phase::Stopping`].
+    stopped: CancellationToken,
+}
+
+/// Where an export stands. Each phase follows the one before it or is followed by `Stopping`.
+#[derive(Debug, Default)]
+enum Phase {
+    /// Planned: nothing was sent.
+    #[default]
+    New,
+    /// The owner checks and claims the target.
+    Claiming,
+    /// The query may run. Another export may have claimed the target at the same moment.
+    Claimed,
+    /// The target is the export's own: uploads may be created.
+    Writing,
+    /// The owner completes the uploads: from here only it decides how the export ends.
+    Committing(Vec<StagedFile>),
+    /// The owner undoes everything.
+    Stopping,
+    /// No further request is sent.
+    Ended(Ending),
+}
+
+/// How an export ended.
+#[derive(Debug)]
+enum Ending {
+    /// Every object is there. The error tells what could not be cleaned up.
+    Committed(Option<Error>),
+    /// No object is there. What the store did not confirm to be gone, in words for the user.
+    RolledBack(Vec<String>),
+    /// Whether an object was replaced is not known.
+    Unknown(Error),
+}
+
+impl Phase {
+    fn accepts_requests(&self) -> bool {
+        !matches!(self, Self::New | Self::Stopping | Self::Ended(_))
+    }
+
+    fn is_stopped(&self) -> bool {
+        matches!(self, Self::Stopping | Self::Ended(_))
+    }
+}
+
+impl Export {
+    /// Plans an export to `store`; nothing is sent before [`Self::begin`]. Its parts in flight are
+    /// charged to `budget`, and the program waits for its end through `reaper`.
+    pub fn new(
+        spec: ExportSpec,
+        store: Arc<dyn UploadStore>,
+        budget: ByteBudget,
+        reaper: Reaper,
+    ) -> Self {
+        let gather = spec.format.file_memory_bytes() > 0;
+        let own = spec.memory.parts_share(spec.partition.is_some(), gather);
+        Self {
+            parts: PartPool::new(spec.part_bytes),
+            ledger: Arc::new(Ledger::new(spec, store)),
+            budgets: [ByteBudget::new(own), budget],
+            reaper,
+            progress: ExportProgress::default(),
+            phase: watch::Sender::default(),
+            cause: OnceLock::new(),
+            committed: OnceLock::new(),
+            operations: TaskTracker::new(),
+            stopped: CancellationToken::new(),
+        }
+    }
+
+    /// The export's id: 32 hexadecimal digits that sort by time.
+    pub fn id(&self) -> &str {
+        self.ledger.id()
+    }
+
+    /// What is exported, and where to.
+    pub fn spec(&self) -> &ExportSpec {
+        self.ledger.spec()
+    }
+
+    /// How far it has come.
+    pub fn progress(&self) -> &ExportProgress {
+        &self.progress
+    }
+
+    pub(super) fn store(&self) -> &Arc<dyn UploadStore> {
+        self.ledger.store()
+    }
+
+    pub(super) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The memory of its parts.
+    pub(super) fn parts(&self) -> &PartPool {
+        &self.parts
+    }
+
+    /// Waits until a part of `bytes` bytes may be sent; it may be until the result is dropped.
+    pub(super) async fn reserve(&self, bytes: usize) -> Result<impl Send + 'static> {
+        let [own, shared] = &self.budgets;
+        Ok((own.reserve(bytes).await?, shared.reserve(bytes).await?))
+    }
+
+    /// Cancelled once the export is being undone.
+    pub(super) fn stopped(&self) -> &CancellationToken {
+        &self.stopped
+    }
+
+    /// The key of a writer's file in `folder`, which is empty or ends in `/`:
+    /// `<prefix><folder>part-<writer>-<sequence>-<export id>.<ext>`, or the single file's.
+    pub(super) fn file_key(&self, folder: &str, writer: u32, sequence: u64) -> String {
+        let spec = self.spec();
+        if spec.target.file().is_some() {
+            return spec.target.prefix();
+        }
+        format!(
+            "{}{folder}part-{writer:05}-{sequence:08}-{}{}",
+            spec.target.folder(),
+            self.id(),
+            spec.format.extension()
+        )
+    }
+
+    /// A key as a URL, for people.
+    pub fn url(&self, key: &str) -> String {
+        self.store().url(key)
+    }
+
+    /// What the export wrote, once it is committed.
+    pub fn report(&self) -> Option<ExportReport> {
+        let files = self.committed.get()?;
+        let manifest = Keys::new(&self.spec().target).manifest(self.id());
+        Some(ExportReport {
+            export_id: self.id().to_owned(),
+            files: files.iter().map(|file| self.exported(file)).collect(),
+            rows: files.iter().map(|file| file.rows).sum(),
+            bytes: files.iter().map(|file| file.bytes).sum(),
+            manifest: self.spec().manifest.then(|| self.url(&manifest)),
+        })
+    }
+
+    fn exported(&self, file: &StagedFile) -> ExportedFile {
+        ExportedFile {
+            url: self.url(&file.key),
+            rows: file.rows,
+            bytes: file.bytes,
+            etag: file.object_etag.clone(),
+            columns: file.columns.clone(),
+        }
+    }
+
+    /// The objects of the export, once it is committed.
+    pub fn committed_files(&self) -> &[StagedFile] {
+        self.committed.get().map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Checks and claims the target, once; every caller waits for the same result. The query may
+    /// run from here on. Whether another export claimed the target at the same moment is found out
+    /// meanwhile: [`Self::confirmed`].
+    ///
+    /// # Errors
+    /// The target is not empty or held by another export, the store refuses to list, write or
+    /// delete there, or the export was stopped.
+    pub async fn begin(self: &Arc<Self>) -> Result<()> {
+        // Held until the owner is spawned, so that a program that exits waits for it.
+        let _running = self.reaper.token();
+        self.start(|owner| self.reaper.spawn(&Handle::current(), owner));
+        let reached = |phase: &Phase| phase.accepts_requests() && !matches!(phase, Phase::Claiming);
+        self.wait_for(reached).await
+    }
+
+    /// Begins the export, and waits until the target is its own. No upload may exist before: exports
+    /// that claim a target at the same moment give way to each other.
+    ///
+    /// # Errors
+    /// As for [`Self::begin`].
+    pub async fn confirmed(self: &Arc<Self>) -> Result<()> {
+        self.begin().await?;
+        self.wait_for(|phase| matches!(phase, Phase::Writing | Phase::Committing(_)))
+            .await
+    }
+
+    /// Gives the owner's task to `spawn`, unless the export has one already or was stopped.
+    fn start(self: &Arc<Self>, spawn: impl FnOnce(BoxFuture<'static, ()>)) {
+        if self.advance(|phase| matches!(phase, Phase::New), Phase::Claiming) {
+            let export: Arc<dyn Unfinishable> = Arc::clone(self) as _;
+            self.reaper.watch(Arc::downgrade(&export));
+            spawn(Box::pin(owner::own(Arc::clone(self))));
+        }
+    }
+
+    /// Checks the target without claiming it or changing anything there, for an export that will not
+    /// begin.
+    ///
+    /// # Errors
+    /// As for [`Self::begin`], except for errors that only a write reveals.
+    pub async fn inspect_target(&self) -> Result<()> {
+        inspect_target(&self.ledger).await
+    }
+
+    /// Has the owner commit these files. Returns the number of rows once every object is there and
+    /// nothing else is left.
+    ///
+    /// # Errors
+    /// [`ErrorKind::CleanupFailed`]: every object is there, but not all of what the export had to
+    /// remove is gone. [`ErrorKind::OutcomeUnknown`]: the store did not tell. Any other: no object
+    /// is there, and the owner undoes the export; [`Self::rolled_back`] waits for that.
+    pub(super) async fn commit(&self, files: Vec<StagedFile>) -> Result<u64> {
+        let rows = files.iter().map(|file| file.rows).sum();
+        self.advance(
+            |phase| matches!(phase, Phase::Writing),
+            Phase::Committing(files),
+        );
+        let mut phases = self.phase.subscribe();
+        match phases.wait_for(Phase::is_stopped).await.as_deref() {
+            Ok(Phase::Ended(Ending::Committed(None))) => Ok(rows),
+            Ok(Phase::Ended(Ending::Committed(Some(error)) | Ending::Unknown(error))) => {
+                Err(error.copy())
+            }
+            _ => Err(self.failure()),
+        }
+    }
+
+    /// Starts a request that changes the store, in a task that ends whether or not its caller waits
+    /// for it.
+    ///
+    /// # Errors
+    /// The export has been stopped.
+    pub(super) fn start_operation<T: Send + 'static>(
+        &self,
+        operation: impl Future<Output = T> + Send + 'static,
+    ) -> Result<JoinHandle<T>> {
+        let phase = self.phase.borrow();
+        if !phase.accepts_requests() {
+            drop(phase);
+            return Err(self.failure());
+        }
+        // Counted while the phase can't change, so that rolling back waits for it.
+        let counted = self.operations.track_future(operation);
+        drop(phase);
+        Ok(tokio::spawn(counted))
+    }
+
+    /// Waits until a phase is `reached`.
+    ///
+    /// # Errors
+    /// The export has been stopped.
+    async fn wait_for(&self, reached: impl Fn(&Phase) -> bool) -> Result<()> {
+        let mut phases = self.phase.subscribe();
+        let over = |phase: &Phase| reached(phase) || phase.is_stopped();
+        match phases.wait_for(over).await.as_deref() {
+            Ok(phase) if reached(phase) => Ok(()),
+            _ => Err(self.failure()),
+        }
+    }
+
+    /// Goes on to the phase `to` if the current one is as `from` says.
+    fn advance(&self, from: impl FnOnce(&Phase) -> bool, to: Phase) -> bool {
+        self.phase.send_if_modified(|phase| {
+            let may = from(phase);
+            if may {
+                *phase = to;
+            }
+            may
+        })
+    }
+
+    /// Stops an export that has not begun to commit: its owner undoes it. An export that has not
+    /// begun never will. Does nothing once it commits or has ended.
+    pub fn cancel(&self) {
+        if self.advance(
+            |phase| matches!(phase, Phase::New),
+            Phase::Ended(Ending::RolledBack(Vec::new())),
+        ) {
+            return;
+        }
+        self.stop(|phase| phase.accepts_requests() && !matches!(phase, Phase::Committing(_)));
+    }
+
+    fn stop(&self, from: impl FnOnce(&Phase) -> bool) {
+        if self.advance(from, Phase::Stopping) {
+            self.stopped.cancel();
+        }
+    }
+
+    /// Remembers why the export fails. Stopping it makes every other writer fail as cancelled, and
+    /// the user may see one of those errors first.
+    pub(crate) fn note_cause(&self, cause: &Error) {
+        let _ = self.cause.set(cause.copy());
+    }
+
+    /// The error to report for a failed export.
+    pub(super) fn explain(&self, error: Error) -> Error {
+        match self.cause.get() {
+            Some(cause) if error.kind() == ErrorKind::Cancelled => cause.copy(),
+            _ => error,
+        }
+    }
+
+    /// The first error of a stopped export, or that it was cancelled.
+    pub(super) fn failure(&self) -> Error {
+        match self.cause.get() {
+            Some(cause) => cause.copy(),
+            None => Error::new(
+                ErrorKind::Cancelled,
+                format!("the export to {} was cancelled", self.spec().target),
+            ),
+        }
+    }
+
+    /// Waits until an export that has begun has ended, committed or rolled back.
+    pub async fn wait_until_over(&self) {
+        let over = |phase: &Phase| matches!(phase, Phase::New | Phase::Ended(_));
+        let _ = self.phase.subscribe().wait_for(over).await;
+    }
+
+    /// Waits for the end of a stopped export; returns what the store did not confirm to be gone.
+    pub(super) async fn rolled_back(&self) -> Vec<String> {
+        self.wait_until_over().await;
+        match &*self.phase.borrow() {
+            Phase::Ended(Ending::RolledBack(leftovers)) => leftovers.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// What is left of an export that was cancelled and is not over, that could not be removed, or
+    /// whose outcome is not known.
+    pub fn leftovers(&self) -> Option<Unfinished> {
+        let leftovers = match &*self.phase.borrow() {
+            Phase::New => return None,
+            Phase::Ended(Ending::RolledBack(leftovers)) if !leftovers.is_empty() => {
+                leftovers.clone()
+            }
+            Phase::Ended(Ending::Unknown(_)) => Vec::new(),
+            Phase::Ended(_) => return None,
+            _ => self.name_uploads(),
+        };
+        Some(self.left(leftovers))
+    }
+
+    fn name_uploads(&self) -> Vec<String> {
+        let name = |upload: &PendingUpload| {
+            let url = self.url(&upload.key);
+            format!("upload {} of {url}", upload.upload_id)
+        };
+        self.ledger.uploads().iter().map(name).collect()
+    }
+
+    fn left(&self, leftovers: Vec<String>) -> Unfinished {
+        Unfinished {
+            target: self.spec().target.to_string(),
+            leftovers,
+            recover: self.spec().recover_statement.clone(),
+        }
+    }
+}
+
+impl Unfinishable for Export {
+    fn unfinished(&self) -> Option<Unfinished> {
+        if matches!(*self.phase.borrow(), Phase::New | Phase::Ended(_)) {
+            return None;
+        }
+        Some(self.left(self.name_uploads()))
+    }
+}

@@ -1,0 +1,294 @@
+//! The task that owns an export.
+//!
+//! Invariant: only this task claims the target, commits and rolls back, one after the other. Writers
+//! and the sink ask for a phase and wait; dropping them changes nothing that the owner has begun.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures::FutureExt;
+
+use super::{Ending, Export, Phase};
+use crate::error::{Error, ErrorKind, Result};
+use crate::sink::protocol::claim::{claim_target, confirm_claim, list_obsolete};
+use crate::sink::protocol::commit::{Outcome, commit};
+use crate::sink::protocol::heartbeat::Heartbeat;
+use crate::sink::protocol::rollback::undo;
+use crate::sink::staged::StagedFile;
+
+/// Drives an export from its claim to its end.
+pub(super) async fn own(export: Arc<Export>) {
+    // A panic must not leave the statement waiting for ever.
+    let ending = AssertUnwindSafe(drive(&export)).catch_unwind().await;
+    let ending = ending.unwrap_or_else(|_| {
+        export.note_cause(&Error::new(
+            ErrorKind::Internal,
+            "the task of the export died",
+        ));
+        export.stop(|_| true);
+        Ending::RolledBack(export.name_uploads())
+    });
+    export.phase.send_replace(Phase::Ended(ending));
+}
+
+async fn drive(export: &Export) -> Ending {
+    let mut heartbeat = None;
+    let cause = match prepare(export, &mut heartbeat).await {
+        Ok(files) => match commit(&export.ledger, files, heartbeat.take()).await {
+            Outcome::Committed(files, uncleaned) => {
+                let _ = export.committed.set(files);
+                return Ending::Committed(uncleaned);
+            }
+            Outcome::Unknown(error) => return Ending::Unknown(error),
+            Outcome::Failed(error) => error,
+        },
+        Err(error) => error,
+    };
+    export.note_cause(&cause);
+    roll_back(export, heartbeat).await
+}
+
+/// Claims the target and waits for the files to commit.
+///
+/// # Errors
+/// The target can't be claimed, or the export was stopped.
+async fn prepare(export: &Export, heartbeat: &mut Option<Heartbeat>) -> Result<Vec<StagedFile>> {
+    let ledger = &export.ledger;
+    claim_target(ledger).await?;
+    advance(
+        export,
+        |phase| matches!(phase, Phase::Claiming),
+        Phase::Claimed,
+    )?;
+    confirm_claim(ledger).await?;
+    *heartbeat = Some(Heartbeat::start(Arc::clone(ledger)));
+    list_obsolete(ledger).await?;
+    advance(
+        export,
+        |phase| matches!(phase, Phase::Claimed),
+        Phase::Writing,
+    )?;
+    let mut phases = export.phase.subscribe();
+    let over = |phase: &Phase| matches!(phase, Phase::Committing(_)) || phase.is_stopped();
+    match phases.wait_for(over).await.as_deref() {
+        Ok(Phase::Committing(files)) => Ok(files.clone()),
+        _ => Err(export.failure()),
+    }
+}
+
+fn advance(export: &Export, from: impl FnOnce(&Phase) -> bool, to: Phase) -> Result<()> {
+    match export.advance(from, to) {
+        true => Ok(()),
+        false => Err(export.failure()),
+    }
+}
+
+/// Undoes everything, once no request of a writer is under way.
+async fn roll_back(export: &Export, heartbeat: Option<Heartbeat>) -> Ending {
+    export.stop(Phase::accepts_requests);
+    export.operations.close();
+    export.operations.wait().await;
+    if let Some(heartbeat) = heartbeat {
+        heartbeat.stop().await;
+    }
+    let leftovers = undo(&export.ledger).await;
+    if !leftovers.is_empty() {
+        tracing::warn!(export = %export.id(), ?leftovers, "left behind");
+        export.reaper.remember(export.left(leftovers.clone()));
+    }
+    Ending::RolledBack(leftovers)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+    use std::time::Duration;
+
+    use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+    use datafusion::execution::TaskContext;
+    use futures::future::BoxFuture;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::format::{ParquetFormat, ParquetOptions};
+    use crate::memory::ExportMemory;
+    use crate::sink::budget::ByteBudget;
+    use crate::sink::export::{CancelOnDrop, Reaper};
+    use crate::sink::protocol::recover::recover_exports;
+    use crate::sink::spec::{ExportSpec, Mode};
+    use crate::sink::store::LocalUploadStore;
+    use crate::sink::target::Target;
+    use crate::sink::write::FileWriter;
+
+    const PART_BYTES: usize = 1 << 20;
+
+    /// Requests of a process that was killed may still be executed for this long.
+    const LATE_REQUESTS: Duration = Duration::from_millis(5);
+
+    fn plan_export(folder: &std::path::Path) -> (Arc<Export>, Reaper) {
+        let target = Target::parse(&folder.display().to_string()).unwrap();
+        let schema = SchemaRef::new(Schema::new(vec![Field::new("a", DataType::Int64, true)]));
+        let store = LocalUploadStore::new(&target, PART_BYTES);
+        let spec = ExportSpec {
+            target,
+            mode: Mode::Error,
+            statement: String::new(),
+            recover_statement: "RECOVER EXPORT 'x'".to_owned(),
+            input_schema: SchemaRef::clone(&schema),
+            schema,
+            partition: None,
+            format: Arc::new(ParquetFormat::new(ParquetOptions::default(), u64::MAX)),
+            max_file_bytes: u64::MAX,
+            part_bytes: PART_BYTES,
+            manifest: false,
+            memory: ExportMemory::default(),
+        };
+        let (budget, reaper) = (ByteBudget::new(PART_BYTES), Reaper::new());
+        let export = Export::new(spec, Arc::new(store), budget, reaper.clone());
+        (Arc::new(export), reaper)
+    }
+
+    /// The owner's task, under the control of a test.
+    struct Controlled {
+        owner: Option<BoxFuture<'static, ()>>,
+        /// How often it is polled before it is stopped: once more than it has waited.
+        polls: usize,
+        /// Cancelled when it is stopped.
+        stopped: CancellationToken,
+        /// Continues it. Without it, stopping drops the owner, as a killed process does.
+        resumed: Option<BoxFuture<'static, ()>>,
+    }
+
+    impl Future for Controlled {
+        type Output = ();
+
+        fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+            if self.polls == 0 {
+                self.stopped.cancel();
+                match &mut self.resumed {
+                    Some(resumed) => futures::ready!(resumed.poll_unpin(cx)),
+                    None => drop(self.owner.take()),
+                }
+                self.polls = usize::MAX;
+            }
+            self.polls -= 1;
+            match &mut self.owner {
+                Some(owner) => owner.poll_unpin(cx),
+                None => Poll::Pending,
+            }
+        }
+    }
+
+    /// Exports an empty result.
+    async fn run(export: Arc<Export>) -> Result<u64> {
+        export.confirmed().await?;
+        let context = Arc::new(TaskContext::default());
+        let files = FileWriter::stage_empty_file(Arc::clone(&export), &context).await?;
+        export.commit(files).await
+    }
+
+    /// The data files in a folder. Bookkeeping must be gone.
+    fn files_in(folder: &std::path::Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten();
+        let names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        assert!(!names.iter().any(|name| name == "_tidegate"), "{names:?}");
+        names
+    }
+
+    /// A statement may be dropped while one of its writers, on another thread, is about to begin.
+    #[tokio::test]
+    async fn what_was_cancelled_does_not_begin() {
+        let root = tempfile::tempdir().unwrap();
+        let (export, reaper) = plan_export(&root.path().join("target"));
+        drop(CancelOnDrop::new(Arc::clone(&export)));
+        assert!(reaper.drain(Duration::from_secs(60)).await);
+        let error = export.begin().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Cancelled);
+        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
+    }
+
+    /// The process dies at each await of the owner. `RECOVER EXPORT` finishes or removes the export.
+    #[tokio::test]
+    async fn an_owner_that_dies_anywhere_is_recovered_from() {
+        for polls in 0.. {
+            let root = tempfile::tempdir().unwrap();
+            let folder = root.path().join("target");
+            let (export, _reaper) = plan_export(&folder);
+            let stopped = CancellationToken::new();
+            export.start(|owner| {
+                tokio::spawn(Controlled {
+                    owner: Some(owner),
+                    polls,
+                    stopped: stopped.clone(),
+                    resumed: None,
+                });
+            });
+            let finished = tokio::select! {
+                result = run(Arc::clone(&export)) => Some(result.unwrap()),
+                () = stopped.cancelled() => None,
+            };
+            if finished.is_some() {
+                assert_eq!(files_in(&folder).len(), 1);
+                assert!(polls > 10, "the owner waited only {polls} times");
+                return;
+            }
+            tokio::time::sleep(LATE_REQUESTS).await;
+            let spec = export.spec();
+            let completed = match recover_exports(export.store().as_ref(), &spec.target, true).await
+            {
+                Ok(recovered) => recovered.iter().any(|one| one.action == "completed"),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::UndefinedObject, "{polls}: {error}");
+                    false
+                }
+            };
+            let files = files_in(&folder);
+            assert_eq!(files.len(), usize::from(completed), "{polls}: {files:?}");
+        }
+    }
+
+    /// The export is cancelled while the owner is stopped at each of its awaits. It is either
+    /// complete or gone.
+    #[tokio::test]
+    async fn an_owner_that_is_cancelled_anywhere_leaves_all_or_nothing() {
+        for polls in 0.. {
+            let root = tempfile::tempdir().unwrap();
+            let folder = root.path().join("target");
+            let (export, reaper) = plan_export(&folder);
+            let (stopped, resumed) = (CancellationToken::new(), CancellationToken::new());
+            let controlled = |owner| Controlled {
+                owner: Some(owner),
+                polls,
+                stopped: stopped.clone(),
+                resumed: Some(resumed.clone().cancelled_owned().boxed()),
+            };
+            export.start(|owner| drop(tokio::spawn(controlled(owner))));
+            let running = tokio::spawn(run(Arc::clone(&export)));
+            tokio::select! {
+                () = export.wait_until_over() => {}
+                () = stopped.cancelled() => {}
+            }
+            let is_stopped = stopped.is_cancelled();
+            export.cancel();
+            resumed.cancel();
+            let result = running.await.unwrap();
+            assert!(reaper.drain(Duration::from_secs(60)).await);
+            export.wait_until_over().await;
+            let files = files_in(&folder);
+            assert_eq!(
+                files.len(),
+                usize::from(result.is_ok()),
+                "{polls}: {files:?}"
+            );
+            assert_eq!(export.report().is_some(), result.is_ok());
+            assert_eq!(export.leftovers(), None);
+            if !is_stopped {
+                assert!(polls > 10, "the owner waited only {polls} times");
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,568 @@
+//! The local file system as an [`UploadStore`].
+//!
+//! Invariant: a file under the target appears by one `rename`, complete and durable. Before that,
+//! its bytes are in a staged file in the target's bookkeeping folder, which is on the same file
+//! system.
+//!
+//! A pending upload is the staged file `<folder>/_tidegate/<export id>/<writer>-<sequence>.staged`.
+//! Its id is that path plus the file's inode. A rename keeps the inode, so an object can later be
+//! matched with its upload.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind as IoErrorKind, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::direct_file::DirectFile;
+use super::{
+    ContentHeaders, CreatedUpload, ObjectIdentity, PendingUpload, SentPart, StoreError,
+    StoreErrorKind, UploadStore,
+};
+use crate::error::{Error, ErrorKind};
+use crate::sink::target::{FOLDER, Target};
+
+/// The name of the folder that holds bookkeeping.
+const BOOKKEEPING: &str = FOLDER.split_at(FOLDER.len() - 1).0;
+
+/// The end of a staged file's name.
+const STAGED: &str = ".staged";
+
+/// How often creating a folder is tried, if other exports keep removing it as empty.
+const ATTEMPTS: u32 = 100;
+
+/// Ignores poisoning: a thread that panics leaves nothing half changed here.
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The local file system, for exports to one target.
+#[derive(Debug, Clone)]
+pub struct LocalUploadStore {
+    /// The target's folder, as a key.
+    folder: String,
+    part_bytes: usize,
+    open: Arc<Mutex<OpenUploads>>,
+}
+
+/// Parts of a file are written one at a time: concurrent writes would only spin on the file
+/// system's lock.
+type OpenStaged = Arc<Mutex<DirectFile>>;
+
+#[derive(Debug, Default)]
+struct OpenUploads {
+    /// The staged files being written, by their upload's id.
+    files: HashMap<String, OpenStaged>,
+    /// The tags of files that this process has completed, by key.
+    completed: HashMap<String, String>,
+    /// The tags of uploads that are not completed yet, by upload id.
+    tags: HashMap<String, String>,
+    /// This store creates the target's folder.
+    created_folder: bool,
+}
+
+impl LocalUploadStore {
+    /// A store for exports to `target`, whose files are written in parts of `part_bytes` bytes.
+    pub fn new(target: &Target, part_bytes: usize) -> Self {
+        Self {
+            folder: target.folder().to_owned(),
+            part_bytes,
+            open: Arc::default(),
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, OpenUploads> {
+        lock(&self.open)
+    }
+
+    /// Runs blocking file system work on the thread pool for blocking tasks.
+    async fn run<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        key: &str,
+        work: impl FnOnce(&Self, &Path) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let store = self.clone();
+        let path = path_of(key);
+        let shown = path.clone();
+        let done = tokio::task::spawn_blocking(move || work(&store, &path)).await;
+        done.unwrap_or_else(|error| Err(io::Error::other(error)))
+            .map_err(|error| describe(what, &shown, error))
+    }
+
+    /// Removes empty folders of bookkeeping and empty folders below the target's folder. Removes
+    /// the target's folder only if this store created it.
+    fn remove_empty_folders(&self, file: &Path) {
+        let target = path_of(&self.folder);
+        for folder in file.ancestors().skip(1) {
+            let is_bookkeeping = folder.iter().any(|name| name == BOOKKEEPING);
+            let is_below = folder.starts_with(&target) && folder != target;
+            let was_new = folder == target && self.open().created_folder;
+            let may_go = is_bookkeeping || is_below || was_new;
+            if !may_go || fs::remove_dir(folder).is_err() {
+                break;
+            }
+        }
+    }
+
+    /// Remembers that this store creates the target's folder, if the folder does not exist yet.
+    fn look_at_folder(&self) {
+        if !path_of(&self.folder).exists() {
+            self.open().created_folder = true;
+        }
+    }
+
+    fn create_staged(&self, path: &Path) -> io::Result<u64> {
+        self.look_at_folder();
+        let file = in_folder(path, || {
+            OpenOptions::new().write(true).create_new(true).open(path)
+        })?;
+        let inode = file.metadata()?.ino();
+        let id = upload_id(path, inode);
+        let file = DirectFile::new(file);
+        self.open().files.insert(id, Arc::new(Mutex::new(file)));
+        Ok(inode)
+    }
+
+    /// The staged file of an upload. Opens it if this process does not have it open.
+    fn staged_file(&self, upload_id: &str) -> io::Result<OpenStaged> {
+        if let Some(file) = self.open().files.get(upload_id) {
+            return Ok(Arc::clone(file));
+        }
+        let (path, _) = split_upload_id(upload_id)?;
+        let file = OpenOptions::new().write(true).open(path)?;
+        Ok(Arc::new(Mutex::new(DirectFile::new(file))))
+    }
+
+    fn complete(&self, upload_id: &str, key: &str, path: &Path) -> io::Result<()> {
+        let (staged, inode) = split_upload_id(upload_id)?;
+        match in_folder(path, || fs::rename(&staged, path)) {
+            Ok(()) => {}
+            // A process that died may have renamed it already.
+            Err(error) if error.kind() == IoErrorKind::NotFound => {
+                let there = fs::metadata(path).is_ok_and(|found| found.ino() == inode);
+                if !there {
+                    return Err(error);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        let mut open = self.open();
+        if let Some(tag) = open.tags.remove(upload_id) {
+            open.completed.insert(key.to_owned(), tag);
+        }
+        drop(open);
+        sync_folder(path)?;
+        self.remove_empty_folders(&staged);
+        Ok(())
+    }
+
+    fn find(&self, prefix: &str, limit: usize) -> io::Result<Vec<String>> {
+        let mut found = Vec::new();
+        let exact = path_of(prefix);
+        if !prefix.ends_with('/') && !prefix.is_empty() {
+            // The prefix is the key of one object. Keys in a folder of that name don't match.
+            let Ok(there) = fs::metadata(&exact) else {
+                return Ok(found);
+            };
+            let is_link = fs::symlink_metadata(&exact).is_ok_and(|meta| meta.is_symlink());
+            if there.is_file() && !is_link {
+                found.push(prefix.to_owned());
+            } else if !there.is_dir() {
+                // A rename would replace a device or a link by a file.
+                let why = "it is not a regular file";
+                return Err(io::Error::new(IoErrorKind::InvalidInput, why));
+            }
+            return Ok(found);
+        }
+        let mut folders = vec![exact];
+        while let Some(folder) = folders.pop() {
+            let entries = match fs::read_dir(&folder) {
+                Ok(entries) => entries,
+                Err(error) if is_gone(&error) => continue,
+                Err(error) => return Err(error),
+            };
+            for entry in entries {
+                let entry = entry?;
+                let path = entry.path();
+                match entry.file_type() {
+                    Ok(kind) if kind.is_dir() => {
+                        folders.push(path);
+                        continue;
+                    }
+                    Err(error) if is_gone(&error) => continue,
+                    kind => kind?,
+                };
+                found.push(key_of(&path)?);
+                if found.len() == limit {
+                    return Ok(found);
+                }
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+}
+
+fn path_of(key: &str) -> PathBuf {
+    PathBuf::from(format!("/{key}"))
+}
+
+fn key_of(path: &Path) -> io::Result<String> {
+    let key = path.to_str().map(|path| path.trim_start_matches('/'));
+    key.map(str::to_owned).ok_or_else(|| {
+        let why = format!("{} is not valid text", path.display());
+        io::Error::new(IoErrorKind::InvalidData, why)
+    })
+}
+
+fn upload_id(staged: &Path, inode: u64) -> String {
+    format!("{}#{inode}", staged.display())
+}
+
+fn split_upload_id(id: &str) -> io::Result<(PathBuf, u64)> {
+    let parts = id
+        .rsplit_once('#')
+        .and_then(|(path, inode)| Some((PathBuf::from(path), inode.parse().ok()?)));
+    parts.ok_or_else(|| io::Error::new(IoErrorKind::InvalidInput, "not the id of an upload"))
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        IoErrorKind::NotFound | IoErrorKind::NotADirectory
+    )
+}
+
+/// Runs `work` on a file after creating its folder. Retries if a folder is missing, because other
+/// exports remove empty folders at the same time.
+fn in_folder<T>(file: &Path, work: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    for _ in 1..ATTEMPTS {
+        match create_folders(file) {
+            Err(error) if is_missing_or_there(&error) => continue,
+            created => created?,
+        }
+        match work() {
+            Err(error) if error.kind() == IoErrorKind::NotFound => {}
+            done => return done,
+        }
+    }
+    create_folders(file)?;
+    work()
+}
+
+fn is_missing_or_there(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        IoErrorKind::NotFound | IoErrorKind::AlreadyExists
+    )
+}
+
+/// Creates the folders above a file, durably.
+fn create_folders(file: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = file
+        .ancestors()
+        .skip(1)
+        .take_while(|folder| !folder.exists())
+        .collect();
+    let Some(folder) = missing.first() else {
+        return Ok(());
+    };
+    fs::create_dir_all(folder)?;
+    missing.iter().try_for_each(|folder| sync_folder(folder))
+}
+
+/// Makes a rename durable.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// The path of a small file until it is completely written: in the bookkeeping of `folder`, where
+/// the user has no files.
+fn being_written(folder: &Path, path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".new");
+    if path.iter().any(|part| part == BOOKKEEPING) {
+        return path.with_file_name(name);
+    }
+    folder.join(BOOKKEEPING).join(name)
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if !is_gone(&error) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a small file so that a reader sees all of it or none.
+fn write_whole(folder: &Path, path: &Path, body: &[u8], only_new: bool) -> io::Result<()> {
+    let new = being_written(folder, path);
+    let new = match only_new {
+        // Other exports may write the same file, so each one uses its own temporary name.
+        true => new.with_extension(format!("{}.new", Uuid::now_v7().simple())),
+        false => new,
+    };
+    let mut file = in_folder(&new, || File::create(&new))?;
+    file.write_all(body)?;
+    file.sync_all()?;
+    if only_new {
+        // A hard link fails if the name exists; a rename would replace the file.
+        match fs::hard_link(&new, path) {
+            Ok(()) => remove_if_there(&new)?,
+            Err(error) if error.kind() == IoErrorKind::AlreadyExists || path.exists() => {
+                remove_if_there(&new)?;
+                return Err(IoErrorKind::AlreadyExists.into());
+            }
+            // The file system has no hard links.
+            Err(_) => fs::rename(&new, path)?,
+        }
+    } else {
+        in_folder(path, || fs::rename(&new, path))?;
+    }
+    sync_folder(path)
+}
+
+fn describe(what: &'static str, path: &Path, error: io::Error) -> StoreError {
+    let (kind, error_kind) = match error.kind() {
+        IoErrorKind::AlreadyExists => (StoreErrorKind::AlreadyExists, ErrorKind::TargetInUse),
+        IoErrorKind::NotFound => (StoreErrorKind::NoSuchUpload, ErrorKind::Io),
+        IoErrorKind::PermissionDenied | IoErrorKind::ReadOnlyFilesystem => {
+            (StoreErrorKind::Other, ErrorKind::InsufficientPrivilege)
+        }
+        _ => (StoreErrorKind::Other, ErrorKind::Io),
+    };
+    let message = format!("can't {what} {}: {error}", path.display());
+    StoreError {
+        kind,
+        error: Error::new(error_kind, message).with_source(error),
+    }
+}
+
+#[async_trait]
+impl UploadStore for LocalUploadStore {
+    fn name(&self) -> &'static str {
+        "local disk"
+    }
+
+    fn max_parts(&self) -> usize {
+        usize::MAX
+    }
+
+    fn url(&self, key: &str) -> String {
+        format!("/{key}")
+    }
+
+    async fn list(&self, prefix: &str, limit: usize) -> Result<Vec<String>, StoreError> {
+        let wanted = prefix.to_owned();
+        self.run("list", prefix, move |store, _| store.find(&wanted, limit))
+            .await
+    }
+
+    async fn put(
+        &self,
+        key: &str,
+        body: Bytes,
+        _content_type: &str,
+        only_new: bool,
+    ) -> Result<Option<String>, StoreError> {
+        self.run("write", key, move |store, path| {
+            store.look_at_folder();
+            write_whole(&path_of(&store.folder), path, &body, only_new)?;
+            store.remove_empty_folders(&being_written(&path_of(&store.folder), path));
+            Ok(())
+        })
+        .await?;
+        Ok(None)
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
+        self.run("read", key, |_, path| match fs::read(path) {
+            Ok(content) => Ok(Some(Bytes::from(content))),
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => Err(error),
+        })
+        .await
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.run("delete", key, |store, path| {
+            remove_if_there(path)?;
+            // A process that died between writing and renaming leaves this file.
+            remove_if_there(&being_written(&path_of(&store.folder), path))?;
+            store.remove_empty_folders(path);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Uses this machine's clock. It is also the file system's clock, except for a network file
+    /// system.
+    async fn age(&self, key: &str) -> Result<Option<Duration>, StoreError> {
+        self.run("look at", key, |_, path| match fs::metadata(path) {
+            Ok(found) => {
+                let age = SystemTime::now().duration_since(found.modified()?);
+                Ok(Some(age.unwrap_or_default()))
+            }
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => Err(error),
+        })
+        .await
+    }
+
+    async fn identify(&self, key: &str) -> Result<Option<ObjectIdentity>, StoreError> {
+        let file_tag = self.open().completed.get(key).cloned();
+        self.run("look at", key, move |_, path| match fs::metadata(path) {
+            Ok(found) => Ok(Some(ObjectIdentity {
+                bytes: found.len(),
+                file_tag,
+                etag: None,
+            })),
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => Err(error),
+        })
+        .await
+    }
+
+    async fn create_upload(
+        &self,
+        key: &str,
+        _content: ContentHeaders,
+        file_tag: &str,
+    ) -> Result<CreatedUpload, StoreError> {
+        // The tag begins with the export's id: `<export id>/<writer>/<sequence>`.
+        let (export_id, file) = file_tag.split_once('/').unwrap_or((file_tag, "0"));
+        let file = file.replace('/', "-");
+        let staged = format!("{}{FOLDER}{export_id}/{file}{STAGED}", self.folder);
+        let inode = self
+            .run("create", &staged, |store, path| store.create_staged(path))
+            .await?;
+        let upload_id = upload_id(&path_of(&staged), inode);
+        let tag = file_tag.to_owned();
+        self.open().tags.insert(upload_id.clone(), tag);
+        let upload = PendingUpload {
+            key: key.to_owned(),
+            upload_id,
+        };
+        Ok(CreatedUpload {
+            upload,
+            maybe_another: false,
+        })
+    }
+
+    async fn put_part(
+        &self,
+        upload: &PendingUpload,
+        number: usize,
+        body: Bytes,
+    ) -> Result<SentPart, StoreError> {
+        let id = upload.upload_id.clone();
+        self.run("write", &upload.key, move |store, _| {
+            let start = (number - 1) as u64 * store.part_bytes as u64;
+            let file = store.staged_file(&id)?;
+            lock(&file).write_at(&body, start)
+        })
+        .await?;
+        Ok(SentPart {
+            receipt: String::new(),
+            retries: 0,
+        })
+    }
+
+    async fn seal_upload(&self, upload: &PendingUpload) -> Result<(), StoreError> {
+        let id = upload.upload_id.clone();
+        self.run("write", &upload.key, move |store, _| {
+            let file = store.staged_file(&id)?;
+            store.open().files.remove(&id);
+            lock(&file).sync()
+        })
+        .await
+    }
+
+    async fn complete_upload(
+        &self,
+        upload: &PendingUpload,
+        _receipts: &[String],
+    ) -> Result<Option<String>, StoreError> {
+        let PendingUpload { key, upload_id } = upload.clone();
+        self.run("create", &upload.key, move |store, path| {
+            store.complete(&upload_id, &key, path)
+        })
+        .await?;
+        Ok(None)
+    }
+
+    async fn abort_upload(&self, upload: &PendingUpload) -> Result<(), StoreError> {
+        let id = upload.upload_id.clone();
+        self.run("delete", &upload.key, move |store, _| {
+            store.open().files.remove(&id);
+            let (staged, _) = split_upload_id(&id)?;
+            remove_if_there(&staged)?;
+            store.remove_empty_folders(&staged);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Every staged file in the bookkeeping of the folder `prefix`, or of the folder that contains
+    /// the object `prefix`. The object's key is not known, so `key` is the key of the staged file,
+    /// which also contains the export's id.
+    async fn list_uploads(&self, prefix: &str) -> Result<Vec<PendingUpload>, StoreError> {
+        let folder = prefix.rfind('/').map_or("", |end| &prefix[..=end]);
+        let bookkeeping = format!("{folder}{FOLDER}");
+        let wanted = bookkeeping.clone();
+        self.run("list", &bookkeeping, move |store, _| {
+            let staged = store.find(&wanted, usize::MAX)?;
+            let staged = staged.into_iter().filter(|key| key.ends_with(STAGED));
+            let uploads = staged.map(|key| PendingUpload {
+                upload_id: upload_id(&path_of(&key), 0),
+                key,
+            });
+            Ok(uploads.collect())
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upload_id_names_its_file() {
+        let id = upload_id(Path::new("/a b#c/x.staged"), 7);
+        let (path, inode) = split_upload_id(&id).unwrap();
+        assert_eq!((path.as_path(), inode), (Path::new("/a b#c/x.staged"), 7));
+        assert!(split_upload_id("no inode").is_err());
+    }
+
+    #[test]
+    fn a_file_is_created_where_others_remove_its_folders() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("target/_tidegate");
+        let create_and_remove = |thread: i32| {
+            let path = folder.join(thread.to_string());
+            for _ in 0..2000 {
+                in_folder(&path, || File::create(&path)).unwrap();
+                fs::remove_file(&path).unwrap();
+                let _ = fs::remove_dir(&folder)
+                    .and_then(|()| fs::remove_dir(root.path().join("target")));
+            }
+        };
+        std::thread::scope(|threads| {
+            for thread in 0..4 {
+                let create_and_remove = &create_and_remove;
+                threads.spawn(move || create_and_remove(thread));
+            }
+        });
+    }
+}

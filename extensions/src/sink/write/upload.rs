@@ -1,0 +1,269 @@
+//! The multipart upload of one file.
+//!
+//! Invariant: a part is sent only when the byte budget has room for it, in a task that stops when
+//! the export is cancelled. A file is staged only when every part is confirmed and durable. No
+//! upload is created before the target is the export's own.
+//!
+//! Waits are as late as possible: the first part waits for the upload's id, and the next file
+//! begins before the last parts of this file are confirmed.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use datafusion::execution::memory_pool::MemoryReservation;
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
+use tokio::task::JoinHandle;
+
+use super::metrics::WriterMetrics;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::EncodedFile;
+use crate::sink::export::Export;
+use crate::sink::staged::StagedFile;
+use crate::sink::store::{ContentHeaders, PendingUpload};
+use crate::tasks::finished;
+
+/// How long a request that creates an upload may continue after the export was cancelled. Its
+/// answer is the upload's id, which is needed to abort the upload at once.
+const CREATE_GRACE: std::time::Duration = std::time::Duration::from_secs(3);
+
+/// The upload, once the store has answered. All parts of the file wait for this one future.
+type Created = Shared<BoxFuture<'static, std::result::Result<PendingUpload, Arc<Error>>>>;
+
+/// A multipart upload that is being filled.
+pub(super) struct FileUpload {
+    export: Arc<Export>,
+    key: String,
+    created: Created,
+    sending: VecDeque<JoinHandle<Result<String>>>,
+    metrics: WriterMetrics,
+    receipts: Vec<String>,
+    parts_started: usize,
+    bytes: u64,
+}
+
+impl std::fmt::Debug for FileUpload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileUpload")
+            .field("key", &self.key)
+            .field("parts_started", &self.parts_started)
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl FileUpload {
+    /// Starts creating the upload of a writer's file in `folder`, which is empty or ends in `/`.
+    ///
+    /// # Errors
+    /// The export was cancelled.
+    pub(super) fn create(
+        export: &Arc<Export>,
+        folder: &str,
+        writer: u32,
+        sequence: u64,
+        metrics: &WriterMetrics,
+    ) -> Result<Self> {
+        let key = export.file_key(folder, writer, sequence);
+        let tag = format!("{}/{writer}/{sequence}", export.id());
+        let creating = export.start_operation(create(Arc::clone(export), key.clone(), tag))?;
+        let created = async move { finished(creating.await).map_err(Arc::new) };
+        Ok(Self {
+            export: Arc::clone(export),
+            key,
+            created: created.boxed().shared(),
+            sending: VecDeque::new(),
+            metrics: metrics.clone(),
+            receipts: Vec::new(),
+            parts_started: 0,
+            bytes: 0,
+        })
+    }
+
+    /// Waits until the budget has room for a part, and starts sending it. The part is charged to
+    /// the pool of `memory` until it is confirmed.
+    ///
+    /// # Errors
+    /// An earlier part failed, the file has too many parts, or the export was cancelled.
+    pub(super) async fn send(&mut self, part: Bytes, memory: &MemoryReservation) -> Result<()> {
+        self.collect_finished()?;
+        if self.parts_started == self.export.store().max_parts() {
+            return Err(self.too_large());
+        }
+        let permit = tokio::select! {
+            permit = self.export.reserve(part.len()) => permit?,
+            () = self.export.stopped().cancelled() => return Err(self.export.failure()),
+        };
+        let charged = memory.new_empty();
+        charged.grow(part.len());
+        self.parts_started += 1;
+        self.bytes += part.len() as u64;
+        let number = self.parts_started;
+        let created = self.created.clone();
+        let export = Arc::clone(&self.export);
+        let retries = self.metrics.retries.clone();
+        let task = self.export.start_operation(async move {
+            let mut in_flight = PartInFlight::new(&export);
+            let bytes = part.len() as u64;
+            let send = async {
+                let upload = created.await.map_err(|error| error.copy())?;
+                Ok::<_, Error>(export.store().put_part(&upload, number, part).await?)
+            };
+            let sent = tokio::select! {
+                sent = send => sent?,
+                () = export.stopped().cancelled() => return Err(export.failure()),
+            };
+            drop((permit, charged));
+            in_flight.confirmed = bytes;
+            retries.add(sent.retries as usize);
+            Ok(sent.receipt)
+        })?;
+        self.sending.push_back(task);
+        Ok(())
+    }
+
+    /// Starts sending the last parts. Returns a task that ends when all parts are confirmed and
+    /// durable.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub(super) async fn finish(
+        mut self,
+        encoded: EncodedFile,
+        memory: &MemoryReservation,
+    ) -> Result<JoinHandle<Result<StagedFile>>> {
+        let EncodedFile {
+            rows,
+            mut parts,
+            columns,
+        } = encoded;
+        while let Some(part) = parts.take_any() {
+            self.send(part, memory).await?;
+        }
+        let export = Arc::clone(&self.export);
+        export.start_operation(async move {
+            let upload_id = self.seal().await?;
+            self.export.progress().add_file();
+            Ok(StagedFile {
+                key: self.key,
+                upload_id,
+                receipts: self.receipts,
+                rows,
+                bytes: self.bytes,
+                content_type: self.export.spec().format.content_type().to_owned(),
+                columns,
+                object_etag: None,
+            })
+        })
+    }
+
+    /// Waits until every part is confirmed and durable; returns the upload's id.
+    async fn seal(&mut self) -> Result<Option<String>> {
+        let upload = self.created.clone().await.map_err(|error| error.copy())?;
+        let store = self.export.store();
+        if self.parts_started == 0 {
+            // An upload without parts can't be completed.
+            store.abort_upload(&upload).await?;
+            self.export.ledger().forget_upload(&upload);
+            return Ok(None);
+        }
+        while let Some(task) = self.sending.pop_front() {
+            self.receipts.push(finished(task.await)?);
+        }
+        tokio::select! {
+            sealed = store.seal_upload(&upload) => sealed?,
+            () = self.export.stopped().cancelled() => return Err(self.export.failure()),
+        }
+        Ok(Some(upload.upload_id))
+    }
+
+    fn too_large(&self) -> Error {
+        let part_bytes = self.export.spec().part_bytes;
+        Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "{} needs more than {} parts of {} MB, which is all that the store takes",
+                self.export.store().url(&self.key),
+                self.export.store().max_parts(),
+                part_bytes >> 20
+            ),
+        )
+        .with_hint("leave SINGLE FILE out, or give the expected size as MAX FILE SIZE")
+    }
+
+    /// Takes the receipts of parts that are confirmed, in order, without waiting.
+    fn collect_finished(&mut self) -> Result<()> {
+        while self.sending.front().is_some_and(JoinHandle::is_finished) {
+            let Some(mut task) = self.sending.pop_front() else {
+                break;
+            };
+            // Even a finished task may return pending: tokio makes a task yield that polls a lot.
+            match (&mut task).now_or_never() {
+                Some(joined) => self.receipts.push(finished(joined)?),
+                None => {
+                    self.sending.push_front(task);
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Counts a part as in flight until it is dropped.
+struct PartInFlight<'a> {
+    export: &'a Export,
+    /// The bytes that the store has confirmed.
+    confirmed: u64,
+}
+
+impl<'a> PartInFlight<'a> {
+    fn new(export: &'a Export) -> Self {
+        export.progress().part_sets_out();
+        let confirmed = 0;
+        Self { export, confirmed }
+    }
+}
+
+impl Drop for PartInFlight<'_> {
+    fn drop(&mut self) {
+        self.export.progress().part_ended(self.confirmed);
+    }
+}
+
+async fn create(export: Arc<Export>, key: String, tag: String) -> Result<PendingUpload> {
+    let format = &export.spec().format;
+    let content = ContentHeaders {
+        content_type: format.content_type(),
+        content_encoding: format.content_encoding(),
+    };
+    let patience = async {
+        export.stopped().cancelled().await;
+        tokio::time::sleep(CREATE_GRACE).await;
+    };
+    tokio::select! {
+        confirmed = export.confirmed() => confirmed?,
+        () = export.stopped().cancelled() => return Err(export.failure()),
+    }
+    export.ledger().expect_upload();
+    let created = tokio::select! {
+        created = export.store().create_upload(&key, content, &tag) => {
+            created.map_err(Error::from)
+        }
+        () = patience => Err(export.failure()),
+    };
+    let created = created.inspect_err(|error| {
+        if matches!(
+            error.kind(),
+            ErrorKind::ConnectionFailure | ErrorKind::Cancelled | ErrorKind::Io
+        ) {
+            export.ledger().record_lost_upload();
+        }
+    })?;
+    if created.maybe_another {
+        export.ledger().record_lost_upload();
+    }
+    export.ledger().record_upload(created.upload.clone());
+    Ok(created.upload)
+}
