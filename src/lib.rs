@@ -1,5 +1,20 @@
 //! Tidegate exports the result of any SQL query to S3-compatible object storage, all or nothing.
 //!
+//! The default feature `cli` is the program. A library turns it off:
+//!
+//! ```toml
+//! tidegate = { version = "0.1", default-features = false, features = ["file-catalog"] }
+//! ```
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `cli` | the program `tidegate`; turns on the other features |
+//! | `file-catalog` | [`FileCatalog`]: secrets and connections in an encrypted file |
+//! | `aws-chain` | credentials of roles, profiles and AWS's credential chain |
+//! | `dev-server` | [`dev_s3`] and [`tpch`]: an S3 server and TPC-H data, for trying things out |
+//!
+//! `docs/architecture.md` shows the layers and the folders.
+//!
 //! # Executing SQL
 //!
 //! An [`Engine`] holds the state that all sessions of a program share: the catalog of secrets and
@@ -89,8 +104,6 @@
 //!
 //! Programs that have their own DataFusion session use the statements through
 //! [`tidegate_extensions`].
-
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod copy;
 #[cfg(feature = "dev-server")]

@@ -4,7 +4,8 @@
 //! with other stores: a bucket must exist, and pending uploads can be listed. Pending uploads do
 //! not survive a restart.
 
-mod listing;
+#[doc(hidden)]
+pub mod listing;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

@@ -107,7 +107,7 @@ impl Bench {
     ) -> Result<Outcome, Error> {
         misbehave(&self.server);
         let result = self.session.execute(sql).await;
-        assert!(self.engine.shutdown(Duration::from_secs(10)).await);
+        assert!(self.engine.shutdown(Duration::from_secs(60)).await);
         result
     }
 
@@ -302,6 +302,8 @@ async fn many_requests_may_fail() {
         }
     }
     println!("{succeeded} exports succeeded and {failed} failed");
+    let seeds = seeds().count();
+    assert!(seeds < 200 || failed.min(succeeded) > seeds / 20);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

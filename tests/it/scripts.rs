@@ -172,6 +172,25 @@ fn what_a_command_can_not_do_it_says() {
     }
 }
 
+/// Waits until a process has used half a second of processor time, far more than its start takes.
+fn wait_until_busy(process: u32) {
+    const TICKS: u64 = 50;
+    loop {
+        // The fields after the name, which stands in parentheses: utime is the 14th of all.
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .collect();
+        if fields[11].parse::<u64>().unwrap() >= TICKS {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
 /// Some joins occupy every thread without ever yielding, so they can't be cancelled.
 #[test]
 fn a_signal_ends_the_program_whatever_it_does() {
@@ -185,7 +204,7 @@ fn a_signal_ends_the_program_whatever_it_does() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(700));
+    wait_until_busy(process.id());
     let kill = std::process::Command::new("kill")
         .arg(process.id().to_string())
         .status();

@@ -6,6 +6,8 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -316,6 +318,15 @@ pub(crate) fn install(what: &str) -> PathBuf {
     PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
 }
 
+/// The folder that keeps what the tests install and build.
+pub(crate) fn cache_folder() -> PathBuf {
+    let set = |name| std::env::var_os(name).map(PathBuf::from);
+    set("TIDEGATE_TEST_CACHE").unwrap_or_else(|| {
+        let caches = set("XDG_CACHE_HOME").or_else(dirs::cache_dir);
+        caches.unwrap().join("tidegate")
+    })
+}
+
 /// A server process that ends with the test process, because its script waits for the end of its
 /// standard input.
 struct Running {
@@ -349,7 +360,7 @@ pub(crate) fn garage() -> TestStore {
 fn start_garage() -> (TestStore, Running) {
     let binary = install("garage");
     let folder = TempDir::new().unwrap();
-    let [api, rpc] = [free_port(), free_port()];
+    let [api, rpc] = [port_for_a_process(), port_for_a_process()];
     let store = TestStore {
         folder: None,
         endpoint: format!("http://127.0.0.1:{api}"),
@@ -417,7 +428,7 @@ pub(crate) fn moto() -> TestStore {
 fn run_moto(checks_rights: bool) -> (PathBuf, String, Running) {
     let python = install("moto");
     let folder = TempDir::new().unwrap();
-    let port = free_port();
+    let port = port_for_a_process();
     let mut server = Command::new(servers_script());
     server.arg("run").arg(&python);
     if checks_rights {
@@ -503,7 +514,7 @@ pub(crate) struct Postgres {
 pub(crate) fn postgres() -> &'static Postgres {
     static POSTGRES: LazyLock<Postgres> = LazyLock::new(|| {
         let programs = install("postgres");
-        let port = free_port();
+        let port = port_for_a_process();
         let mut server = Command::new(servers_script());
         server.args(["postgres", &port.to_string()]);
         let running = Running::start(&mut server, port, None);
@@ -573,7 +584,7 @@ pub(crate) fn serve_tls() -> TlsServer {
         .status()
         .unwrap();
     assert!(made.success(), "no certificate could be made");
-    let port = free_port();
+    let port = port_for_a_process();
     let mut server = Command::new(servers_script());
     server
         .arg("run")
@@ -594,9 +605,38 @@ pub(crate) fn serve_tls() -> TlsServer {
     }
 }
 
-pub(crate) fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind(any_port()).unwrap();
-    listener.local_addr().unwrap().port()
+/// A port that refuses connections for as long as this exists: it is bound, and nothing listens.
+pub(crate) struct ClosedPort(tokio::net::TcpSocket);
+
+impl ClosedPort {
+    pub(crate) fn new() -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(any_port()).unwrap();
+        Self(socket)
+    }
+
+    /// The URL of the server that is not there.
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://{}", self.0.local_addr().unwrap())
+    }
+}
+
+/// A port for a server in another process, which can't be handed a bound socket. It is below the
+/// ports that the system assigns by itself, so that no other server of the tests gets it, and each
+/// process of the tests begins elsewhere.
+fn port_for_a_process() -> u16 {
+    const FIRST: u32 = 20_000;
+    const PORTS: u32 = 12_000;
+    const PORTS_OF_A_PROCESS: u32 = 50;
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..PORTS {
+        let offset = std::process::id() * PORTS_OF_A_PROCESS + TAKEN.fetch_add(1, Relaxed);
+        let port = (FIRST + offset % PORTS) as u16;
+        if std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port is free");
 }
 
 fn wait_for_port(port: u16) {

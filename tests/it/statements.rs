@@ -8,7 +8,7 @@ use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Runner};
 use tidegate::{Error, Session};
 
-use crate::servers::{BUCKET, embedded, free_port};
+use crate::servers::{BUCKET, ClosedPort, embedded};
 
 /// An error as the regular expressions of a file match it: SQLSTATE, location, message and hint.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +84,7 @@ async fn statements() {
         .collect();
     files.sort();
     assert!(!files.is_empty());
+    let closed = ClosedPort::new();
     for file in files {
         let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
         let engine = tidegate::Engine::builder()
@@ -96,7 +97,7 @@ async fn statements() {
             ("KEY", server.store.key.clone()),
             ("SECRET", server.store.secret.clone()),
             ("BUCKET", format!("{BUCKET}/{name}")),
-            ("CLOSED", format!("http://127.0.0.1:{}", free_port())),
+            ("CLOSED", closed.endpoint()),
         ] {
             runner.set_var(variable.to_owned(), value);
         }

@@ -12,7 +12,7 @@ use crate::judged::{JudgedServer, refusal};
 use crate::misbehaving::MisbehavingServer;
 use crate::program::program;
 use crate::servers::{
-    Embedded, TestStore, connection_sql, embedded, execute_all, free_port, garage, install,
+    ClosedPort, Embedded, TestStore, connection_sql, embedded, execute_all, garage, install,
     serve_tls,
 };
 
@@ -49,7 +49,8 @@ async fn the_way_to_the_store() {
         &["the host's name could not be resolved", "check ENDPOINT"],
     );
 
-    let closed = format!("SET (ENDPOINT = 'http://127.0.0.1:{}')", free_port());
+    let port = ClosedPort::new();
+    let closed = format!("SET (ENDPOINT = '{}')", port.endpoint());
     let found = validate(store, &closed).await;
     assert_says(
         &found,

@@ -158,7 +158,8 @@ impl ConnectionCredentials {
             credential,
             expires,
         } = provider.await?.provide(&self.connection).await?;
-        let life = expires.and_then(|end| end.duration_since(SystemTime::now()).ok());
+        // Credentials that have expired already are asked for again at once.
+        let life = expires.map(|end| end.duration_since(SystemTime::now()).unwrap_or_default());
         let use_for = life.map_or(LASTING_USE, |life| {
             life.saturating_sub(self.margin).max(SHORTEST_USE)
         });
