@@ -24,6 +24,7 @@ use tidegate_extensions::sink::Unfinished;
 use tidegate_extensions::{Error, Prompt, Result, Services, install};
 use url::Url;
 
+use crate::overlay_registry::OverlayRegistry;
 use crate::session::Session;
 
 /// The catalog, the runtime and the clean-up that all sessions of a program share.
@@ -283,11 +284,18 @@ impl Engine {
         Ok(Session::new(context))
     }
 
-    /// The same engine with an overlay catalog, whose changes never reach the engine's catalog.
+    /// The same engine with an overlay of its catalog and stores. Changes of the overlay do not reach
+    /// this engine.
     pub(crate) fn with_overlay_catalog(&self) -> Self {
         let mut engine = self.clone();
         let below = Arc::clone(&self.services.catalog);
         engine.services.catalog = Arc::new(OverlayCatalog::new(below));
+        // Connections register the stores that tables are read from.
+        let mut runtime = RuntimeEnv::clone(&self.runtime);
+        runtime.object_store_registry = Arc::new(OverlayRegistry::new(Arc::clone(
+            &runtime.object_store_registry,
+        )));
+        engine.runtime = Arc::new(runtime);
         engine
     }
 

@@ -13,7 +13,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::UInt64Type;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::{EmptyRecordBatchStream, ExecutionPlan};
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use tidegate_extensions::sink::{Export, ExportReport, Unfinished};
@@ -69,8 +69,12 @@ pub struct Execution {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cancellation {
-    /// The statement was stopped and left nothing behind.
+    /// It was stopped. It was no export.
     Stopped,
+    /// Its export was rolled back, and nothing of it is left.
+    RolledBack,
+    /// The cancellation came too late: the export is still being completed.
+    Completing(Unfinished),
     /// The cancellation came too late: the export was committed.
     Committed(ExportReport),
     /// The statement was stopped. The store did not confirm in time that everything of its export
@@ -84,10 +88,16 @@ impl Cancellation {
         let cancelled = |why: String| Error::new(ErrorKind::Cancelled, why);
         match self {
             Self::Stopped => cancelled("the statement was cancelled".to_owned()),
+            Self::RolledBack => cancelled("the export was cancelled".to_owned()),
             Self::Committed(report) => cancelled(format!(
                 "too late to cancel: the export had been written and was completed, with {} rows",
                 report.rows
             )),
+            Self::Completing(left) => {
+                cancelled("too late to cancel: the export is being completed".to_owned()).with_hint(
+                    format!("if it does not end, finish it later: {}", left.recover),
+                )
+            }
             Self::Unconfirmed(left) => {
                 cancelled("the export was cancelled".to_owned()).with_hint(format!(
                     "the store did not confirm that everything was removed; to remove it later: {}",
@@ -208,17 +218,27 @@ impl Execution {
 
     /// Cancels the statement and waits until everything is cleaned up, five seconds at most.
     pub async fn cancel(mut self) -> Cancellation {
-        self.stop().await
+        match self.stopping.take() {
+            Some(stopping) => stopping.await,
+            None => self.stop().await,
+        }
     }
 
     fn stop(&mut self) -> BoxFuture<'static, Cancellation> {
-        // Dropping its rows cancels the statement.
-        let empty = datafusion::physical_plan::EmptyRecordBatchStream::new(self.schema.clone());
-        self.rows = Box::pin(empty);
-        self.progress.end();
+        self.end();
         match self.progress.export().cloned() {
             Some(export) => clean_up(export).boxed(),
             None => futures::future::ready(Cancellation::Stopped).boxed(),
+        }
+    }
+
+    /// Ends the statement: drops its rows, and cancels an export that has not begun to commit.
+    fn end(&mut self) {
+        self.rows = Box::pin(EmptyRecordBatchStream::new(Arc::clone(&self.schema)));
+        self.cancelled = futures::future::pending().boxed();
+        self.progress.end();
+        if let Some(export) = self.progress.export() {
+            export.cancel();
         }
     }
 
@@ -238,8 +258,9 @@ async fn clean_up(export: Arc<Export>) -> Cancellation {
     let _ = tokio::time::timeout(CLEAN_UP, export.wait_until_over()).await;
     match (export.report(), export.leftovers()) {
         (Some(report), _) => Cancellation::Committed(report),
+        (None, Some(left)) if export.is_committing() => Cancellation::Completing(left),
         (None, Some(left)) => Cancellation::Unconfirmed(left),
-        (None, None) => Cancellation::Stopped,
+        (None, None) => Cancellation::RolledBack,
     }
 }
 
@@ -250,7 +271,6 @@ impl Stream for Execution {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         if this.stopping.is_none() && this.cancelled.poll_unpin(cx).is_ready() {
-            this.cancelled = futures::future::pending().boxed();
             this.stopping = Some(this.stop());
         }
         if let Some(stopping) = &mut this.stopping {
@@ -258,9 +278,10 @@ impl Stream for Execution {
             this.stopping = None;
             return Poll::Ready(Some(Err(cancellation.to_error().at(this.location))));
         }
-        Poll::Ready(match ready!(this.rows.poll_next_unpin(cx)) {
+        let next = ready!(this.rows.poll_next_unpin(cx));
+        Poll::Ready(match next {
             None => {
-                this.progress.end();
+                this.end();
                 None
             }
             Some(Ok(batch)) => {
@@ -268,10 +289,7 @@ impl Stream for Execution {
                 Some(Ok(batch))
             }
             Some(Err(error)) => {
-                this.progress.end();
-                let empty =
-                    datafusion::physical_plan::EmptyRecordBatchStream::new(this.schema.clone());
-                this.rows = Box::pin(empty);
+                this.end();
                 Some(Err(Error::from(error).at(this.location)))
             }
         })
@@ -280,7 +298,7 @@ impl Stream for Execution {
 
 impl Drop for Execution {
     fn drop(&mut self) {
-        self.progress.end();
+        self.end();
     }
 }
 

@@ -112,6 +112,7 @@ mod dry_run;
 mod engine;
 mod execution;
 mod outcome;
+mod overlay_registry;
 mod progress;
 mod session;
 #[cfg(feature = "dev-server")]

@@ -9,7 +9,9 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::datasource::MemTable;
 use datafusion::logical_expr::{ColumnarValue, Volatility, create_udf};
 use futures::{StreamExt, TryStreamExt};
-use tidegate::{CancellationToken, Csv, Engine, ErrorKind, Json, Mode, Parquet, TimestampUnit};
+use tidegate::{
+    CancellationToken, Csv, Engine, ErrorKind, Json, Mode, Parquet, Session, TimestampUnit,
+};
 
 use crate::servers::embedded;
 
@@ -173,6 +175,72 @@ async fn dropping_an_execution_cancels_it() {
     assert!(progress.has_ended());
     assert!(engine.shutdown(Duration::from_secs(60)).await);
     store.assert_untouched(&target).await;
+}
+
+/// The writers of an export run ahead of its execution. All of them may have finished before the first
+/// poll.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dropping_an_execution_that_was_never_polled_cancels_it() {
+    let server = embedded().await;
+    let store = &server.store;
+    let (engine, session) = store.session().await;
+    let target = store.new_target();
+    session
+        .execute("CREATE TABLE t AS SELECT value FROM generate_series(1, 100000)")
+        .await
+        .unwrap();
+    let sql = format!(
+        "COPY (SELECT a.value FROM t a JOIN t b ON a.value = b.value)
+         TO '{target}' (AWS CONNECTION c, FORMAT csv, MAX FILE SIZE '1MB')"
+    );
+    let execution = session.start(&sql).await.unwrap();
+    let started = Instant::now();
+    while store.pending_uploads(&target).await == 0 && started.elapsed() < Duration::from_secs(3) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    drop(execution);
+    assert!(engine.shutdown(Duration::from_secs(60)).await);
+    store.assert_untouched(&target).await;
+}
+
+#[tokio::test]
+async fn a_dry_run_changes_no_catalog_and_no_store() {
+    let engine = Engine::builder().build().unwrap();
+    let session = engine.session().unwrap();
+    let create = "CREATE SECRET s AS 'v';
+        CREATE CONNECTION c TO AWS (ENDPOINT = 'http://127.0.0.1:1', ACCESS KEY ID = 'k',
+                                    SECRET ACCESS KEY = SECRET s)";
+    for statement in session.split_script(create).unwrap().statements {
+        session
+            .start_statement(statement)
+            .await
+            .unwrap()
+            .collect()
+            .await
+            .unwrap();
+    }
+    let dry_run = engine.dry_run().unwrap();
+    let check = async |sql: &str| {
+        let script = dry_run.session().split_script(sql).unwrap();
+        for statement in script.statements {
+            dry_run.check(statement).await.unwrap();
+        }
+    };
+    check("DROP CONNECTION c; DROP SECRET s; CREATE SECRET other AS 'w'").await;
+    check("CREATE TABLE t AS VALUES (1); SELECT * FROM t").await;
+    let names = |session: Session, what: &'static str| async move {
+        let sql = format!("SHOW {what}");
+        let rows = session.execute(&sql).await.unwrap();
+        rows.batches()
+            .iter()
+            .map(RecordBatch::num_rows)
+            .sum::<usize>()
+    };
+    assert_eq!(names(session.clone(), "SECRETS").await, 1);
+    assert_eq!(names(session.clone(), "CONNECTIONS").await, 1);
+    assert_eq!(names(dry_run.session().clone(), "CONNECTIONS").await, 0);
+    session.execute("SELECT * FROM t").await.unwrap_err();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::connection::{Connection, ConnectionOption, ConnectionValue};
+use super::connection::Connection;
+#[cfg(feature = "file-catalog")]
+use super::connection::{ConnectionOption, ConnectionValue};
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::SecretValue;
 
@@ -120,6 +122,7 @@ impl Objects {
     }
 
     /// Whether there are values that a catalog must seal: secrets or hidden options.
+    #[cfg(feature = "file-catalog")]
     pub(super) fn has_sealed(&self) -> bool {
         let is_hidden =
             |option: &ConnectionOption| matches!(option.value, ConnectionValue::Hidden(_));

@@ -5,7 +5,7 @@
 //! ```text
 //! limit of the process                       --memory-limit, or 3/4 of the machine
 //! ├ the program                              144 MB: code, stacks, buffers that no pool counts
-//! └ shared                                   the pool of queries and exports (`pool`)
+//! └ shared                                   the pool of queries and exports (`sort_pool`)
 //!   ├ footers of Parquet sources             at most 1/4, and at most DataFusion's 50 MB
 //!   ├ one export                             1/2; at most 256 MB if no limit was given (`export`)
 //!   │ ├ parts in flight                      1/3
@@ -13,13 +13,13 @@
 //!   │ └ rows that wait for a file            1/4 of what parts leave, with PARTITION BY
 //!   └ sorts, where less than 256 MB is shared
 //!     ├ merging                              3/8
-//!     └ rows that sorts gather               at most 1/2
+//!     └ rows that sorts gather               at most 1/2; 3/8 beside others that spill
 //! ```
 
 mod export;
-mod pool;
 mod process;
+mod sort_pool;
 
 pub use export::ExportMemory;
-pub(crate) use pool::merging_bytes;
 pub use process::{LEAST_PROCESS_BYTES, ProcessMemory};
+pub(crate) use sort_pool::merging_bytes;

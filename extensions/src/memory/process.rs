@@ -9,7 +9,7 @@ use datafusion::execution::cache::cache_manager::DEFAULT_METADATA_CACHE_LIMIT;
 use datafusion::execution::memory_pool::MemoryPool;
 
 use super::export::ExportMemory;
-use super::pool::shared_pool;
+use super::sort_pool::shared_pool;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The lower bound for the limit of a process, in bytes.

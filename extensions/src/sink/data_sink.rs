@@ -58,6 +58,13 @@ impl ExportSink {
     }
 }
 
+/// Writers may have finished before the sink is first asked for a row.
+impl Drop for ExportSink {
+    fn drop(&mut self) {
+        self.export.cancel();
+    }
+}
+
 #[async_trait]
 impl DataSink for ExportSink {
     fn schema(&self) -> &SchemaRef {

@@ -15,13 +15,13 @@
 //! 4. The sink checks that no row is missing. The owner then completes every upload and removes the
 //!    bookkeeping (`protocol`). Any failure rolls everything back.
 //!
-//! Each module uses only modules above it in this list, except that `spec` uses `memory`, and
-//! `staged` uses the types of `store`:
+//! Each module uses only modules above it in this list, except that `staged` uses the types of
+//! `store`:
 //!
 //! | module | contents |
 //! |---|---|
-//! | `target`, `spec`, `staged` | the target of an export, its settings, its staged files |
-//! | `memory`, `budget` | the memory budget of an export, and the budget of bytes in flight |
+//! | `target`, `mode`, `spec`, `staged` | the target of an export, its settings, its staged files |
+//! | `budget` | the budget of bytes in flight |
 //! | `store` | the interface to a store, for S3 and the local disk |
 //! | `protocol` | the commit protocol, and recovery of exports whose process died |
 //! | `export` | the life of one export |
@@ -31,6 +31,7 @@
 mod budget;
 mod data_sink;
 mod export;
+mod mode;
 mod protocol;
 mod spec;
 mod staged;
@@ -44,8 +45,9 @@ pub use export::{
     CancelOnDrop, Export, ExportProgress, ExportReport, ExportedFile, Reaper, Unfinished,
     files_batch, files_schema,
 };
+pub use mode::Mode;
 pub use protocol::recover::{Recovered, recover_exports};
-pub use spec::{ExportSpec, Mode, Partition};
+pub use spec::{ExportSpec, Partition};
 pub use staged::StagedFile;
 pub use store::{
     ContentHeaders, CreatedUpload, Encryption, LocalUploadStore, MAX_PARTS, ObjectIdentity,

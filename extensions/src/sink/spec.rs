@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use serde::{Deserialize, Serialize};
 
+use super::mode::Mode;
 use super::target::Target;
 use crate::format::FileFormat;
 use crate::memory::ExportMemory;
@@ -39,39 +39,6 @@ pub struct ExportSpec {
     pub manifest: bool,
     /// The memory budget of the export.
     pub memory: ExportMemory,
-}
-
-/// How an export treats existing objects under its target.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
-)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Mode {
-    /// Refuses a target that is not empty.
-    #[default]
-    Error,
-    /// Adds its objects to the existing ones.
-    Append,
-    /// Deletes the existing objects once its own objects are there.
-    Overwrite,
-}
-
-impl Mode {
-    /// The mode with this name; `None` if there is no such mode.
-    pub fn from_name(name: &str) -> Option<Self> {
-        let mut modes = [Self::Error, Self::Append, Self::Overwrite].into_iter();
-        modes.find(|mode| mode.name() == name)
-    }
-
-    /// The name of the mode as a value of the option `MODE`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Append => "append",
-            Self::Overwrite => "overwrite",
-        }
-    }
 }
 
 /// How rows are divided into folders.

@@ -6,6 +6,7 @@
 
 mod guard;
 mod owner;
+mod phase;
 mod progress;
 mod reaper;
 mod report;
@@ -24,6 +25,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::phase::{Ending, Phase};
 use self::reaper::Unfinishable;
 use super::budget::ByteBudget;
 use super::protocol::bookkeeping::Keys;
@@ -52,47 +54,6 @@ pub struct Export {
     operations: TaskTracker,
     /// Cancelled when the phase becomes [`Phase::Stopping`].
     stopped: CancellationToken,
-}
-
-/// Where an export stands. Each phase follows the one before it or is followed by `Stopping`.
-#[derive(Debug, Default)]
-enum Phase {
-    /// Planned: nothing was sent.
-    #[default]
-    New,
-    /// The owner checks and claims the target.
-    Claiming,
-    /// The query may run. Another export may have claimed the target at the same moment.
-    Claimed,
-    /// The target is the export's own: uploads may be created.
-    Writing,
-    /// The owner completes the uploads: from here only it decides how the export ends.
-    Committing(Vec<StagedFile>),
-    /// The owner undoes everything.
-    Stopping,
-    /// No further request is sent.
-    Ended(Ending),
-}
-
-/// How an export ended.
-#[derive(Debug)]
-enum Ending {
-    /// Every object is there. The error tells what could not be cleaned up.
-    Committed(Option<Error>),
-    /// No object is there. What the store did not confirm to be gone, in words for the user.
-    RolledBack(Vec<String>),
-    /// Whether an object was replaced is not known.
-    Unknown(Error),
-}
-
-impl Phase {
-    fn accepts_requests(&self) -> bool {
-        !matches!(self, Self::New | Self::Stopping | Self::Ended(_))
-    }
-
-    fn is_stopped(&self) -> bool {
-        matches!(self, Self::Stopping | Self::Ended(_))
-    }
 }
 
 impl Export {
@@ -260,10 +221,12 @@ impl Export {
     /// is there, and the owner undoes the export; [`Self::rolled_back`] waits for that.
     pub(super) async fn commit(&self, files: Vec<StagedFile>) -> Result<u64> {
         let rows = files.iter().map(|file| file.rows).sum();
-        self.advance(
-            |phase| matches!(phase, Phase::Writing),
-            Phase::Committing(files),
-        );
+        let has_target = |phase: &Phase| matches!(phase, Phase::Writing);
+        let commits = self.advance(has_target, Phase::Committing(files));
+        if !commits && !self.phase.borrow().is_stopped() {
+            let why = "an export was committed before it had its target";
+            return Err(Error::new(ErrorKind::Internal, why));
+        }
         let mut phases = self.phase.subscribe();
         match phases.wait_for(Phase::is_stopped).await.as_deref() {
             Ok(Phase::Ended(Ending::Committed(None))) => Ok(rows),
@@ -389,6 +352,11 @@ impl Export {
             _ => self.name_uploads(),
         };
         Some(self.left(leftovers))
+    }
+
+    /// Whether the export is being completed: it is too late to cancel it.
+    pub fn is_committing(&self) -> bool {
+        matches!(*self.phase.borrow(), Phase::Committing(_))
     }
 
     fn name_uploads(&self) -> Vec<String> {

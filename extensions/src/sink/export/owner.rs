@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 
-use super::{Ending, Export, Phase};
+use super::Export;
+use super::phase::{Ending, Phase};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::protocol::claim::{claim_target, confirm_claim, list_obsolete};
 use crate::sink::protocol::commit::{Outcome, commit};
@@ -18,30 +19,64 @@ use crate::sink::staged::StagedFile;
 
 /// Drives an export from its claim to its end.
 pub(super) async fn own(export: Arc<Export>) {
-    // A panic must not leave the statement waiting for ever.
-    let ending = AssertUnwindSafe(drive(&export)).catch_unwind().await;
-    let ending = ending.unwrap_or_else(|_| {
-        export.note_cause(&Error::new(
-            ErrorKind::Internal,
-            "the task of the export died",
-        ));
-        export.stop(|_| true);
-        Ending::RolledBack(export.name_uploads())
-    });
+    let mut unended = EndOnDrop(Some(Arc::clone(&export)));
+    let ending = drive(&export).await;
+    unended.0 = None;
     export.phase.send_replace(Phase::Ended(ending));
+}
+
+/// Ends an export whose owner was dropped: its runtime was shut down, or it panicked while it rolled
+/// back. Nothing may wait for such an export.
+struct EndOnDrop(Option<Arc<Export>>);
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        let Some(export) = self.0.take() else {
+            return;
+        };
+        let is_committing = export.is_committing();
+        let cause = died(&export);
+        export.note_cause(&cause);
+        export.stopped.cancel();
+        let mut leftovers = export.name_uploads();
+        leftovers.push(format!("bookkeeping of {}", export.spec().target));
+        export.reaper.remember(export.left(leftovers.clone()));
+        export.phase.send_replace(Phase::Ended(match is_committing {
+            true => Ending::Unknown(cause),
+            false => Ending::RolledBack(leftovers),
+        }));
+    }
+}
+
+fn died(export: &Export) -> Error {
+    let recover = &export.spec().recover_statement;
+    Error::new(ErrorKind::Internal, "the task of the export died")
+        .with_hint(format!("finish or remove it: {recover}"))
 }
 
 async fn drive(export: &Export) -> Ending {
     let mut heartbeat = None;
-    let cause = match prepare(export, &mut heartbeat).await {
-        Ok(files) => match commit(&export.ledger, files, heartbeat.take()).await {
-            Outcome::Committed(files, uncleaned) => {
-                let _ = export.committed.set(files);
-                return Ending::Committed(uncleaned);
+    let prepared = AssertUnwindSafe(prepare(export, &mut heartbeat)).catch_unwind();
+    let cause = match prepared.await.unwrap_or_else(|_| Err(died(export))) {
+        Ok(files) => {
+            let committing = AssertUnwindSafe(commit(&export.ledger, files, heartbeat.take()));
+            // After a panic, objects may be there, and what they replace may be gone.
+            let outcome = committing.catch_unwind().await;
+            match outcome.unwrap_or_else(|_| Outcome::Unknown(died(export))) {
+                Outcome::Committed(files, uncleaned) => {
+                    let _ = export.committed.set(files);
+                    if uncleaned.is_some() {
+                        export.reaper.remember(export.left(Vec::new()));
+                    }
+                    return Ending::Committed(uncleaned);
+                }
+                Outcome::Unknown(error) => {
+                    export.reaper.remember(export.left(Vec::new()));
+                    return Ending::Unknown(error);
+                }
+                Outcome::Failed(error) => error,
             }
-            Outcome::Unknown(error) => return Ending::Unknown(error),
-            Outcome::Failed(error) => error,
-        },
+        }
         Err(error) => error,
     };
     export.note_cause(&cause);
@@ -116,8 +151,9 @@ mod tests {
     use crate::memory::ExportMemory;
     use crate::sink::budget::ByteBudget;
     use crate::sink::export::{CancelOnDrop, Reaper};
+    use crate::sink::mode::Mode;
     use crate::sink::protocol::recover::recover_exports;
-    use crate::sink::spec::{ExportSpec, Mode};
+    use crate::sink::spec::ExportSpec;
     use crate::sink::store::LocalUploadStore;
     use crate::sink::target::Target;
     use crate::sink::write::FileWriter;
@@ -229,8 +265,9 @@ mod tests {
                 });
             });
             let finished = tokio::select! {
-                result = run(Arc::clone(&export)) => Some(result.unwrap()),
+                biased;
                 () = stopped.cancelled() => None,
+                result = run(Arc::clone(&export)) => Some(result.unwrap()),
             };
             if finished.is_some() {
                 assert_eq!(files_in(&folder).len(), 1);

@@ -12,25 +12,17 @@
 //! <prefix>/_tidegate/<export id>/MANIFEST    stays, if the user asked for it
 //! ```
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::manifest::Manifest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sink::spec::Mode;
+use crate::sink::mode::Mode;
 use crate::sink::staged::StagedFile;
 use crate::sink::target::{FOLDER, Target};
 
 /// The media type of bookkeeping.
 pub(crate) const MEDIA_TYPE: &str = "application/json";
-
-/// How often a living export rewrites its `INCOMPLETE`.
-pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
-
-/// An export is dead if its newest bookkeeping is older than this, by the store's own clock.
-pub(crate) const DEAD_AFTER: Duration = Duration::from_secs(60);
 
 /// Keys of the bookkeeping under one target.
 #[derive(Debug, Clone)]

@@ -23,7 +23,7 @@ use super::survey::{
     FoundExport, Remains, find_data, find_exports, find_obstacle, find_remains, read_note,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::sink::spec::Mode;
+use crate::sink::mode::Mode;
 use crate::sink::store::StoreErrorKind;
 use crate::sink::target::FOLDER;
 

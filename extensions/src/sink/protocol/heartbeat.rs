@@ -5,12 +5,19 @@
 //! After [`Heartbeat::stop`] has returned, nothing writes `INCOMPLETE`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::bookkeeping::{ClaimState, HEARTBEAT, Keys, MEDIA_TYPE};
+use super::bookkeeping::{ClaimState, Keys, MEDIA_TYPE};
 use super::ledger::Ledger;
+
+/// How often a living export rewrites its `INCOMPLETE`.
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// An export is dead if its newest bookkeeping is older than this, by the store's own clock.
+pub(crate) const DEAD_AFTER: Duration = Duration::from_secs(60);
 
 /// The task that keeps `INCOMPLETE` fresh. It ends when this is dropped.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
 
 use super::bookkeeping::{ClaimState, Lock, Note};
-use super::cleanup::sweep_uploads;
+use super::uploads::sweep_uploads;
 use crate::sink::spec::ExportSpec;
 use crate::sink::staged::StagedFile;
 use crate::sink::store::{PendingUpload, UploadStore};

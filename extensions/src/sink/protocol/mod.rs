@@ -13,7 +13,8 @@
 //! | `manifest` | the list of objects that a finished export may leave |
 //! | `rollback` | undo an export of this process |
 //! | `survey` | find the exports of other processes under a target |
-//! | `cleanup` | abort uploads, delete objects, remove bookkeeping |
+//! | `uploads` | choose and abort pending uploads |
+//! | `cleanup` | delete objects, remove bookkeeping, remove a dead export |
 //! | `recover` | finish or remove an export whose process died |
 //!
 //! `docs/commit-protocol.md` describes the protocol and its limits.
@@ -28,3 +29,4 @@ mod manifest;
 pub(super) mod recover;
 pub(super) mod rollback;
 mod survey;
+mod uploads;

@@ -5,9 +5,10 @@
 //! removed only if `force` is set. An interrupted recovery can be repeated.
 
 use super::bookkeeping::{Keys, Lock};
-use super::cleanup::{decide_to_undo, remove_bookkeeping, remove_export, run_all, sweep_uploads};
+use super::cleanup::{decide_to_undo, remove_bookkeeping, remove_export, run_all};
 use super::commit::{complete_all, confirm_swept, delete_obsolete, put_manifest};
 use super::survey::{FoundExport, Remains, find_exports, find_remains};
+use super::uploads::sweep_uploads;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::store::UploadStore;
 use crate::sink::target::Target;

@@ -4,10 +4,9 @@
 //! If an upload or object is left, the bookkeeping stays, so that `RECOVER EXPORT` finds it.
 
 use super::bookkeeping::Keys;
-use super::cleanup::{
-    abort_uploads, decide_to_undo, delete_objects, remove_bookkeeping, sweep_uploads,
-};
+use super::cleanup::{decide_to_undo, delete_objects, remove_bookkeeping};
 use super::ledger::Ledger;
+use super::uploads::{abort_uploads, sweep_uploads};
 
 /// Removes everything. Returns the removals that the store did not confirm, in words for the user.
 pub(crate) async fn undo(ledger: &Ledger) -> Vec<String> {

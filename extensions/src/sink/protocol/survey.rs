@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::time::Duration;
 
-use super::bookkeeping::{DEAD_AFTER, Decision, Intent, Keys, Note};
+use super::bookkeeping::{Decision, Intent, Keys, Note};
+use super::heartbeat::DEAD_AFTER;
 use crate::error::Result;
 use crate::sink::store::UploadStore;
 use crate::sink::target::Target;

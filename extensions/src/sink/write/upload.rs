@@ -251,7 +251,10 @@ async fn create(export: Arc<Export>, key: String, tag: String) -> Result<Pending
         created = export.store().create_upload(&key, content, &tag) => {
             created.map_err(Error::from)
         }
-        () = patience => Err(export.failure()),
+        () = patience => {
+            export.ledger().record_lost_upload();
+            return Err(export.failure());
+        }
     };
     let created = created.inspect_err(|error| {
         if matches!(

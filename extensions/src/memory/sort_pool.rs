@@ -1,7 +1,9 @@
 //! The pool of the memory that queries and exports share.
 //!
-//! Invariant: with little memory, a sort can always get its share of the merging memory, whatever
-//! other sorts, operators and exports hold; and a sort that gathers rows can always get a batch.
+//! Invariant: with little memory, every merge of a sort can get its share of the merging memory,
+//! whatever other consumers have got from the pool, and a sort that gathers rows can get a batch,
+//! whatever other operators hold that can spill. Growth that can't fail (parts in flight) is not
+//! bounded by a pool.
 //!
 //! DataFusion's [`FairSpillPool`] divides the memory among the operators that can spill and are
 //! still registered. With two sorts, the second one takes the share of the first as soon as that has
@@ -27,6 +29,9 @@ const MERGING_EIGHTHS: usize = 3;
 /// The share of the rows that sorts gather in a small pool, in eighths. One more eighth is kept for
 /// the next batch of a sort that has spilled all of its rows.
 const GATHERING_EIGHTHS: usize = 4;
+
+/// The same, where another operator can spill. It needs an eighth, too.
+const GATHERING_EIGHTHS_OF_MANY: usize = 3;
 
 /// How many of the largest consumers an out-of-memory error lists.
 const LISTED_CONSUMERS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4);
@@ -89,6 +94,8 @@ struct SortingPool {
 struct Uses {
     consumers: HashMap<Use, usize>,
     bytes: HashMap<Use, usize>,
+    /// The bytes of each merge, by its consumer's id.
+    merges: HashMap<usize, usize>,
 }
 
 impl Uses {
@@ -104,8 +111,36 @@ impl Uses {
         self.bytes.values().sum()
     }
 
-    fn grow(&mut self, of: Use, additional: usize) {
-        *self.bytes.entry(of).or_default() += additional;
+    fn register(&mut self, consumer: &MemoryConsumer) {
+        let of = Use::of(consumer);
+        *self.consumers.entry(of).or_default() += 1;
+        if of == Use::Merge {
+            self.merges.insert(consumer.id(), 0);
+        }
+    }
+
+    fn unregister(&mut self, consumer: &MemoryConsumer) {
+        if let Some(count) = self.consumers.get_mut(&Use::of(consumer)) {
+            *count = count.saturating_sub(1);
+        }
+        self.merges.remove(&consumer.id());
+    }
+
+    /// Sets what a consumer holds by `change`.
+    fn change(&mut self, consumer: &MemoryConsumer, change: impl Fn(usize) -> usize) {
+        let bytes = self.bytes.entry(Use::of(consumer)).or_default();
+        *bytes = change(*bytes);
+        if let Some(bytes) = self.merges.get_mut(&consumer.id()) {
+            *bytes = change(*bytes);
+        }
+    }
+
+    /// What merges other than that of `consumer` have not yet used of their shares of `merging`
+    /// bytes.
+    fn kept_for_merges(&self, consumer: &MemoryConsumer, merging: usize) -> usize {
+        let share = merging / self.merges.len().max(1);
+        let others = self.merges.iter().filter(|(id, _)| **id != consumer.id());
+        others.map(|(_, held)| share.saturating_sub(*held)).sum()
     }
 }
 
@@ -123,30 +158,26 @@ impl SortingPool {
     }
 
     /// The bytes by which a consumer that holds `held` bytes may grow now.
-    fn room(&self, uses: &Uses, of: Use, held: usize) -> usize {
+    fn room(&self, uses: &Uses, consumer: &MemoryConsumer, held: usize) -> usize {
         let free = self.bytes.saturating_sub(uses.all_bytes());
-        // What sorts have not yet used of the memory for merging stays theirs.
-        let unused = match uses.consumers(Use::Merge) {
-            0 => 0,
-            _ => self.merging.saturating_sub(uses.bytes(Use::Merge)),
-        };
-        let without_merging = free.saturating_sub(unused);
-        let sorts = uses.consumers(Use::Gather);
-        match of {
-            Use::Merge => free,
-            Use::Hold => without_merging,
+        let free = free.saturating_sub(uses.kept_for_merges(consumer, self.merging));
+        let (sorts, spillers) = (uses.consumers(Use::Gather), uses.consumers(Use::Spill));
+        let share = match Use::of(consumer) {
+            Use::Merge | Use::Hold => return free,
             Use::Gather => {
-                let share = self.bytes / 8 * GATHERING_EIGHTHS / sorts.max(1);
-                without_merging.min(share.saturating_sub(held))
+                let eighths = match spillers {
+                    0 => GATHERING_EIGHTHS,
+                    _ => GATHERING_EIGHTHS_OF_MANY,
+                };
+                self.bytes / 8 * eighths / sorts.max(1)
             }
             Use::Spill => {
                 let next_batch = if sorts == 0 { 0 } else { self.bytes / 8 };
-                let spillable = without_merging + uses.bytes(Use::Spill);
-                let share =
-                    spillable.saturating_sub(next_batch) / uses.consumers(Use::Spill).max(1);
-                without_merging.min(share.saturating_sub(held))
+                let spillable = free + uses.bytes(Use::Spill);
+                spillable.saturating_sub(next_batch) / spillers.max(1)
             }
-        }
+        };
+        free.min(share.saturating_sub(held))
     }
 }
 
@@ -162,41 +193,38 @@ impl MemoryPool for SortingPool {
     }
 
     fn register(&self, consumer: &MemoryConsumer) {
-        *self.uses().consumers.entry(Use::of(consumer)).or_default() += 1;
+        self.uses().register(consumer);
     }
 
     fn unregister(&self, consumer: &MemoryConsumer) {
-        if let Some(count) = self.uses().consumers.get_mut(&Use::of(consumer)) {
-            *count = count.saturating_sub(1);
-        }
+        self.uses().unregister(consumer);
     }
 
     fn grow(&self, reservation: &MemoryReservation, additional: usize) {
-        self.uses()
-            .grow(Use::of(reservation.consumer()), additional);
+        let grown = |bytes: usize| bytes.saturating_add(additional);
+        self.uses().change(reservation.consumer(), grown);
     }
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
-        if let Some(bytes) = self.uses().bytes.get_mut(&Use::of(reservation.consumer())) {
-            *bytes = bytes.saturating_sub(shrink);
-        }
+        let shrunk = |bytes: usize| bytes.saturating_sub(shrink);
+        self.uses().change(reservation.consumer(), shrunk);
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
-        let of = Use::of(reservation.consumer());
+        let consumer = reservation.consumer();
         let mut uses = self.uses();
-        let room = self.room(&uses, of, reservation.size());
+        let room = self.room(&uses, consumer, reservation.size());
         if additional > room {
             return Err(DataFusionError::ResourcesExhausted(format!(
                 "Failed to allocate additional {:.1} MB for {} with {:.1} MB already allocated for \
                  this reservation - {:.1} MB remain available for it",
                 megabytes(additional),
-                reservation.consumer().name(),
+                consumer.name(),
                 megabytes(reservation.size()),
                 megabytes(room),
             )));
         }
-        uses.grow(of, additional);
+        uses.change(consumer, |bytes| bytes + additional);
         Ok(())
     }
 
@@ -248,6 +276,16 @@ mod tests {
     }
 
     #[test]
+    fn a_merge_that_needs_more_leaves_the_other_its_share() {
+        let pool = shared_pool(POOL);
+        let [one, other] =
+            [0, 1].map(|i| consumer(&pool, &format!("ExternalSorterMerge[{i}]"), false));
+        one.try_grow(POOL - MERGING / 2).unwrap();
+        one.try_grow(1).unwrap_err();
+        other.try_grow(MERGING / 2).unwrap();
+    }
+
+    #[test]
     fn many_sorts_and_exchanges_leave_each_sort_a_batch() {
         let pool = shared_pool(POOL);
         let consumers = |name: &str, can_spill, count| -> Vec<MemoryReservation> {
@@ -266,6 +304,13 @@ mod tests {
         for sort in &sorts {
             sort.try_grow(1 << 20).unwrap();
         }
+        for sort in &sorts {
+            while sort.try_grow(64 << 10).is_ok() {}
+        }
+        for exchange in &exchanges {
+            exchange.free();
+        }
+        exchanges[0].try_grow(64 << 10).unwrap();
     }
 
     #[test]

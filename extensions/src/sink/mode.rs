@@ -1,0 +1,38 @@
+//! `MODE`: what an export does with objects that are under its target already.
+//!
+//! Invariant: a mode has one name, which `MODE` takes and the bookkeeping holds.
+
+use serde::{Deserialize, Serialize};
+
+/// How an export treats existing objects under its target.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Mode {
+    /// Refuses a target that is not empty.
+    #[default]
+    Error,
+    /// Adds its objects to the existing ones.
+    Append,
+    /// Deletes the existing objects once its own objects are there.
+    Overwrite,
+}
+
+impl Mode {
+    /// The mode with this name; `None` if there is no such mode.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let mut modes = [Self::Error, Self::Append, Self::Overwrite].into_iter();
+        modes.find(|mode| mode.name() == name)
+    }
+
+    /// The name of the mode as a value of the option `MODE`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Append => "append",
+            Self::Overwrite => "overwrite",
+        }
+    }
+}
