@@ -284,8 +284,8 @@ impl Engine {
         Ok(Session::new(context))
     }
 
-    /// The same engine with an overlay of its catalog and stores. Changes of the overlay do not reach
-    /// this engine.
+    /// The same engine with an overlay of its catalog and stores. Changes of the overlay do not
+    /// reach this engine.
     pub(crate) fn with_overlay_catalog(&self) -> Self {
         let mut engine = self.clone();
         let below = Arc::clone(&self.services.catalog);

@@ -83,8 +83,8 @@ fn each_feature_brings_its_own_crates_alone() {
     }
 }
 
-/// Checks the library with no feature and with each feature alone. The folder of the checks is kept,
-/// so that only the first run checks the dependencies.
+/// Checks the library with no feature and with each feature alone. The folder of the checks is
+/// kept, so that only the first run checks the dependencies.
 #[test]
 fn each_feature_builds_alone() {
     let folder = cache_folder().join("features");

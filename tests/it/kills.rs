@@ -62,8 +62,8 @@ async fn kill_at_request(server: &MisbehavingServer, n: usize, sql: &str, target
     server.behave();
 }
 
-/// Waits until the server has finished the requests that it received: what is under a target has
-/// not changed for a while.
+/// Waits until the server has finished the requests that it received: nothing under the target
+/// changes any more.
 async fn wait_for_late_requests(store: &TestStore, target: &str) {
     let look = || async {
         (

@@ -177,8 +177,8 @@ async fn dropping_an_execution_cancels_it() {
     store.assert_untouched(&target).await;
 }
 
-/// The writers of an export run ahead of its execution. All of them may have finished before the first
-/// poll.
+/// The writers of an export run ahead of its execution. All of them may have finished before the
+/// first poll.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dropping_an_execution_that_was_never_polled_cancels_it() {
     let server = embedded().await;

@@ -83,8 +83,8 @@ fn large_exports_stay_within_the_limit() {
 }
 
 /// In a first-come memory pool, the sort of one thread would leave the sorts of others no memory to
-/// merge their spilled runs. With eight threads, the exchange that divides the rows of the one source
-/// partition needs memory as well.
+/// merge their spilled runs. With eight threads, the exchange that divides the rows of the one
+/// source partition needs memory as well.
 #[test]
 fn queries_that_gather_rows_go_by_way_of_the_disk() {
     for threads in ["2", "8"] {

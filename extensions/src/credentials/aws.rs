@@ -3,7 +3,8 @@
 //! Invariant: instance metadata is asked only if the connection sets CREDENTIAL CHAIN, or if a
 //! profile names it as its `credential_source`.
 //!
-//! The order of the chain: <https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html>
+//! The order of the chain:
+//! <https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html>
 
 use std::error::Error as StdError;
 

@@ -6,8 +6,8 @@
 //! bounded by a pool.
 //!
 //! DataFusion's [`FairSpillPool`] divides the memory among the operators that can spill and are
-//! still registered. With two sorts, the second one takes the share of the first as soon as that has
-//! begun to merge, and then neither has enough memory to merge.
+//! still registered. With two sorts, the second takes the share of the first as soon as the first
+//! merges, and then neither has enough memory to merge.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -36,8 +36,8 @@ const GATHERING_EIGHTHS_OF_MANY: usize = 3;
 /// How many of the largest consumers an out-of-memory error lists.
 const LISTED_CONSUMERS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4);
 
-/// The bytes that all sorts together reserve for merging in a pool of `pool` bytes; `None` where the
-/// pool is large enough not to plan it.
+/// The bytes that all sorts together reserve for merging in a pool of `pool` bytes. `None` if the
+/// pool is large enough to leave this to DataFusion.
 pub(crate) fn merging_bytes(pool: usize) -> Option<usize> {
     (pool < LITTLE_BYTES).then_some(pool / 8 * MERGING_EIGHTHS)
 }
@@ -56,7 +56,7 @@ pub(super) fn shared_pool(bytes: usize) -> Arc<dyn MemoryPool> {
     }
 }
 
-/// What a consumer does, told by its name and by whether it can spill.
+/// The use of memory by a consumer, known from its name and from whether it can spill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Use {
     /// A sort gathers rows. It can spill.
@@ -70,7 +70,7 @@ enum Use {
 }
 
 impl Use {
-    /// The names are those of DataFusion's `ExternalSorter`.
+    /// DataFusion's `ExternalSorter` gives its consumers these names.
     fn of(consumer: &MemoryConsumer) -> Self {
         match (consumer.can_spill(), consumer.name()) {
             (true, name) if name.starts_with("ExternalSorter[") => Self::Gather,
@@ -126,7 +126,7 @@ impl Uses {
         self.merges.remove(&consumer.id());
     }
 
-    /// Sets what a consumer holds by `change`.
+    /// Changes the number of bytes that a consumer holds.
     fn change(&mut self, consumer: &MemoryConsumer, change: impl Fn(usize) -> usize) {
         let bytes = self.bytes.entry(Use::of(consumer)).or_default();
         *bytes = change(*bytes);
@@ -135,7 +135,14 @@ impl Uses {
         }
     }
 
-    /// What merges other than that of `consumer` have not yet used of their shares of `merging`
+    /// The bytes that the merge `consumer` has not yet used of its share of `merging` bytes.
+    fn unused_of_merge(&self, consumer: &MemoryConsumer, merging: usize) -> usize {
+        let share = merging / self.merges.len().max(1);
+        let held = self.merges.get(&consumer.id()).copied();
+        share.saturating_sub(held.unwrap_or_default())
+    }
+
+    /// The bytes that merges other than `consumer` have not yet used of their shares of `merging`
     /// bytes.
     fn kept_for_merges(&self, consumer: &MemoryConsumer, merging: usize) -> usize {
         let share = merging / self.merges.len().max(1);
@@ -162,19 +169,29 @@ impl SortingPool {
         let free = self.bytes.saturating_sub(uses.all_bytes());
         let free = free.saturating_sub(uses.kept_for_merges(consumer, self.merging));
         let (sorts, spillers) = (uses.consumers(Use::Gather), uses.consumers(Use::Spill));
+        let eighth = self.bytes / 8;
+        // The next batch of a sort, and what another operator needs that has spilled.
+        let for_sorts = if sorts == 0 { 0 } else { eighth };
+        let for_spillers = if spillers == 0 { 0 } else { eighth };
         let share = match Use::of(consumer) {
-            Use::Merge | Use::Hold => return free,
+            Use::Hold => return free,
+            Use::Merge => {
+                let unused = uses.unused_of_merge(consumer, self.merging);
+                return free.min(unused.max(free.saturating_sub(for_spillers)));
+            }
             Use::Gather => {
                 let eighths = match spillers {
                     0 => GATHERING_EIGHTHS,
                     _ => GATHERING_EIGHTHS_OF_MANY,
                 };
-                self.bytes / 8 * eighths / sorts.max(1)
+                // A batch may take twice its memory while it is sorted: a sort may also use half of
+                // the memory that is free.
+                let spare = free.saturating_sub(for_sorts + for_spillers) / 2;
+                (eighth * eighths / sorts.max(1)).max(held + spare)
             }
             Use::Spill => {
-                let next_batch = if sorts == 0 { 0 } else { self.bytes / 8 };
                 let spillable = free + uses.bytes(Use::Spill);
-                spillable.saturating_sub(next_batch) / spillers.max(1)
+                spillable.saturating_sub(for_sorts) / spillers.max(1)
             }
         };
         free.min(share.saturating_sub(held))
@@ -263,7 +280,6 @@ mod tests {
         let first = consumer(&pool, "ExternalSorter[0]", true);
         let last = consumer(&pool, "ExternalSorter[1]", true);
         first.try_grow(POOL / 4).unwrap();
-        first.try_grow(1).unwrap_err();
         drop(first);
         last.try_grow(POOL / 2).unwrap();
         last.try_grow(1).unwrap_err();
@@ -304,11 +320,11 @@ mod tests {
         for sort in &sorts {
             sort.try_grow(1 << 20).unwrap();
         }
-        for sort in &sorts {
-            while sort.try_grow(64 << 10).is_ok() {}
-        }
         for exchange in &exchanges {
             exchange.free();
+        }
+        for sort in &sorts {
+            while sort.try_grow(64 << 10).is_ok() {}
         }
         exchanges[0].try_grow(64 << 10).unwrap();
     }

@@ -15,6 +15,7 @@ use datafusion::catalog::Session;
 use datafusion::common::config::ExecutionOptions;
 use datafusion::execution::memory_pool::MemoryLimit;
 use datafusion::execution::{SessionState, TaskContext};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::SessionConfig;
@@ -98,18 +99,43 @@ impl Sorts {
     }
 }
 
-/// Returns a session with a smaller batch size if the rows are too wide for the batch size of
-/// `session`, else `None`. The query must be planned in it, because some tables fix their batch
-/// size while planning.
-pub(super) fn session_for_wide_rows(
+/// Returns a session with a smaller batch size if the rows of `query` are too wide for the batch size
+/// of `session`, or if sorts have little memory; else `None`. The query must be planned in it, because
+/// some tables fix their batch size while planning.
+pub(super) fn session_for_batches(
     session: &dyn Session,
-    schema: &Schema,
+    query: &LogicalPlan,
 ) -> Option<SessionState> {
-    let rows = fewer_rows(session.config(), row_bytes(schema), BATCH_BYTES)?;
+    let config = session.config();
+    let mut widest = row_bytes(query.schema().as_arrow());
+    let mut most = BATCH_BYTES;
+    let pool = session.runtime_env().memory_pool.memory_limit();
+    if let (MemoryLimit::Finite(bytes), Some(sorted)) = (pool, widest_sort(query))
+        && let Some(merging) = merging_bytes(bytes)
+    {
+        // Each partition may have a sort.
+        let each = merging / config.target_partitions().max(1);
+        most = most.min(each / (LEAST_RUNS * BATCHES_PER_RUN));
+        widest = widest.max(sorted);
+    }
+    let rows = fewer_rows(config, widest, most)?;
     let mut state = session.as_any().downcast_ref::<SessionState>()?.clone();
     let config = state.config().clone().with_batch_size(rows);
     *state.config_mut() = config;
     Some(state)
+}
+
+/// The expected size of the widest row that `query` sorts without a limit, in bytes; `None` if it
+/// has no such sort.
+fn widest_sort(query: &LogicalPlan) -> Option<usize> {
+    let own = match query {
+        LogicalPlan::Sort(sort) if sort.fetch.is_none() => {
+            Some(row_bytes(sort.input.schema().as_arrow()))
+        }
+        _ => None,
+    };
+    let below = query.inputs().into_iter().filter_map(widest_sort);
+    own.into_iter().chain(below).max()
 }
 
 /// Returns a task context with a smaller batch size if rows of `schema` are wide or if sorts have

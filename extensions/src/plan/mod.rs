@@ -24,6 +24,7 @@ mod rows;
 mod validate;
 mod write;
 
+#[doc(hidden)]
 pub use batches::{bound_batches, runs_merged};
 pub use bind::{bind_statement, plan_export};
 pub use copy_out::CopyOutNode;

@@ -26,7 +26,7 @@ use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 
-use super::batches::session_for_wide_rows;
+use super::batches::session_for_batches;
 use super::command::CommandExec;
 use super::copy_out::{CopyOutExec, CopyOutNode};
 use super::layout::export_layout;
@@ -249,14 +249,14 @@ impl QueryPlanner for TidegateQueryPlanner {
         logical_plan: &LogicalPlan,
         session: &dyn Session,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let narrowed = match logical_plan {
-            LogicalPlan::Extension(extension) => extension
-                .node
-                .as_any()
-                .downcast_ref::<CopyToNode>()
-                .and_then(|copy| session_for_wide_rows(session, copy.input.schema().as_arrow())),
-            _ => None,
+        let query = match logical_plan {
+            LogicalPlan::Extension(extension) => {
+                let copy = extension.node.as_any().downcast_ref::<CopyToNode>();
+                copy.map_or(logical_plan, |copy| copy.input.as_ref())
+            }
+            query => query,
         };
+        let narrowed = session_for_batches(session, query);
         let session = narrowed.as_ref().map_or(session, |state| state as _);
         self.planner
             .create_physical_plan(logical_plan, session)

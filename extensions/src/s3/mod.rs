@@ -9,7 +9,8 @@
 //! are object_store's own ([`AwsAuthorizer`](object_store::aws::AwsAuthorizer),
 //! [`HttpClient`](object_store::client::HttpClient)).
 //!
-//! The protocol: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html>
+//! The protocol:
+//! <https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html>
 
 mod client;
 mod error;

@@ -133,7 +133,8 @@ impl Provider {
 }
 
 /// Whether a bucket is an S3 Express bucket, which uses another protocol (sessions, no ETags of
-/// content, no versions): <https://docs.aws.amazon.com/AmazonS3/latest/userguide/directory-bucket-naming-rules.html>
+/// content, no versions):
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/directory-bucket-naming-rules.html>
 pub fn is_express_bucket(bucket: &str) -> bool {
     bucket.ends_with("--x-s3")
 }

@@ -1,4 +1,4 @@
-//! `MODE`: what an export does with objects that are under its target already.
+//! `MODE`: how an export treats existing objects under its target.
 //!
 //! Invariant: a mode has one name, which `MODE` takes and the bookkeeping holds.
 

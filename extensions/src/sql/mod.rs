@@ -14,11 +14,14 @@ mod script;
 mod secrecy;
 
 pub(crate) use complete::statement_words;
+#[doc(hidden)]
 pub use complete::{Expected, expected_at};
 pub use dialect::SqlDialect;
 pub(crate) use options::choices;
+#[doc(hidden)]
 pub use options::nearest;
 pub use parser::parse_statement;
 pub(crate) use parser::source_to_query;
 pub use script::{Script, ScriptStatement, split_script};
+#[doc(hidden)]
 pub use secrecy::may_hold_secret;

@@ -61,7 +61,8 @@ struct Cli {
     #[arg(long, env = "TIDEGATE_CATALOG", value_name = "PATH")]
     catalog: Option<PathBuf>,
 
-    /// The key that secrets are encrypted with; made on first use [default: in the user's configuration directory]
+    /// The key that secrets are encrypted with; made on first use [default: in the user's
+    /// configuration directory]
     #[arg(long, env = "TIDEGATE_KEY_FILE", value_name = "PATH")]
     key_file: Option<PathBuf>,
 
@@ -119,7 +120,8 @@ enum Color {
 
 #[derive(Debug, Args)]
 struct Limits {
-    /// The memory that the process may use, such as 512MB or 4GB [default: three quarters of the machine's]
+    /// The memory that the process may use, such as 512MB or 4GB [default: three quarters of the
+    /// machine's]
     #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
     memory_limit: Option<usize>,
 

@@ -38,7 +38,8 @@ use crate::format::refuse_columns;
 
 const MILLIS_PER_DAY: i64 = SECONDS_PER_DAY * 1000;
 
-/// The extension type of UUIDs: <https://arrow.apache.org/docs/format/CanonicalExtensions.html#uuid>
+/// The extension type of UUIDs:
+/// <https://arrow.apache.org/docs/format/CanonicalExtensions.html#uuid>
 const UUID_EXTENSION: &str = "arrow.uuid";
 
 /// Whether values of this type can be written as text.

@@ -42,7 +42,7 @@ use crate::format::PartPool;
 pub struct Export {
     ledger: Arc<Ledger>,
     parts: PartPool,
-    /// For the parts of this export, and for those of all exports.
+    /// Bytes in flight of this export, and of all exports.
     budgets: [ByteBudget; 2],
     reaper: Reaper,
     progress: ExportProgress,
@@ -86,7 +86,7 @@ impl Export {
         self.ledger.id()
     }
 
-    /// What is exported, and where to.
+    /// The settings of the export.
     pub fn spec(&self) -> &ExportSpec {
         self.ledger.spec()
     }
@@ -140,7 +140,7 @@ impl Export {
         self.store().url(key)
     }
 
-    /// What the export wrote, once it is committed.
+    /// The objects of the export, and their rows and bytes. `None` before it is committed.
     pub fn report(&self) -> Option<ExportReport> {
         let files = self.committed.get()?;
         let manifest = Keys::new(&self.spec().target).manifest(self.id());
@@ -183,8 +183,8 @@ impl Export {
         self.wait_for(reached).await
     }
 
-    /// Begins the export, and waits until the target is its own. No upload may exist before: exports
-    /// that claim a target at the same moment give way to each other.
+    /// Begins the export, and waits until the target is its own. No upload may exist before,
+    /// because exports that claim a target at the same moment give way to each other.
     ///
     /// # Errors
     /// As for [`Self::begin`].
@@ -203,8 +203,8 @@ impl Export {
         }
     }
 
-    /// Checks the target without claiming it or changing anything there, for an export that will not
-    /// begin.
+    /// Checks the target without claiming it or changing anything there. For an export that will
+    /// not begin.
     ///
     /// # Errors
     /// As for [`Self::begin`], except for errors that only a write reveals.
@@ -216,9 +216,9 @@ impl Export {
     /// nothing else is left.
     ///
     /// # Errors
-    /// [`ErrorKind::CleanupFailed`]: every object is there, but not all of what the export had to
-    /// remove is gone. [`ErrorKind::OutcomeUnknown`]: the store did not tell. Any other: no object
-    /// is there, and the owner undoes the export; [`Self::rolled_back`] waits for that.
+    /// [`ErrorKind::CleanupFailed`]: every object is there, but clean-up failed.
+    /// [`ErrorKind::OutcomeUnknown`]: the store did not tell whether the object is there. Any other
+    /// kind: no object is there, and the owner rolls back; [`Self::rolled_back`] waits for it.
     pub(super) async fn commit(&self, files: Vec<StagedFile>) -> Result<u64> {
         let rows = files.iter().map(|file| file.rows).sum();
         let has_target = |phase: &Phase| matches!(phase, Phase::Writing);
@@ -330,7 +330,7 @@ impl Export {
         let _ = self.phase.subscribe().wait_for(over).await;
     }
 
-    /// Waits for the end of a stopped export; returns what the store did not confirm to be gone.
+    /// Waits for the end of a stopped export. Returns the removals that the store did not confirm.
     pub(super) async fn rolled_back(&self) -> Vec<String> {
         self.wait_until_over().await;
         match &*self.phase.borrow() {
@@ -339,8 +339,8 @@ impl Export {
         }
     }
 
-    /// What is left of an export that was cancelled and is not over, that could not be removed, or
-    /// whose outcome is not known.
+    /// The remains of an export that was cancelled and has not ended, that could not be removed, or
+    /// whose outcome is not known. `None` for any other export.
     pub fn leftovers(&self) -> Option<Unfinished> {
         let leftovers = match &*self.phase.borrow() {
             Phase::New => return None,

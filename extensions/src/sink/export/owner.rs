@@ -1,7 +1,7 @@
 //! The task that owns an export.
 //!
-//! Invariant: only this task claims the target, commits and rolls back, one after the other. Writers
-//! and the sink ask for a phase and wait; dropping them changes nothing that the owner has begun.
+//! Invariant: only this task claims the target, commits and rolls back, in sequence. Writers and
+//! the sink request a phase and wait. Dropping them interrupts nothing that the owner has begun.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -25,8 +25,8 @@ pub(super) async fn own(export: Arc<Export>) {
     export.phase.send_replace(Phase::Ended(ending));
 }
 
-/// Ends an export whose owner was dropped: its runtime was shut down, or it panicked while it rolled
-/// back. Nothing may wait for such an export.
+/// Ends an export whose owner was dropped: its runtime was shut down, or it panicked while it
+/// rolled back. Nothing may wait for such an export.
 struct EndOnDrop(Option<Arc<Export>>);
 
 impl Drop for EndOnDrop {
@@ -60,7 +60,7 @@ async fn drive(export: &Export) -> Ending {
     let cause = match prepared.await.unwrap_or_else(|_| Err(died(export))) {
         Ok(files) => {
             let committing = AssertUnwindSafe(commit(&export.ledger, files, heartbeat.take()));
-            // After a panic, objects may be there, and what they replace may be gone.
+            // After a panic, objects may be there, and the objects that they replace may be gone.
             let outcome = committing.catch_unwind().await;
             match outcome.unwrap_or_else(|_| Outcome::Unknown(died(export))) {
                 Outcome::Committed(files, uncleaned) => {
@@ -247,7 +247,8 @@ mod tests {
         assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
     }
 
-    /// The process dies at each await of the owner. `RECOVER EXPORT` finishes or removes the export.
+    /// The process dies at each await of the owner. `RECOVER EXPORT` finishes or removes the
+    /// export.
     #[tokio::test]
     async fn an_owner_that_dies_anywhere_is_recovered_from() {
         let mut seen = BTreeSet::new();

@@ -30,7 +30,8 @@ pub(super) enum Phase {
 pub(super) enum Ending {
     /// Every object is there. The error tells what could not be cleaned up.
     Committed(Option<Error>),
-    /// No object is there. What the store did not confirm to be gone, in words for the user.
+    /// No object is there. Lists the removals that the store did not confirm, in words for the
+    /// user.
     RolledBack(Vec<String>),
     /// Whether an object was replaced is not known.
     Unknown(Error),

@@ -25,7 +25,7 @@ pub(crate) struct Ledger {
     entries: Mutex<Entries>,
 }
 
-/// What may be in the store because of the export.
+/// Traces of the export that may be in the store.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Entries {
     /// Uploads whose ids the store has returned.
