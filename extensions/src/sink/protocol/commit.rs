@@ -20,6 +20,7 @@ use super::cleanup::{remove_bookkeeping, run_all, run_all_ok};
 use super::heartbeat::Heartbeat;
 use super::ledger::Ledger;
 use super::manifest::Manifest;
+use super::uploads::sweep_uploads;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::staged::StagedFile;
 use crate::sink::store::{ObjectIdentity, StoreErrorKind, UploadStore};
@@ -269,7 +270,10 @@ async fn finish(
     let sweep = async {
         // If no answer was lost, all uploads are known, and there is nothing to sweep.
         match intent.upload_lost {
-            true => ledger.sweep_uploads(committed).await,
+            true => {
+                let (target, id) = (&ledger.spec().target, ledger.id());
+                sweep_uploads(store, target, id, true, committed).await
+            }
             false => Vec::new(),
         }
     };

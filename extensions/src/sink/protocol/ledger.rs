@@ -9,9 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
 
 use super::bookkeeping::{ClaimState, Lock, Note};
-use super::uploads::sweep_uploads;
 use crate::sink::spec::ExportSpec;
-use crate::sink::staged::StagedFile;
 use crate::sink::store::{PendingUpload, UploadStore};
 
 /// The identity of an export, and its requests that changed the store.
@@ -165,13 +163,5 @@ impl Ledger {
     /// Whether an upload may be pending whose id is not known.
     pub(super) fn upload_lost(&self) -> bool {
         self.entries().upload_lost
-    }
-
-    /// Aborts uploads of this export whose ids are not known, once `committed` are objects. Returns
-    /// the uploads that it could not abort, in words for the user.
-    pub(super) async fn sweep_uploads(&self, committed: &[StagedFile]) -> Vec<String> {
-        let upload_lost = self.upload_lost();
-        let (store, target) = (self.store.as_ref(), &self.spec.target);
-        sweep_uploads(store, target, &self.id, upload_lost, committed).await
     }
 }

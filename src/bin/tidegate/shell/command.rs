@@ -118,7 +118,7 @@ impl Shell {
         check_count(name, &arguments)?;
         let first = arguments.first().map(String::as_str);
         match name {
-            "?" => say(&help::commands())?,
+            "?" => say(&list_commands())?,
             "h" | "help" => say(&help::page(&arguments.join(" "))?)?,
             "q" | "quit" | "exit" => return Ok(Flow::Quit),
             // The argument is an SQL name, which may be quoted.
@@ -440,6 +440,21 @@ fn unknown_command(name: &str) -> Error {
         Some(near) => error.with_hint(format!("did you mean \\{near}? \\? shows all of them")),
         None => error.with_hint("\\? shows all of them"),
     }
+}
+
+/// The list that `\?` prints.
+fn list_commands() -> String {
+    let written = |command: &Command| format!("\\{} {}", command.name, command.arguments);
+    let longest = COMMANDS.iter().map(|c| written(c).len()).max().unwrap_or(0);
+    let lines = COMMANDS
+        .iter()
+        .map(|command| format!("  {:longest$}  {}", written(command), command.purpose));
+    let lines: Vec<String> = lines.collect();
+    format!(
+        "SQL statements end with a semicolon. \\h explains them: try \\h COPY\n{}\n\
+         Ctrl-C cancels the statement, not the program. Tab completes. Alt-Enter begins a line.",
+        lines.join("\n")
+    )
 }
 
 #[cfg(test)]

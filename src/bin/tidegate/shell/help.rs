@@ -5,8 +5,6 @@
 use tidegate::{Error, ErrorKind, Result};
 use tidegate_extensions::sql::nearest;
 
-use super::COMMANDS;
-
 /// A statement's page of `docs/statements`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Page {
@@ -103,22 +101,6 @@ pub(super) fn page(statement: &str) -> Result<String> {
             })
         }
     }
-}
-
-/// All commands.
-pub(super) fn commands() -> String {
-    let written =
-        |command: &super::command::Command| format!("\\{} {}", command.name, command.arguments);
-    let longest = COMMANDS.iter().map(|c| written(c).len()).max().unwrap_or(0);
-    let lines = COMMANDS
-        .iter()
-        .map(|command| format!("  {:longest$}  {}", written(command), command.purpose));
-    let lines: Vec<String> = lines.collect();
-    format!(
-        "SQL statements end with a semicolon. \\h explains them: try \\h COPY\n{}\n\
-         Ctrl-C cancels the statement, not the program. Tab completes. Alt-Enter begins a line.",
-        lines.join("\n")
-    )
 }
 
 /// Replaces each link `[words](target)` with its words.
