@@ -184,10 +184,13 @@ impl SortingPool {
                     0 => GATHERING_EIGHTHS,
                     _ => GATHERING_EIGHTHS_OF_MANY,
                 };
+                let share = eighth * eighths / sorts.max(1);
                 // A batch may take twice its memory while it is sorted: a sort may also use half of
-                // the memory that is free.
-                let spare = free.saturating_sub(for_sorts + for_spillers) / 2;
-                (eighth * eighths / sorts.max(1)).max(held + spare)
+                // the free memory that nothing else is promised.
+                let others = uses.bytes(Use::Gather).saturating_sub(held);
+                let promised = (share * sorts.saturating_sub(1)).saturating_sub(others);
+                let spare = free.saturating_sub(promised + for_sorts + for_spillers) / 2;
+                share.max(held + spare)
             }
             Use::Spill => {
                 let spillable = free + uses.bytes(Use::Spill);
