@@ -35,7 +35,10 @@ impl Drop for EndOnDrop {
             return;
         };
         let is_committing = export.is_committing();
-        let cause = died(&export);
+        let cause = match is_committing {
+            true => died(&export, ErrorKind::OutcomeUnknown),
+            false => died(&export, ErrorKind::Internal),
+        };
         export.note_cause(&cause);
         export.stopped.cancel();
         let mut leftovers = export.name_uploads();
@@ -48,21 +51,26 @@ impl Drop for EndOnDrop {
     }
 }
 
-fn died(export: &Export) -> Error {
+fn died(export: &Export, kind: ErrorKind) -> Error {
     let recover = &export.spec().recover_statement;
-    Error::new(ErrorKind::Internal, "the task of the export died")
+    Error::new(kind, "the task of the export died")
         .with_hint(format!("finish or remove it: {recover}"))
 }
 
 async fn drive(export: &Export) -> Ending {
     let mut heartbeat = None;
     let prepared = AssertUnwindSafe(prepare(export, &mut heartbeat)).catch_unwind();
-    let cause = match prepared.await.unwrap_or_else(|_| Err(died(export))) {
+    let cause = match prepared
+        .await
+        .unwrap_or_else(|_| Err(died(export, ErrorKind::Internal)))
+    {
         Ok(files) => {
             let committing = AssertUnwindSafe(commit(&export.ledger, files, heartbeat.take()));
             // After a panic, objects may be there, and the objects that they replace may be gone.
             let outcome = committing.catch_unwind().await;
-            match outcome.unwrap_or_else(|_| Outcome::Unknown(died(export))) {
+            match outcome
+                .unwrap_or_else(|_| Outcome::Unknown(died(export, ErrorKind::OutcomeUnknown)))
+            {
                 Outcome::Committed(files, uncleaned) => {
                     let _ = export.committed.set(files);
                     if uncleaned.is_some() {
