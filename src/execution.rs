@@ -23,8 +23,8 @@ use tokio_util::sync::CancellationToken;
 use crate::outcome::{Outcome, Tag};
 use crate::progress::Progress;
 
-/// How long a cancelled statement waits for its clean-up.
-const CLEAN_UP: Duration = Duration::from_millis(4500);
+/// How long a cancelled statement, or a program that ends, waits for clean-up.
+pub const CLEAN_UP: Duration = Duration::from_millis(4500);
 
 /// The columns that `COPY … TO STDOUT` returns: the number of rows, and their lines.
 const LINES_ROWS_COLUMN: usize = 0;

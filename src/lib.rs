@@ -121,6 +121,8 @@ pub mod tpch;
 pub use copy::{CopyTo, Csv, FormatSpec, Json, Parquet, TimestampUnit};
 pub use dry_run::{Checked, DryRun};
 pub use engine::{Engine, EngineBuilder};
+#[doc(hidden)]
+pub use execution::CLEAN_UP;
 pub use execution::{Cancellation, Execution};
 pub use outcome::Outcome;
 pub use progress::{ExportSnapshot, Progress, Snapshot};

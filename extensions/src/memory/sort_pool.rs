@@ -135,19 +135,19 @@ impl Uses {
         }
     }
 
-    /// The bytes that the merge `consumer` has not yet used of its share of `merging` bytes.
-    fn unused_of_merge(&self, consumer: &MemoryConsumer, merging: usize) -> usize {
+    /// The bytes that each merge has not yet used of its share of `merging` bytes: of `consumer`, and
+    /// of all others together.
+    fn unused_by_merges(&self, consumer: &MemoryConsumer, merging: usize) -> (usize, usize) {
         let share = merging / self.merges.len().max(1);
-        let held = self.merges.get(&consumer.id()).copied();
-        share.saturating_sub(held.unwrap_or_default())
-    }
-
-    /// The bytes that merges other than `consumer` have not yet used of their shares of `merging`
-    /// bytes.
-    fn kept_for_merges(&self, consumer: &MemoryConsumer, merging: usize) -> usize {
-        let share = merging / self.merges.len().max(1);
-        let others = self.merges.iter().filter(|(id, _)| **id != consumer.id());
-        others.map(|(_, held)| share.saturating_sub(*held)).sum()
+        let (mut own, mut others) = (0, 0);
+        for (id, held) in &self.merges {
+            let unused = share.saturating_sub(*held);
+            match *id == consumer.id() {
+                true => own = unused,
+                false => others += unused,
+            }
+        }
+        (own, others)
     }
 }
 
@@ -166,8 +166,8 @@ impl SortingPool {
 
     /// The bytes by which a consumer that holds `held` bytes may grow now.
     fn room(&self, uses: &Uses, consumer: &MemoryConsumer, held: usize) -> usize {
-        let free = self.bytes.saturating_sub(uses.all_bytes());
-        let free = free.saturating_sub(uses.kept_for_merges(consumer, self.merging));
+        let (own_merging, kept) = uses.unused_by_merges(consumer, self.merging);
+        let free = self.bytes.saturating_sub(uses.all_bytes() + kept);
         let (sorts, spillers) = (uses.consumers(Use::Gather), uses.consumers(Use::Spill));
         let eighth = self.bytes / 8;
         // The next batch of a sort, and what another operator needs that has spilled.
@@ -175,10 +175,7 @@ impl SortingPool {
         let for_spillers = if spillers == 0 { 0 } else { eighth };
         let share = match Use::of(consumer) {
             Use::Hold => return free,
-            Use::Merge => {
-                let unused = uses.unused_of_merge(consumer, self.merging);
-                return free.min(unused.max(free.saturating_sub(for_spillers)));
-            }
+            Use::Merge => return free.min(own_merging.max(free.saturating_sub(for_spillers))),
             Use::Gather => {
                 let eighths = match spillers {
                     0 => GATHERING_EIGHTHS,

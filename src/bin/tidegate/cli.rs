@@ -14,8 +14,8 @@ use std::time::Duration;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use tidegate::dev_s3::{AccessKey, DevServer};
 use tidegate::{
-    Catalog, Engine, EngineBuilder, Error, ErrorKind, FileCatalog, KeyFile, MemoryCatalog, Prompt,
-    Result, SecretValue, Unfinished,
+    CLEAN_UP, Catalog, Engine, EngineBuilder, Error, ErrorKind, FileCatalog, KeyFile,
+    MemoryCatalog, Prompt, Result, SecretValue, Unfinished,
 };
 use tidegate_extensions::memory::{LEAST_PROCESS_BYTES, ProcessMemory};
 use tracing_subscriber::EnvFilter;
@@ -28,9 +28,6 @@ use crate::progress_line::ShowProgress;
 use crate::repl;
 use crate::shell::{Flow, Settings, Shell, Source};
 use crate::signals::{SIGINT, Signals};
-
-/// How long the program waits for clean-up before it exits.
-const CLEAN_UP: Duration = Duration::from_millis(4500);
 
 /// The maximum number of rows that the shell prints by default.
 const MOST_ROWS: u64 = 100;
