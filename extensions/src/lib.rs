@@ -49,6 +49,8 @@ pub mod s3;
 mod secret;
 mod services;
 mod session;
+#[cfg(test)]
+mod simulation;
 pub mod sink;
 pub mod sql;
 mod suggest;

@@ -81,8 +81,8 @@ async fn wait_for_late_requests(store: &TestStore, target: &str) {
 }
 
 /// The program is killed while each of its requests is in flight. Once the bookkeeping is so old
-/// that the export counts as dead, the same statement either cleans up and succeeds, or fails with
-/// a hint: the `RECOVER EXPORT` that finishes the killed export.
+/// that the export counts as dead, the same statement cleans up and succeeds; or it finishes the
+/// killed export, and then finds the target not empty.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn being_killed_at_every_request_is_recovered_from() {
     let server = MisbehavingServer::start().await;
@@ -114,12 +114,9 @@ async fn being_killed_at_every_request_is_recovered_from() {
                 Err(error) => {
                     recovered += 1;
                     assert!(committing || data > 0, "{what}: {error}");
-                    assert!(
-                        error.message().contains("died while it committed"),
-                        "{what}: {error}"
-                    );
-                    let recover = error.hint().unwrap().strip_prefix("finish it: ").unwrap();
-                    session.execute(recover).await.expect(&what);
+                    assert!(error.message().contains("is not empty"), "{what}: {error}");
+                    let was_finished = error.hint().unwrap().contains("died while it committed");
+                    assert_eq!(was_finished, committing, "{what}: {error}");
                 }
             }
             assert_eq!(rows_under(store, &target).await, ROWS, "{what}");
@@ -130,7 +127,8 @@ async fn being_killed_at_every_request_is_recovered_from() {
                 "{what}: {keys:?}"
             );
         }
-        assert!(again >= 8 && recovered >= 3, "{mode}: {again} {recovered}");
+        assert!(again >= 8, "{mode}: {again} {recovered}");
+        assert_eq!(recovered >= 3, mode == "error", "{mode}: {recovered}");
     }
 }
 
@@ -144,8 +142,11 @@ async fn an_export_that_can_not_be_finished_is_removed_by_force() {
         .await
         .unwrap();
     let seen = server.seen();
-    let mut operations = seen.iter();
-    let completion = operations.position(|operation| *operation == "CompleteMultipartUpload");
+    let operations = seen.iter().enumerate();
+    let mut completions =
+        operations.filter(|(_, operation)| **operation == "CompleteMultipartUpload");
+    // The first one decides.
+    let completion = completions.nth(1).map(|(place, _)| place);
 
     let target = store.new_target();
     let sql = copy_sql(&target, "error", "");

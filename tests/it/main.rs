@@ -22,6 +22,7 @@ mod memory;
 mod misbehaving;
 mod objects;
 mod partitions;
+mod pauses;
 mod plans;
 mod postgres;
 mod program;

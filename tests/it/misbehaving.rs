@@ -67,6 +67,8 @@ struct Script {
     repeated: Option<(String, u32, Fault)>,
     /// No request is answered.
     hangs: bool,
+    /// The request that is processed only once the lock is free, counted from 1.
+    held: Option<(usize, Arc<tokio::sync::Mutex<()>>)>,
     /// Each request fails with this probability, with a random fault.
     random: Option<(StdRng, f64)>,
     /// Requests that fail: S3 operation, number among its requests (from 1), fault.
@@ -114,6 +116,16 @@ impl MisbehavingServer {
         let mut script = self.script.lock().unwrap();
         *script = Script::default();
         script.fault = (n > 0).then_some((n, fault));
+    }
+
+    /// From here on the `n`-th request (from 1) is processed once the returned guard is dropped.
+    pub(crate) fn hold_request(&self, n: usize) -> tokio::sync::OwnedMutexGuard<()> {
+        let lock = Arc::new(tokio::sync::Mutex::new(()));
+        let guard = Arc::clone(&lock).try_lock_owned().unwrap();
+        let mut script = self.script.lock().unwrap();
+        *script = Script::default();
+        script.held = Some((n, lock));
+        guard
     }
 
     /// From here on these requests fail: S3 operation, number among its requests (from 1), fault.
@@ -224,9 +236,18 @@ impl hyper::service::Service<Request<Incoming>> for FaultService {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let fault = self.next_fault(operation(&request), &request);
+        let held = {
+            let script = self.script.lock().unwrap();
+            let seen = script.seen.len();
+            let held = script.held.as_ref().filter(|(n, _)| *n == seen);
+            held.map(|(_, lock)| Arc::clone(lock))
+        };
         let inner = self.inner.clone();
         let cut = || Err(HttpError::new("cut".into()));
         Box::pin(async move {
+            if let Some(lock) = held {
+                drop(lock.lock().await);
+            }
             match fault {
                 None => inner.call(request.map(Body::from)).await,
                 Some(Fault::Denied) => Ok(error(StatusCode::FORBIDDEN, "AccessDenied")),

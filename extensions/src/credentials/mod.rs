@@ -137,8 +137,13 @@ impl ConnectionCredentials {
 
     async fn fetch(&self) -> Result<Current> {
         if let Credentials::AccessKey(key) = &self.connection.credentials {
-            // Read from one snapshot, so that the key's id and secret belong together.
-            let objects = self.catalog.objects()?;
+            // Read from one snapshot, so that the key's id and secret belong together. Reading may wait
+            // for another process's lock, and the heartbeats of exports must not wait with it.
+            let catalog = Arc::clone(&self.catalog);
+            let reading = tokio::task::spawn_blocking(move || catalog.objects());
+            let objects = reading.await.map_err(|error| {
+                Error::new(ErrorKind::Internal, "the catalog could not be read").with_source(error)
+            })??;
             let mut entries = objects.connections().values();
             let entry = entries.find(|entry| Some(entry.id) == self.id);
             let key = match entry.map(|entry| &entry.value.credentials) {

@@ -28,7 +28,7 @@ use crate::sink::Target;
 use crate::sql::ast::{
     CopyOut, CopySource, CopyTo, Explain, RecoverExport, SqlOption, Statement, describe_export,
 };
-use crate::sql::{SqlDialect, source_to_query};
+use crate::sql::{SqlDialect, may_hold_secret, source_to_query};
 
 /// Checks a statement and plans it.
 ///
@@ -91,7 +91,11 @@ async fn bind_copy(
     sql: &SqlDialect,
     copy: CopyTo,
 ) -> Result<LogicalPlan> {
-    let statement = copy.to_string();
+    let statement = match copy.to_string() {
+        // It is written into the bucket.
+        text if may_hold_secret(&text) => "COPY … (not shown: it may hold a secret)".to_owned(),
+        text => text,
+    };
     let url = evaluate_target(state, "COPY TO target", &copy.target, copy.target_location)?;
     let destination = Destination::bind(services, &url, &copy.options)
         .map_err(|error| error.at(copy.target_location))?;

@@ -72,7 +72,8 @@ async fn run(command: &Command, services: &Services) -> Result<Option<RecordBatc
                 1,
                 &ObjectOptions::default(),
             )?;
-            let recovered = recover_exports(store.as_ref(), target, options.force).await?;
+            let recovered = recover_exports(store, target, options.force).await?;
+            services.reaper.forget(&target.to_string());
             recovered_rows(command, &recovered).map(Some)
         }
         other => run_catalog_command(other, services).await,

@@ -219,16 +219,18 @@ fn lines<F: LineFormat>(
         let format = format.clone();
         async move {
             let texts = format_on_threads(&format, &batch, threads).await?;
-            lines_batch(batch.num_rows(), &texts.concat())
+            let rows: u64 = texts.iter().map(|(_, lines)| lines).sum();
+            let texts: Vec<Vec<u8>> = texts.into_iter().map(|(text, _)| text).collect();
+            lines_batch(rows, &texts.concat())
         }
     });
     let schema = SchemaRef::clone(lines_schema().inner());
     Box::pin(RecordBatchStreamAdapter::new(schema, header.chain(lines)))
 }
 
-fn lines_batch(rows: usize, lines: &[u8]) -> DataFusionResult<RecordBatch> {
+fn lines_batch(rows: u64, lines: &[u8]) -> DataFusionResult<RecordBatch> {
     let schema = SchemaRef::clone(lines_schema().inner());
-    let rows = UInt64Array::from_iter_values([rows as u64]);
+    let rows = UInt64Array::from_iter_values([rows]);
     let lines = BinaryArray::from_iter_values([lines]);
     let batch = RecordBatch::try_new(schema, vec![Arc::new(rows), Arc::new(lines)]);
     batch.map_err(|error| {

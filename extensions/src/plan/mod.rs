@@ -33,4 +33,4 @@ pub use options::{
     CopyOptions, FormatOptions, PartitionOptions, RecoverOptions, StreamOptions, parse_bytes,
 };
 pub use planner::{StatementPlanner, TidegateQueryPlanner};
-pub use write::{FileWriteExec, find_export};
+pub use write::{FileWriteExec, Writers, find_export};

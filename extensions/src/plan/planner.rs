@@ -119,6 +119,7 @@ fn plan_copy(
         input_schema: layout.input_schema,
         schema: layout.file_schema,
         partition,
+        writers: physical.output_partitioning().partition_count() as u32,
         format: layout.format,
         max_file_bytes: options.max_file_bytes(),
         part_bytes,

@@ -254,6 +254,7 @@ impl S3Client {
         while objects.len() < limit {
             let mut request = Request::new(OPERATION, Method::GET, "")
                 .query("list-type", "2")
+                .query("encoding-type", "url")
                 .query("max-keys", (limit - objects.len()).min(1000).to_string())
                 .query("prefix", prefix);
             if let Some(token) = token.take() {
@@ -262,7 +263,12 @@ impl S3Client {
             let answer = self.send(request).await?;
             let page: xml::ListBucketResult = xml::parse(&answer.body, "ListBucketResult")
                 .map_err(|why| self.malformed(OPERATION, prefix, &why))?;
-            objects.extend(page.contents);
+            let encoding = page.encoding_type.as_deref();
+            let contents = page.contents.into_iter();
+            objects.extend(contents.map(|object| xml::ListedObject {
+                key: xml::decode_key(object.key, encoding),
+                ..object
+            }));
             match page.next_continuation_token {
                 Some(next) if page.is_truncated => token = Some(next),
                 _ => break,
@@ -279,6 +285,7 @@ impl S3Client {
         loop {
             let mut request = Request::new(OPERATION, Method::GET, "")
                 .query("uploads", "")
+                .query("encoding-type", "url")
                 .query("prefix", prefix);
             if let Some((key, upload)) = marker.take() {
                 request = request.query("key-marker", key);
@@ -290,9 +297,15 @@ impl S3Client {
             let page: xml::ListMultipartUploadsResult =
                 xml::parse(&answer.body, "ListMultipartUploadsResult")
                     .map_err(|why| self.malformed(OPERATION, prefix, &why))?;
-            uploads.extend(page.uploads);
+            let encoding = page.encoding_type.as_deref();
+            let listed = page.uploads.into_iter();
+            uploads.extend(listed.map(|upload| xml::ListedUpload {
+                key: xml::decode_key(upload.key, encoding),
+                ..upload
+            }));
             match page.next_key_marker {
                 Some(key) if page.is_truncated => {
+                    let key = xml::decode_key(key, encoding);
                     marker = Some((key, page.next_upload_id_marker));
                 }
                 _ => return Ok(uploads),
@@ -312,19 +325,34 @@ impl S3Client {
         headers: HeaderMap,
         only_new: bool,
     ) -> Result<Option<String>, S3Error> {
-        let mut request = Request::new("PutObject", Method::PUT, key);
-        request.headers = headers;
-        request.body = body;
-        if let Ok(content_type) = HeaderValue::from_str(content_type) {
-            request.headers.insert(CONTENT_TYPE, content_type);
-        }
-        if only_new {
-            request
-                .headers
-                .insert(IF_NONE_MATCH, HeaderValue::from_static("*"));
-        }
+        let request = put_request(key, body, content_type, headers, only_new);
         let answer = self.send(request).await?;
         Ok(etag(&answer.headers))
+    }
+
+    /// PutObject in a single attempt that takes at most `deadline` and does not wait while other
+    /// requests are slowed down.
+    pub async fn put_urgently(
+        &self,
+        key: &str,
+        body: Bytes,
+        content_type: &str,
+        headers: HeaderMap,
+        deadline: Duration,
+    ) -> Result<(), S3Error> {
+        let request = put_request(key, body, content_type, headers, false);
+        let attempt = tokio::time::timeout(deadline, self.attempt(&request));
+        let answer = attempt.await.unwrap_or_else(|_| {
+            let resource = self.resource(key);
+            let why = "no answer in time";
+            Err(S3Error::new(
+                S3ErrorKind::Timeout,
+                "PutObject",
+                resource,
+                why,
+            ))
+        });
+        answer.map(drop)
     }
 
     /// GetObject: the whole body, or `None` if there is no such object.
@@ -433,6 +461,10 @@ impl S3Client {
                     return Ok(Answer { retries, ..answer });
                 }
                 Err(error) => error,
+            };
+            let error = S3Error {
+                retries: attempt - 1,
+                ..error
             };
             if let (false, Some(region)) = (self.settings.region_is_given, &error.region)
                 && error.kind == S3ErrorKind::WrongRegion
@@ -603,6 +635,27 @@ impl S3Client {
             tokio::time::sleep_until(until.into()).await;
         }
     }
+}
+
+fn put_request<'a>(
+    key: &'a str,
+    body: Bytes,
+    content_type: &str,
+    headers: HeaderMap,
+    only_new: bool,
+) -> Request<'a> {
+    let mut request = Request::new("PutObject", Method::PUT, key);
+    request.headers = headers;
+    request.body = body;
+    if let Ok(content_type) = HeaderValue::from_str(content_type) {
+        request.headers.insert(CONTENT_TYPE, content_type);
+    }
+    if only_new {
+        request
+            .headers
+            .insert(IF_NONE_MATCH, HeaderValue::from_static("*"));
+    }
+    request
 }
 
 fn url(base: &Url, request: &Request<'_>) -> String {

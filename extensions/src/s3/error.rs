@@ -69,9 +69,23 @@ pub struct S3Error {
     pub code: Option<Box<str>>,
     /// The region that the store named, if it differs from the signed region.
     pub region: Option<Box<str>>,
+    /// How often the request was sent before, without an answer or with a transient failure.
+    pub retries: u32,
     /// The error of the transport or of the credentials, if there was no answer.
     #[source]
     pub source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl S3Error {
+    /// Whether the store may have executed the request, or may still execute it. Only a refusal of
+    /// the first attempt shows that it has not and will not.
+    pub fn maybe_executed(&self) -> bool {
+        let refused = self
+            .status
+            .is_some_and(|status| (400..500).contains(&status));
+        let not_sent = self.kind == S3ErrorKind::NoCredentials;
+        self.retries > 0 || !(refused || not_sent)
+    }
 }
 
 impl S3ErrorKind {
@@ -97,8 +111,10 @@ impl S3ErrorKind {
             | "IllegalLocationConstraintException" => Self::WrongRegion,
             "RequestTimeTooSkewed" => Self::ClockSkew,
             "NotImplemented" | "MethodNotAllowed" => Self::Unsupported,
+            // AWS asks to try again after OperationAborted:
+            // https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList
             "SlowDown" | "ServiceUnavailable" | "InternalError" | "RequestTimeout"
-            | "Throttling" => Self::Busy,
+            | "Throttling" | "OperationAborted" => Self::Busy,
             // Garage sends AccessDenied for both of these and names the cause in its message.
             "AccessDenied" if message.contains("No such key") => Self::UnknownKey,
             "AccessDenied" if message.contains("Invalid signature") => Self::WrongSecret,
@@ -137,6 +153,7 @@ impl S3Error {
             status: None,
             code: None,
             region: None,
+            retries: 0,
             source: None,
         }
     }

@@ -49,6 +49,8 @@ pub(super) struct ListBucketResult {
     pub(super) is_truncated: bool,
     #[serde(default)]
     pub(super) next_continuation_token: Option<String>,
+    #[serde(default)]
+    pub(super) encoding_type: Option<String>,
 }
 
 /// An object in a listing.
@@ -86,6 +88,8 @@ pub(super) struct ListMultipartUploadsResult {
     pub(super) next_key_marker: Option<String>,
     #[serde(default)]
     pub(super) next_upload_id_marker: Option<String>,
+    #[serde(default)]
+    pub(super) encoding_type: Option<String>,
 }
 
 /// A pending upload in a listing.
@@ -96,6 +100,21 @@ pub struct ListedUpload {
     pub key: String,
     /// The upload's id.
     pub upload_id: String,
+}
+
+/// A key of a listing. With the encoding `url`, which a store names only if it knows it, `+` is a
+/// space: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>
+///
+/// XML can't hold control characters, which keys may have.
+pub(super) fn decode_key(key: String, encoding: Option<&str>) -> String {
+    match encoding {
+        Some("url") => {
+            let spaced = key.replace('+', " ");
+            let decoded = percent_encoding::percent_decode_str(&spaced).decode_utf8();
+            decoded.map(|decoded| decoded.into_owned()).unwrap_or(key)
+        }
+        _ => key,
+    }
 }
 
 /// The name of a body's root element, without a namespace prefix.

@@ -29,6 +29,8 @@ pub struct ExportSpec {
     pub schema: SchemaRef,
     /// How rows are divided into folders.
     pub partition: Option<Partition>,
+    /// How many writers the export has.
+    pub writers: u32,
     /// The files' format.
     pub format: Arc<dyn FileFormat>,
     /// When a file is full, in encoded bytes.
@@ -39,6 +41,31 @@ pub struct ExportSpec {
     pub manifest: bool,
     /// The memory budget of the export.
     pub memory: ExportMemory,
+}
+
+impl ExportSpec {
+    /// The key of a writer's file in `folder`, which is empty or ends in `/`:
+    /// `<prefix><folder>part-<writer>-<sequence>-<export id>.<ext>`, or the single file's.
+    pub(super) fn file_key(&self, id: &str, folder: &str, writer: u32, sequence: u64) -> String {
+        if self.target.file().is_some() {
+            return self.target.prefix();
+        }
+        let (root, extension) = (self.target.folder(), self.format.extension());
+        format!("{root}{folder}part-{writer:05}-{sequence:08}-{id}{extension}")
+    }
+
+    /// The key of each writer's first file, if it is known before the rows.
+    pub(super) fn first_files(&self, id: &str) -> Vec<String> {
+        if self.target.file().is_some() {
+            return vec![self.target.prefix()];
+        }
+        if self.partition.is_some() {
+            return Vec::new();
+        }
+        (0..self.writers)
+            .map(|writer| self.file_key(id, "", writer, 0))
+            .collect()
+    }
 }
 
 /// How rows are divided into folders.

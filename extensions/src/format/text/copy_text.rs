@@ -98,7 +98,7 @@ impl LineFormat for CopyTextFormat {
         &self,
         batch: &RecordBatch,
         out: &mut dyn FnMut(&[u8]) -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<u64> {
         let arrays = plain_arrays(batch)?;
         let columns = texts(&batch.schema(), &arrays)?;
         let null = self.options.null.as_bytes();

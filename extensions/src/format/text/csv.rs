@@ -181,7 +181,7 @@ impl LineFormat for CsvFormat {
         &self,
         batch: &RecordBatch,
         out: &mut dyn FnMut(&[u8]) -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<u64> {
         let arrays = plain_arrays(batch)?;
         let schema = batch.schema();
         let columns: Vec<CsvColumn<'_>> = texts(&schema, &arrays)?

@@ -78,7 +78,7 @@ impl LineFormat for JsonFormat {
         &self,
         batch: &RecordBatch,
         out: &mut dyn FnMut(&[u8]) -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<u64> {
         let rows = StructArray::from(batch.clone());
         let field = Arc::new(Field::new("", rows.data_type().clone(), false));
         let mut row_encoder = make_encoder(&field, &rows, &self.encoder).map_err(encode_error)?;

@@ -81,8 +81,9 @@ impl Cells {
     }
 }
 
-/// Passes the lines of a batch's rows to `out`, one block of rows at a time. `push_cells` appends
-/// the cells of a column, given by its index, for a range of rows.
+/// Passes the lines of a batch's rows to `out`, one block of rows at a time, and returns how many
+/// lines it assembled. `push_cells` appends the cells of a column, given by its index, for a range
+/// of rows.
 ///
 /// # Errors
 /// Errors of `out`.
@@ -91,13 +92,14 @@ pub(super) fn format_lines(
     delimiter: u8,
     out: &mut dyn FnMut(&[u8]) -> Result<()>,
     push_cells: impl Fn(usize, Range<usize>, &mut Cells),
-) -> Result<()> {
+) -> Result<u64> {
     let cells = |_| Cells {
         text: Vec::new(),
         places: Vec::with_capacity(BLOCK_ROWS),
     };
     let mut columns: Vec<Cells> = (0..batch.num_columns()).map(cells).collect();
     let mut lines = Vec::new();
+    let mut assembled = 0;
     let mut start = 0;
     let mut block = FIRST_BLOCK_ROWS;
     while start < batch.num_rows() {
@@ -106,22 +108,24 @@ pub(super) fn format_lines(
             cells.clear();
             push_cells(place, rows.clone(), cells);
         }
-        let text = put_together(&mut columns, rows.len(), delimiter, &mut lines);
+        let (text, count) = put_together(&mut columns, rows.len(), delimiter, &mut lines);
+        assembled += count;
         // The next rows are likely to be as long as these.
         block = (BLOCK_BYTES * rows.len() / text.len().max(1)).clamp(1, BLOCK_ROWS);
         out(text)?;
         start = rows.end;
     }
-    Ok(())
+    Ok(assembled)
 }
 
-/// Assembles the lines of the first `rows` rows. `lines` is a buffer that is reused for them.
+/// Assembles the lines of the first `rows` rows, and counts them. `lines` is a buffer that is reused
+/// for them.
 fn put_together<'a>(
     columns: &mut [Cells],
     rows: usize,
     delimiter: u8,
     lines: &'a mut Vec<u8>,
-) -> &'a [u8] {
+) -> (&'a [u8], u64) {
     let texts: usize = columns.iter().map(|cells| cells.text.len()).sum();
     let most = texts + rows * columns.len().max(1) + PIECE;
     if lines.len() < most {
@@ -130,7 +134,7 @@ fn put_together<'a>(
     for cells in columns.iter_mut() {
         cells.text.extend_from_slice(&[0; PIECE]);
     }
-    let mut at = 0;
+    let (mut at, mut count) = (0, 0);
     for row in 0..rows {
         for cells in columns.iter() {
             let Place { start, length } = cells.places[row];
@@ -142,8 +146,9 @@ fn put_together<'a>(
         // A row without columns is still a line.
         at += usize::from(columns.is_empty());
         lines[at - 1] = b'\n';
+        count += 1;
     }
-    &lines[..at]
+    (&lines[..at], count)
 }
 
 /// Copies `length` bytes and possibly the rest of a piece. Both slices must have space for that.

@@ -56,7 +56,8 @@ pub trait LineFormat: std::fmt::Debug + Clone + Send + Sync + 'static {
     /// Appends the header of a file, if there is one.
     fn push_header(&self, schema: &Schema, out: &mut Vec<u8>);
 
-    /// Formats the rows of a batch and passes the lines to `out`, several rows at a time.
+    /// Formats the rows of a batch and passes the lines to `out`, several rows at a time. Returns
+    /// how many lines it made: the export compares them with the rows that it was given.
     ///
     /// # Errors
     /// A value can't be written as text, or `out` fails.
@@ -64,7 +65,7 @@ pub trait LineFormat: std::fmt::Debug + Clone + Send + Sync + 'static {
         &self,
         batch: &RecordBatch,
         out: &mut dyn FnMut(&[u8]) -> Result<()>,
-    ) -> Result<()>;
+    ) -> Result<u64>;
 }
 
 impl<F: LineFormat> FileFormat for F {
@@ -104,39 +105,42 @@ impl<F: LineFormat> FileFormat for F {
 }
 
 /// Calls `push_row` to append the line of each row, and passes the lines to `out`, several rows at
-/// a time.
+/// a time. Returns how many lines were appended.
 fn format_each(
     rows: usize,
     out: &mut dyn FnMut(&[u8]) -> Result<()>,
     mut push_row: impl FnMut(usize, &mut Vec<u8>),
-) -> Result<()> {
+) -> Result<u64> {
     let mut text = Vec::with_capacity(SCRATCH_BYTES + 1024);
+    let mut lines = 0;
     for row in 0..rows {
         push_row(row, &mut text);
+        lines += 1;
         if text.len() >= SCRATCH_BYTES {
             out(&text)?;
             text.clear();
         }
     }
-    out(&text)
+    out(&text)?;
+    Ok(lines)
 }
 
-/// Formats a batch in slices on up to `threads` threads. Returns the lines of each slice, in the
-/// order of the rows.
+/// Formats a batch in slices on up to `threads` threads. Returns the lines of each slice and their
+/// number, in the order of the rows.
 pub(crate) async fn format_on_threads<F: LineFormat>(
     format: &F,
     batch: &RecordBatch,
     threads: usize,
-) -> Result<Vec<Vec<u8>>> {
+) -> Result<Vec<(Vec<u8>, u64)>> {
     let format = format.clone();
     let slices = cut_rows(batch, threads * SLICES_PER_THREAD);
     map_on_threads(slices, threads, move |rows| {
         let mut whole = Vec::new();
-        format.format_rows(&rows, &mut |text| {
+        let lines = format.format_rows(&rows, &mut |text| {
             whole.extend_from_slice(text);
             Ok(())
         })?;
-        Ok(whole)
+        Ok((whole, lines))
     })
     .await
 }
@@ -179,14 +183,15 @@ impl<F: LineFormat> Encoder for TextEncoder<F> {
         let threads = threads_for(batch, self.threads);
         if threads == 1 {
             let parts = &mut self.parts;
-            self.format
+            self.rows += self
+                .format
                 .format_rows(batch, &mut |text| parts.push(text))?;
         } else {
-            for text in format_on_threads(&self.format, batch, threads).await? {
+            for (text, lines) in format_on_threads(&self.format, batch, threads).await? {
                 self.parts.push(&text)?;
+                self.rows += lines;
             }
         }
-        self.rows += batch.num_rows() as u64;
         Ok(())
     }
 

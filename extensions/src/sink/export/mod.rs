@@ -24,13 +24,14 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use self::phase::{Ending, Phase};
 use self::reaper::Unfinishable;
 use super::budget::ByteBudget;
-use super::protocol::bookkeeping::Keys;
-use super::protocol::claim::inspect_target;
+use super::protocol::execute::Executor;
 use super::protocol::ledger::Ledger;
+use super::protocol::{manifest_key, refusal};
 use super::spec::ExportSpec;
 use super::staged::StagedFile;
 use super::store::{PendingUpload, UploadStore};
@@ -50,6 +51,7 @@ pub struct Export {
     /// Why the export fails: the first error.
     cause: OnceLock<Error>,
     committed: OnceLock<Vec<StagedFile>>,
+    notices: OnceLock<Vec<String>>,
     /// Requests of writers under way that change the store.
     operations: TaskTracker,
     /// Cancelled when the phase becomes [`Phase::Stopping`].
@@ -65,17 +67,30 @@ impl Export {
         budget: ByteBudget,
         reaper: Reaper,
     ) -> Self {
+        let id = Uuid::now_v7().simple().to_string();
+        Self::with_id(id, spec, store, budget, reaper)
+    }
+
+    /// An export with a chosen id: 32 hexadecimal digits that no other export has.
+    pub(crate) fn with_id(
+        id: String,
+        spec: ExportSpec,
+        store: Arc<dyn UploadStore>,
+        budget: ByteBudget,
+        reaper: Reaper,
+    ) -> Self {
         let gather = spec.format.file_memory_bytes() > 0;
         let own = spec.memory.parts_share(spec.partition.is_some(), gather);
         Self {
             parts: PartPool::new(spec.part_bytes),
-            ledger: Arc::new(Ledger::new(spec, store)),
+            ledger: Arc::new(Ledger::new(id, spec, store)),
             budgets: [ByteBudget::new(own), budget],
             reaper,
             progress: ExportProgress::default(),
             phase: watch::Sender::default(),
             cause: OnceLock::new(),
             committed: OnceLock::new(),
+            notices: OnceLock::new(),
             operations: TaskTracker::new(),
             stopped: CancellationToken::new(),
         }
@@ -120,21 +135,6 @@ impl Export {
         &self.stopped
     }
 
-    /// The key of a writer's file in `folder`, which is empty or ends in `/`:
-    /// `<prefix><folder>part-<writer>-<sequence>-<export id>.<ext>`, or the single file's.
-    pub(super) fn file_key(&self, folder: &str, writer: u32, sequence: u64) -> String {
-        let spec = self.spec();
-        if spec.target.file().is_some() {
-            return spec.target.prefix();
-        }
-        format!(
-            "{}{folder}part-{writer:05}-{sequence:08}-{}{}",
-            spec.target.folder(),
-            self.id(),
-            spec.format.extension()
-        )
-    }
-
     /// A key as a URL, for people.
     pub fn url(&self, key: &str) -> String {
         self.store().url(key)
@@ -143,13 +143,14 @@ impl Export {
     /// The objects of the export, and their rows and bytes. `None` before it is committed.
     pub fn report(&self) -> Option<ExportReport> {
         let files = self.committed.get()?;
-        let manifest = Keys::new(&self.spec().target).manifest(self.id());
+        let manifest = manifest_key(&self.spec().target, self.id());
         Some(ExportReport {
             export_id: self.id().to_owned(),
             files: files.iter().map(|file| self.exported(file)).collect(),
             rows: files.iter().map(|file| file.rows).sum(),
             bytes: files.iter().map(|file| file.bytes).sum(),
             manifest: self.spec().manifest.then(|| self.url(&manifest)),
+            notices: self.notices.get().cloned().unwrap_or_default(),
         })
     }
 
@@ -209,7 +210,8 @@ impl Export {
     /// # Errors
     /// As for [`Self::begin`], except for errors that only a write reveals.
     pub async fn inspect_target(&self) -> Result<()> {
-        inspect_target(&self.ledger).await
+        let executor = Executor::of_export(Arc::clone(&self.ledger));
+        refusal::inspect_target(&self.ledger, &executor).await
     }
 
     /// Has the owner commit these files. Returns the number of rows once every object is there and

@@ -7,14 +7,16 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures::FutureExt;
+use tidegate_commit::{Action, Answer, Mark, Outcome, Request};
 
 use super::Export;
 use super::phase::{Ending, Phase};
-use crate::error::{Error, ErrorKind, Result};
-use crate::sink::protocol::claim::{claim_target, confirm_claim, list_obsolete};
-use crate::sink::protocol::commit::{Outcome, commit};
+use crate::error::{Error, ErrorKind};
+use crate::sink::protocol::execute::Executor;
 use crate::sink::protocol::heartbeat::Heartbeat;
-use crate::sink::protocol::rollback::undo;
+use crate::sink::protocol::refusal::{
+    cleanup_failed, failure, machine, outcome_unknown, refusal, taken,
+};
 use crate::sink::staged::StagedFile;
 
 /// Drives an export from its claim to its end.
@@ -57,89 +59,157 @@ fn died(export: &Export, kind: ErrorKind) -> Error {
         .with_hint(format!("finish or remove it: {recover}"))
 }
 
-async fn drive(export: &Export) -> Ending {
+/// Runs the commit protocol's machine until the export is over.
+async fn drive(export: &Arc<Export>) -> Ending {
+    let executor = Executor::of_export(Arc::clone(&export.ledger));
+    let mut machine = machine(&export.ledger);
     let mut heartbeat = None;
-    let prepared = AssertUnwindSafe(prepare(export, &mut heartbeat)).catch_unwind();
-    let cause = match prepared
-        .await
-        .unwrap_or_else(|_| Err(died(export, ErrorKind::Internal)))
-    {
-        Ok(files) => {
-            let committing = AssertUnwindSafe(commit(&export.ledger, files, heartbeat.take()));
-            // After a panic, objects may be there, and the objects that they replace may be gone.
-            let outcome = committing.catch_unwind().await;
-            match outcome
-                .unwrap_or_else(|_| Outcome::Unknown(died(export, ErrorKind::OutcomeUnknown)))
-            {
-                Outcome::Committed(files, uncleaned) => {
-                    let _ = export.committed.set(files);
-                    if uncleaned.is_some() {
-                        export.reaper.remember(export.left(Vec::new()));
-                    }
-                    return Ending::Committed(uncleaned);
-                }
-                Outcome::Unknown(error) => {
-                    export.reaper.remember(export.left(Vec::new()));
-                    return Ending::Unknown(error);
-                }
-                Outcome::Failed(error) => error,
+    let mut requests = machine.start();
+    loop {
+        while !requests.is_empty() {
+            make_way(export, &requests, &mut heartbeat).await;
+            let answers = run(export, &executor, &requests).await;
+            if requests[0].action == Action::Claim {
+                heartbeat = Some(start_heartbeat(export));
+            }
+            if export.phase.borrow().is_stopped() {
+                machine.cancel();
+            }
+            requests = machine.next(&answers);
+            executor.note_finished(machine.finished());
+            // Before its writers are stopped: they fail as cancelled.
+            let refused = machine
+                .undoing()
+                .map(|reason| refusal(&export.ledger, &executor, reason));
+            if let Some(cause) = refused.flatten() {
+                export.note_cause(&cause);
+            }
+            if machine.may_query() {
+                let _ = export.notices.set(executor.finished());
+                export.advance(|phase| matches!(phase, Phase::Claiming), Phase::Claimed);
             }
         }
-        Err(error) => error,
+        if let Some(outcome) = machine.outcome() {
+            return end(export, &executor, outcome).await;
+        }
+        export.advance(|phase| matches!(phase, Phase::Claimed), Phase::Writing);
+        requests = match wait_for_files(export).await {
+            Some(files) => {
+                let count = files.len();
+                export.ledger.set_files(files);
+                machine.commit(count)
+            }
+            None => machine.cancel(),
+        };
+    }
+}
+
+/// Executes requests. If that panics, it is not known which of them the store has executed.
+async fn run(
+    export: &Export,
+    executor: &Executor,
+    requests: &[Request<String>],
+) -> Vec<Answer<String>> {
+    let running = AssertUnwindSafe(executor.run(requests)).catch_unwind();
+    running.await.unwrap_or_else(|_| {
+        executor.note_failure(died(export, ErrorKind::Internal));
+        vec![Answer::Lost; requests.len()]
+    })
+}
+
+/// Waits for what must not run beside `requests`: requests of writers beside the abort of all
+/// uploads, and heartbeats beside the removal of `ALIVE`.
+async fn make_way(
+    export: &Export,
+    requests: &[Request<String>],
+    heartbeat: &mut Option<Heartbeat>,
+) {
+    let is_own = |action: Action| {
+        let mut own = requests
+            .iter()
+            .filter(|request| request.export == export.id());
+        own.any(|request| request.action == action)
     };
-    export.note_cause(&cause);
-    roll_back(export, heartbeat).await
-}
-
-/// Claims the target and waits for the files to commit.
-///
-/// # Errors
-/// The target can't be claimed, or the export was stopped.
-async fn prepare(export: &Export, heartbeat: &mut Option<Heartbeat>) -> Result<Vec<StagedFile>> {
-    let ledger = &export.ledger;
-    claim_target(ledger).await?;
-    advance(
-        export,
-        |phase| matches!(phase, Phase::Claiming),
-        Phase::Claimed,
-    )?;
-    confirm_claim(ledger).await?;
-    *heartbeat = Some(Heartbeat::start(Arc::clone(ledger)));
-    list_obsolete(ledger).await?;
-    advance(
-        export,
-        |phase| matches!(phase, Phase::Claimed),
-        Phase::Writing,
-    )?;
-    let mut phases = export.phase.subscribe();
-    let over = |phase: &Phase| matches!(phase, Phase::Committing(_)) || phase.is_stopped();
-    match phases.wait_for(over).await.as_deref() {
-        Ok(Phase::Committing(files)) => Ok(files.clone()),
-        _ => Err(export.failure()),
+    if is_own(Action::AbortUploads) {
+        stop_writers(export).await;
+    }
+    if is_own(Action::Remove(Mark::Alive))
+        && let Some(heartbeat) = heartbeat.take()
+    {
+        heartbeat.stop().await;
     }
 }
 
-fn advance(export: &Export, from: impl FnOnce(&Phase) -> bool, to: Phase) -> Result<()> {
-    match export.advance(from, to) {
-        true => Ok(()),
-        false => Err(export.failure()),
-    }
-}
-
-/// Undoes everything, once no request of a writer is under way.
-async fn roll_back(export: &Export, heartbeat: Option<Heartbeat>) -> Ending {
+/// Waits until no request of a writer is under way, and lets no other begin.
+async fn stop_writers(export: &Export) {
     export.stop(Phase::accepts_requests);
     export.operations.close();
     export.operations.wait().await;
-    if let Some(heartbeat) = heartbeat {
-        heartbeat.stop().await;
+}
+
+fn start_heartbeat(export: &Arc<Export>) -> Heartbeat {
+    let weak = Arc::downgrade(export);
+    Heartbeat::start(Arc::clone(&export.ledger), move |error| {
+        if let Some(export) = weak.upgrade() {
+            export.note_cause(&error);
+            export.cancel();
+        }
+    })
+}
+
+/// Waits for the files to commit. `None` if the export was stopped.
+async fn wait_for_files(export: &Export) -> Option<Vec<StagedFile>> {
+    let mut phases = export.phase.subscribe();
+    let over = |phase: &Phase| matches!(phase, Phase::Committing(_)) || phase.is_stopped();
+    match phases.wait_for(over).await.as_deref() {
+        Ok(Phase::Committing(files)) => Some(files.clone()),
+        _ => None,
     }
-    let leftovers = undo(&export.ledger).await;
-    if !leftovers.is_empty() {
+}
+
+async fn end(export: &Export, executor: &Executor, outcome: &Outcome<String>) -> Ending {
+    let ledger = &export.ledger;
+    let clean = match outcome {
+        Outcome::Committed { clean }
+        | Outcome::Undone { clean, .. }
+        | Outcome::RolledBack { clean }
+        | Outcome::Taken { clean } => *clean,
+        Outcome::Unknown => false,
+    };
+    if !clean {
+        executor.note_end().await;
+    }
+    let cause = match outcome {
+        Outcome::Committed { .. } => {
+            let files = executor.committed(export.id(), &ledger.files());
+            let _ = export.committed.set(files);
+            if !clean {
+                export.reaper.remember(export.left(Vec::new()));
+            }
+            return Ending::Committed((!clean).then(|| cleanup_failed(ledger, executor)));
+        }
+        Outcome::Unknown => {
+            export.reaper.remember(export.left(Vec::new()));
+            return Ending::Unknown(outcome_unknown(ledger, executor));
+        }
+        Outcome::Taken { .. } => return Ending::Unknown(taken(ledger)),
+        Outcome::Undone { reason, .. } => refusal(ledger, executor, reason),
+        Outcome::RolledBack { .. } => Some(failure(executor)),
+    };
+    if let Some(cause) = cause {
+        export.note_cause(&cause);
+    }
+    stop_writers(export).await;
+    let mut leftovers = executor.leftovers();
+    if !clean {
+        if leftovers.is_empty() {
+            leftovers.push(format!("bookkeeping of {}", export.spec().target));
+        }
         tracing::warn!(export = %export.id(), ?leftovers, "left behind");
         export.reaper.remember(export.left(leftovers.clone()));
+        return Ending::RolledBack(leftovers);
     }
-    Ending::RolledBack(leftovers)
+    Ending::RolledBack(Vec::new())
 }
 
 #[cfg(test)]
@@ -155,6 +225,7 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
+    use crate::error::Result;
     use crate::format::{ParquetFormat, ParquetOptions};
     use crate::memory::ExportMemory;
     use crate::sink::budget::ByteBudget;
@@ -183,6 +254,7 @@ mod tests {
             input_schema: SchemaRef::clone(&schema),
             schema,
             partition: None,
+            writers: 1,
             format: Arc::new(ParquetFormat::new(ParquetOptions::default(), u64::MAX)),
             max_file_bytes: u64::MAX,
             part_bytes: PART_BYTES,
@@ -284,7 +356,7 @@ mod tests {
                 return;
             }
             tokio::time::sleep(LATE_REQUESTS).await;
-            let store = export.store().as_ref();
+            let store = Arc::clone(export.store());
             let recovered = recover_exports(store, &export.spec().target, true).await;
             let actions = match &recovered {
                 Ok(recovered) => recovered.iter().map(|one| one.action).collect(),

@@ -5,6 +5,7 @@
 //! If [`Reaper::drain`] returns true, no such work is left.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -17,7 +18,12 @@ pub struct Reaper {
     tasks: TaskTracker,
     begun: Arc<Mutex<Vec<Weak<dyn Unfinishable>>>>,
     left: Arc<Mutex<Vec<Unfinished>>>,
+    /// How many callers wait in [`Self::drain`].
+    draining: Arc<AtomicUsize>,
 }
+
+/// How many leftovers are remembered. Older ones are forgotten.
+const MOST_LEFT: usize = 1000;
 
 /// An export that has begun and may leave something behind.
 pub(super) trait Unfinishable: std::fmt::Debug + Send + Sync {
@@ -67,7 +73,16 @@ impl Reaper {
     /// Remembers the leftovers of an export that has ended.
     pub(super) fn remember(&self, left: Unfinished) {
         let mut all = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() == MOST_LEFT {
+            all.remove(0);
+        }
         all.push(left);
+    }
+
+    /// Forgets the leftovers of exports to `target`: they were recovered.
+    pub(crate) fn forget(&self, target: &str) {
+        let mut all = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|left| left.target != target);
     }
 
     /// The exports that left something behind, or have not ended.
@@ -82,11 +97,15 @@ impl Reaper {
     /// Waits until all tasks and exports have ended, for at most `patience`. Returns whether they
     /// have.
     pub async fn drain(&self, patience: Duration) -> bool {
+        self.draining.fetch_add(1, Ordering::SeqCst);
         self.tasks.close();
         let drained = tokio::time::timeout(patience, self.tasks.wait())
             .await
             .is_ok();
-        self.tasks.reopen();
+        // Another caller may still wait, which it can only while the tracker is closed.
+        if self.draining.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.tasks.reopen();
+        }
         drained
     }
 }

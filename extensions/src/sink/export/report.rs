@@ -26,6 +26,8 @@ pub struct ExportReport {
     pub bytes: u64,
     /// The URL of the manifest, if the statement asked for a manifest.
     pub manifest: Option<String>,
+    /// What else the user should know, a sentence each.
+    pub notices: Vec<String>,
 }
 
 /// An object that an export wrote.

@@ -1,28 +1,38 @@
-//! The small objects that describe an export while it runs.
+//! The small objects that describe an export to other processes.
 //!
-//! Invariant: every key of an export, for data and for bookkeeping, contains the export's id, so
-//! cleaning up can't touch another export. Exceptions are `LOCK`, whose note contains the id, and
-//! the key of a `SINGLE FILE`, whose object has the id in its tag. A note says enough about an
-//! export for a person or another process to decide how to handle it.
+//! Invariant: every object says the version of its format. One that this version can't read is an
+//! error that names it, and nothing is concluded from it.
+//!
+//! Every key of an export, for data and for bookkeeping, contains the export's id, so cleaning up
+//! can't touch another export. Exceptions are `LOCK`, whose note contains the id, and the key of a
+//! `SINGLE FILE`, whose object has the id in its tag.
 //!
 //! ```text
-//! <prefix>/_tidegate/LOCK                    one export at a time (modes error and overwrite)
-//! <prefix>/_tidegate/<export id>/INCOMPLETE  from the start to the end; rewritten by the heartbeat
-//! <prefix>/_tidegate/<export id>/COMMIT      the export will be finished, or undone if it says so
-//! <prefix>/_tidegate/<export id>/MANIFEST    stays, if the user asked for it
+//! <prefix>/_tidegate/LOCK                     spares retries (modes error and overwrite)
+//! <prefix>/_tidegate/<export id>/INCOMPLETE   from the first moment to the last; written once
+//! <prefix>/_tidegate/<export id>/ALIVE        the export claims its target; the heartbeat
+//! <prefix>/_tidegate/<export id>/JOURNAL-<n>  keys of files whose uploads may be pending
+//! <prefix>/_tidegate/<export id>/COMMIT       the export is decided; first a pending upload
+//! <prefix>/_tidegate/<export id>/ROLLBACK     a file that, if it is no object, prevents finishing
+//! <prefix>/_tidegate/<export id>/MANIFEST     stays, if the user asked for it
 //! ```
 
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::manifest::Manifest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::mode::Mode;
 use crate::sink::staged::StagedFile;
+use crate::sink::store::PendingUpload;
 use crate::sink::target::{FOLDER, Target};
 
 /// The media type of bookkeeping.
 pub(crate) const MEDIA_TYPE: &str = "application/json";
+
+/// The version of the format of all bookkeeping.
+pub(super) const FORMAT: u32 = 1;
 
 /// Keys of the bookkeeping under one target.
 #[derive(Debug, Clone)]
@@ -37,124 +47,155 @@ impl Keys {
         }
     }
 
-    pub(crate) fn folder(&self) -> &str {
+    pub(super) fn folder(&self) -> &str {
         &self.folder
     }
 
-    pub(crate) fn lock(&self) -> String {
+    pub(super) fn lock(&self) -> String {
         format!("{}LOCK", self.folder)
     }
 
-    pub(crate) fn incomplete(&self, id: &str) -> String {
-        format!("{}{id}/INCOMPLETE", self.folder)
+    pub(super) fn incomplete(&self, id: &str) -> String {
+        self.of(id, "INCOMPLETE")
     }
 
-    pub(crate) fn commit(&self, id: &str) -> String {
-        format!("{}{id}/COMMIT", self.folder)
+    pub(super) fn alive(&self, id: &str) -> String {
+        self.of(id, "ALIVE")
+    }
+
+    pub(super) fn journal(&self, id: &str, number: u32) -> String {
+        format!("{}{id}/{JOURNAL}{number:05}", self.folder)
+    }
+
+    pub(super) fn commit(&self, id: &str) -> String {
+        self.of(id, "COMMIT")
+    }
+
+    pub(super) fn rollback(&self, id: &str) -> String {
+        self.of(id, "ROLLBACK")
     }
 
     pub(crate) fn manifest(&self, id: &str) -> String {
-        format!("{}{id}/MANIFEST", self.folder)
+        self.of(id, "MANIFEST")
     }
 
-    pub(crate) fn probe(&self, id: &str) -> String {
-        format!("{}{id}/PROBE", self.folder)
+    /// A key at which there is no object, to learn whether deleting is allowed.
+    pub(super) fn probe(&self, id: &str) -> String {
+        self.of(id, "PROBE")
+    }
+
+    fn of(&self, id: &str, name: &str) -> String {
+        format!("{}{id}/{name}", self.folder)
     }
 
     /// The export id and the name in a bookkeeping key: `…/_tidegate/<id>/<name>`.
-    pub(crate) fn split<'a>(&self, key: &'a str) -> Option<(&'a str, &'a str)> {
+    pub(super) fn split<'a>(&self, key: &'a str) -> Option<(&'a str, &'a str)> {
         key.strip_prefix(&self.folder)?.split_once('/')
     }
 }
 
-/// The state of an export's claim on a target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum ClaimState {
-    /// It wants the target and gives way to others.
-    Claiming,
-    /// It has the target.
-    Writing,
-}
+/// How the name of a journal begins.
+pub(super) const JOURNAL: &str = "JOURNAL-";
 
-/// Whether an export has the target's `LOCK`.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lock {
-    /// It does not have it.
-    #[default]
-    NotTaken,
-    /// It may have it. Only reading `LOCK` shows.
-    Unsure,
-    /// It has it.
-    Held,
-}
-
-/// The content of `LOCK` and `INCOMPLETE`: the identity, statement and start of an export.
+/// The content of `LOCK`, `INCOMPLETE` and `ALIVE`: the identity, statement and start of an export.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Note {
-    pub(crate) export_id: String,
-    pub(crate) state: ClaimState,
-    pub(crate) mode: Mode,
+pub(super) struct Note {
+    pub(super) format: u32,
+    pub(super) export_id: String,
+    pub(super) mode: Mode,
     /// The name of the object that a `SINGLE FILE` export writes in the folder.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) file: Option<String>,
-    pub(crate) started: String,
-    pub(crate) written: String,
-    pub(crate) process: u32,
-    pub(crate) tidegate: String,
-    pub(crate) statement: String,
+    pub(super) file: Option<String>,
+    pub(super) started: String,
+    pub(super) written: String,
+    pub(super) process: u32,
+    pub(super) tidegate: String,
+    pub(super) statement: String,
+    /// In `ALIVE`: the pending upload of `COMMIT`.
+    pub(super) fence: Option<PendingUpload>,
+    /// In `ALIVE`: keys of files whose uploads may be pending without a journal.
+    pub(super) files: Vec<String>,
+    /// In `ALIVE`: the process has given the export up and left something behind.
+    pub(super) ended: bool,
 }
 
-impl Note {
-    pub(crate) fn to_json(&self) -> Bytes {
-        Bytes::from(serde_json::to_vec(self).unwrap_or_default())
-    }
-
-    pub(crate) fn from_json(json: &[u8]) -> Option<Self> {
-        serde_json::from_slice(json).ok()
-    }
-}
-
-/// The content of `COMMIT`: how another process ends the export if its own process dies.
+/// The content of a journal.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Decision {
-    /// It is finished.
-    Commit(Box<Intent>),
-    /// It is undone: its uploads and objects are removed.
-    Undo,
+pub(super) struct JournalPage {
+    pub(super) format: u32,
+    /// Keys of files whose uploads may be pending.
+    pub(super) files: Vec<String>,
 }
 
-impl Decision {
-    /// # Errors
-    /// The decision contains a value that JSON can't hold.
-    pub(crate) fn to_json(&self) -> Result<Bytes> {
-        let json = serde_json::to_vec(self).map_err(|error| {
-            Error::new(ErrorKind::Internal, "the decision can't be written").with_source(error)
-        })?;
-        Ok(Bytes::from(json))
-    }
-
-    /// Reads a decision. An unreadable one counts as [`Self::Undo`].
-    pub(crate) fn from_json(json: &[u8]) -> Self {
-        serde_json::from_slice(json).unwrap_or(Self::Undo)
-    }
-}
-
-/// Everything that another process needs to finish an export.
+/// The content of `COMMIT`: everything that another process needs to finish an export.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Intent {
-    pub(crate) export_id: String,
-    pub(crate) files: Vec<StagedFile>,
+pub(super) struct Intent {
+    pub(super) format: u32,
+    pub(super) export_id: String,
+    pub(super) files: Vec<StagedFile>,
     /// Keys that the export replaces: deleted once all files are there.
-    pub(crate) obsolete: Vec<String>,
+    pub(super) obsolete: Vec<String>,
     /// The export replaces objects. Some may be gone already, so it can't be undone.
-    pub(crate) replaces: bool,
-    /// An upload may be pending whose id is unknown, because the answer was lost.
-    #[serde(default)]
-    pub(crate) upload_lost: bool,
+    pub(super) replaces: bool,
     /// The manifest to leave behind, without its entries.
-    pub(crate) manifest: Option<Manifest>,
+    pub(super) manifest: Option<Manifest>,
+}
+
+/// The content of `ROLLBACK`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Rollback {
+    pub(super) format: u32,
+    pub(super) export_id: String,
+    /// The number of the file that could not be completed.
+    pub(super) file: usize,
+}
+
+/// The JSON of a bookkeeping object.
+///
+/// # Errors
+/// [`ErrorKind::Internal`] if it contains a value that JSON can't hold.
+pub(super) fn to_json(content: &impl Serialize) -> Result<Bytes> {
+    let json = serde_json::to_vec(content).map_err(|error| {
+        Error::new(ErrorKind::Internal, "bookkeeping can't be written as JSON").with_source(error)
+    })?;
+    Ok(Bytes::from(json))
+}
+
+/// Reads the bookkeeping object at `url`.
+///
+/// # Errors
+/// [`ErrorKind::DataCorrupted`] if it is of another version or not in the format.
+pub(super) fn from_json<T: DeserializeOwned>(json: &[u8], url: &str) -> Result<T> {
+    #[derive(Deserialize)]
+    struct Version {
+        format: u32,
+    }
+    let unreadable = |why: String| {
+        Error::new(
+            ErrorKind::DataCorrupted,
+            format!("bookkeeping can't be read: {url} {why}"),
+        )
+    };
+    let cure = |error: Error, which: &str| {
+        error.with_hint(format!(
+            "run RECOVER EXPORT with {which}; or, if nothing of this export is needed, delete the \
+             folder of this object and all files with the folder's name in their names"
+        ))
+    };
+    let version = serde_json::from_slice(json).map(|Version { format }| format);
+    match version {
+        Ok(FORMAT) => serde_json::from_slice(json).map_err(|error| {
+            let error = unreadable(format!("is damaged: {error}")).with_source(error);
+            cure(error, "the Tidegate that wrote it")
+        }),
+        Ok(newer) if newer > FORMAT => {
+            let why = format!("was written by a newer Tidegate (format {newer})");
+            Err(cure(unreadable(why), "that version"))
+        }
+        _ => Err(cure(
+            unreadable("was written by an older Tidegate, or by another program".to_owned()),
+            "the Tidegate that wrote it",
+        )),
+    }
 }
 
 #[cfg(test)]
@@ -168,5 +209,17 @@ mod tests {
         assert_eq!(keys.split("x/_tidegate/id/COMMIT"), Some(("id", "COMMIT")));
         assert_eq!(keys.split(&keys.lock()), None);
         assert_eq!(keys.split("x/part-0"), None);
+    }
+
+    #[test]
+    fn other_versions_are_named() {
+        let read = |json: &str| from_json::<JournalPage>(json.as_bytes(), "s3://b/x").unwrap_err();
+        let newer = read(r#"{"format":2,"files":{}}"#);
+        assert!(newer.message().contains("a newer Tidegate"), "{newer}");
+        let older = read(r#"{"export_id":"x"}"#);
+        assert!(older.message().contains("an older Tidegate"), "{older}");
+        let damaged = read(r#"{"format":1}"#);
+        assert!(damaged.message().contains("is damaged"), "{damaged}");
+        assert!(read("not JSON").message().contains("another program"));
     }
 }

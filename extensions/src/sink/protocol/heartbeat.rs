@@ -1,25 +1,42 @@
 //! The heartbeat of an export.
 //!
-//! Invariant: while a [`Heartbeat`] runs, it rewrites `INCOMPLETE` at intervals of [`HEARTBEAT`]
-//! plus the time of one request. A failed write is logged and tried again at the next interval.
-//! After [`Heartbeat::stop`] has returned, nothing writes `INCOMPLETE`.
+//! Invariant: an export whose heartbeats are not confirmed stops itself before other processes may
+//! take it for dead. No safety depends on it: an export that is taken for dead can't commit.
+//!
+//! After [`Heartbeat::stop`] has returned, nothing writes `ALIVE`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::bookkeeping::{ClaimState, Keys, MEDIA_TYPE};
+use super::bookkeeping::{MEDIA_TYPE, to_json};
 use super::ledger::Ledger;
+use super::survey::is_there;
+use crate::error::{Error, ErrorKind};
+use crate::sink::store::BEAT_TIMEOUT;
 
-/// How often a living export rewrites its `INCOMPLETE`.
+/// How often a living export rewrites its `ALIVE`.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// The pause after a failed beat.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// An export without a confirmed beat for this long stops itself.
+const STOP_AFTER: Duration = Duration::from_secs(40);
 
 /// An export is dead if its newest bookkeeping is older than this, by the store's own clock.
 pub(crate) const DEAD_AFTER: Duration = Duration::from_secs(60);
 
-/// The task that keeps `INCOMPLETE` fresh. It ends when this is dropped.
+// A living export beats at least once before it stops itself, also if one beat hangs.
+const _: () = assert!(HEARTBEAT.as_secs() + 2 * BEAT_TIMEOUT.as_secs() + 1 < STOP_AFTER.as_secs());
+// An export has stopped itself, and the store has executed its last beat, before others may take it
+// for dead.
+const _: () = assert!(STOP_AFTER.as_secs() + 2 * BEAT_TIMEOUT.as_secs() < DEAD_AFTER.as_secs());
+
+/// The task that keeps `ALIVE` fresh. It ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Heartbeat {
     stop: CancellationToken,
@@ -27,29 +44,48 @@ pub(crate) struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// Writes the `INCOMPLETE` of an export that holds its target: at once, and then every
-    /// [`HEARTBEAT`].
-    pub(crate) fn start(ledger: Arc<Ledger>) -> Self {
+    /// Rewrites the `ALIVE` of an export that has just written it. Calls `give_up` once if the
+    /// export must stop: its beats are not confirmed, or another process has taken it for dead.
+    pub(crate) fn start(ledger: Arc<Ledger>, give_up: impl FnOnce(Error) + Send + 'static) -> Self {
         let stop = CancellationToken::new();
         let stopped = stop.clone();
-        let key = Keys::new(&ledger.spec().target).incomplete(ledger.id());
         let task = tokio::spawn(async move {
+            let mut give_up = Some(give_up);
+            let mut confirmed = Instant::now();
+            let mut pause = HEARTBEAT;
             loop {
-                let note = ledger.note(ClaimState::Writing).to_json();
-                if let Err(error) = ledger.store().put(&key, note, MEDIA_TYPE, false).await {
-                    tracing::warn!(%error, "the export's heartbeat was not written");
+                let pausing = tokio::time::timeout(pause, stopped.cancelled());
+                if pausing.await.is_ok() {
+                    return;
                 }
-                let pause = tokio::time::timeout(HEARTBEAT, stopped.cancelled());
-                if pause.await.is_ok() {
-                    break;
+                let sent = Instant::now();
+                match beat(&ledger).await {
+                    Ok(true) => {
+                        confirmed = sent;
+                        pause = HEARTBEAT;
+                    }
+                    Ok(false) => {
+                        if let Some(give_up) = give_up.take() {
+                            give_up(taken_for_dead(&ledger));
+                        }
+                        pause = HEARTBEAT;
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "the export's heartbeat was not written");
+                        pause = RETRY_PAUSE;
+                    }
+                }
+                if confirmed.elapsed() >= STOP_AFTER
+                    && let Some(give_up) = give_up.take()
+                {
+                    give_up(unconfirmed(&ledger));
                 }
             }
         });
         Self { stop, task }
     }
 
-    /// Stops, and waits for a write in flight, which could otherwise recreate a deleted
-    /// `INCOMPLETE`.
+    /// Stops, and waits for a beat in flight, which could otherwise recreate a deleted `ALIVE`.
     pub(crate) async fn stop(mut self) {
         self.stop.cancel();
         let _ = (&mut self.task).await;
@@ -60,4 +96,50 @@ impl Drop for Heartbeat {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+/// Writes `ALIVE`. Returns false if the export's `INCOMPLETE` is gone: another process has removed
+/// it.
+async fn beat(ledger: &Ledger) -> Result<bool, Error> {
+    let (store, keys) = (ledger.store(), ledger.keys());
+    let exchange = async {
+        let note = to_json(&ledger.note(false))?;
+        store
+            .beat(&keys.alive(ledger.id()), note, MEDIA_TYPE)
+            .await?;
+        is_there(store.as_ref(), &keys.incomplete(ledger.id())).await
+    };
+    let in_time = tokio::time::timeout(2 * BEAT_TIMEOUT, exchange).await;
+    in_time.unwrap_or_else(|_| {
+        let why = "the store did not answer in time";
+        Err(Error::new(ErrorKind::ConnectionFailure, why))
+    })
+}
+
+/// The error of an export that another process has ended.
+pub(crate) fn taken_for_dead(ledger: &Ledger) -> Error {
+    Error::new(
+        ErrorKind::TargetInUse,
+        format!(
+            "another process took the export to {} for dead and removed it",
+            ledger.spec().target
+        ),
+    )
+    .with_hint(format!(
+        "this process gave no sign of life for {} seconds: it was paused, or the store was not \
+         reachable; run the statement again",
+        DEAD_AFTER.as_secs()
+    ))
+}
+
+fn unconfirmed(ledger: &Ledger) -> Error {
+    Error::new(
+        ErrorKind::ConnectionFailure,
+        format!(
+            "the store did not confirm a sign of life of the export to {} for {} seconds, so the \
+             export was stopped",
+            ledger.spec().target,
+            STOP_AFTER.as_secs()
+        ),
+    )
 }

@@ -6,10 +6,11 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use uuid::Uuid;
-
-use super::bookkeeping::{ClaimState, Lock, Note};
+use super::bookkeeping::{FORMAT, Keys, Note};
+use super::journal::Journal;
+use crate::error::Result;
 use crate::sink::spec::ExportSpec;
+use crate::sink::staged::StagedFile;
 use crate::sink::store::{PendingUpload, UploadStore};
 
 /// The identity of an export, and its requests that changed the store.
@@ -20,38 +21,39 @@ pub(crate) struct Ledger {
     started: String,
     spec: ExportSpec,
     store: Arc<dyn UploadStore>,
+    journal: Journal,
     entries: Mutex<Entries>,
 }
 
 /// Traces of the export that may be in the store.
-#[derive(Debug, Default, Clone)]
-pub(super) struct Entries {
+#[derive(Debug, Default)]
+struct Entries {
     /// Uploads whose ids the store has returned.
-    pub(super) uploads: BTreeSet<PendingUpload>,
-    /// A request to create an upload was sent.
-    pub(super) uploads_started: bool,
-    /// The answer to a request that creates an upload was lost: the upload may exist.
-    pub(super) upload_lost: bool,
-    /// Objects that appeared, or may have.
-    pub(super) objects: BTreeSet<String>,
-    /// Bookkeeping was written, or may have been.
-    pub(super) bookkeeping: bool,
-    /// `COMMIT` was written, or may have been.
-    pub(super) intent: bool,
-    /// Whether `LOCK` was taken.
-    pub(super) lock: Lock,
+    uploads: BTreeSet<PendingUpload>,
+    /// Keys of uploads that may exist although their ids are not known.
+    lost: BTreeSet<String>,
+    /// A request to create an upload was given up without an answer: the store may execute it at
+    /// any time.
+    given_up: bool,
+    /// The pending upload of `COMMIT`.
+    fence: Option<PendingUpload>,
+    /// `LOCK` was put.
+    locked: bool,
     /// Objects to delete once the export is committed (mode overwrite).
-    pub(super) obsolete: Vec<String>,
+    obsolete: Vec<String>,
+    /// The files to commit.
+    files: Arc<[StagedFile]>,
 }
 
 impl Ledger {
-    /// An empty ledger for an export with a new id.
-    pub(crate) fn new(spec: ExportSpec, store: Arc<dyn UploadStore>) -> Self {
+    /// An empty ledger for the export `id`.
+    pub(crate) fn new(id: String, spec: ExportSpec, store: Arc<dyn UploadStore>) -> Self {
         Self {
-            id: Uuid::now_v7().simple().to_string(),
+            id,
             started: chrono::Utc::now().to_rfc3339(),
             spec,
             store,
+            journal: Journal::default(),
             entries: Mutex::default(),
         }
     }
@@ -73,11 +75,20 @@ impl Ledger {
         &self.store
     }
 
-    /// The content of `INCOMPLETE` and `LOCK`.
-    pub(super) fn note(&self, state: ClaimState) -> Note {
+    /// The keys of the bookkeeping under the export's target.
+    pub(super) fn keys(&self) -> Keys {
+        Keys::new(&self.spec.target)
+    }
+
+    pub(super) fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// The content of `INCOMPLETE`, `LOCK` and `ALIVE`.
+    pub(super) fn note(&self, ended: bool) -> Note {
         Note {
+            format: FORMAT,
             export_id: self.id.clone(),
-            state,
             mode: self.spec.mode,
             file: self.spec.target.file().map(str::to_owned),
             started: self.started.clone(),
@@ -85,6 +96,9 @@ impl Ledger {
             process: std::process::id(),
             tidegate: env!("CARGO_PKG_VERSION").to_owned(),
             statement: self.spec.statement.clone(),
+            fence: self.fence(),
+            files: self.spec.first_files(&self.id),
+            ended,
         }
     }
 
@@ -92,28 +106,21 @@ impl Ledger {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A copy of all entries.
-    pub(super) fn snapshot(&self) -> Entries {
-        self.entries().clone()
+    pub(super) fn fence(&self) -> Option<PendingUpload> {
+        self.entries().fence.clone()
     }
 
-    /// Bookkeeping is about to be written.
-    pub(super) fn expect_bookkeeping(&self) {
-        self.entries().bookkeeping = true;
+    pub(super) fn set_fence(&self, fence: PendingUpload) {
+        self.entries().fence = Some(fence);
     }
 
-    /// `COMMIT` is about to be written. Rolling back replaces it before it undoes anything that
-    /// `COMMIT` names.
-    pub(super) fn expect_intent(&self) {
-        self.entries().intent = true;
+    /// Whether `LOCK` may be this export's.
+    pub(super) fn may_hold_lock(&self) -> bool {
+        self.entries().locked
     }
 
-    pub(super) fn lock(&self) -> Lock {
-        self.entries().lock
-    }
-
-    pub(super) fn set_lock(&self, lock: Lock) {
-        self.entries().lock = lock;
+    pub(super) fn set_lock(&self, locked: bool) {
+        self.entries().locked = locked;
     }
 
     /// The objects that the export replaces.
@@ -125,14 +132,34 @@ impl Ledger {
         self.entries().obsolete = obsolete;
     }
 
-    /// An upload is about to be created; the answer may be lost.
-    pub(crate) fn expect_upload(&self) {
-        self.entries().uploads_started = true;
+    /// The files to commit.
+    pub(crate) fn files(&self) -> Arc<[StagedFile]> {
+        Arc::clone(&self.entries().files)
     }
 
-    /// The answer to a request that creates an upload was lost.
-    pub(crate) fn record_lost_upload(&self) {
-        self.entries().upload_lost = true;
+    pub(crate) fn set_files(&self, files: Vec<StagedFile>) {
+        self.entries().files = files.into();
+    }
+
+    /// Announces the uploads of `files` to other processes, which must find them if this process
+    /// dies. Called before an upload is created.
+    ///
+    /// # Errors
+    /// The store refuses to write the journal.
+    pub(crate) async fn announce_files(&self, files: Vec<String>) -> Result<()> {
+        self.journal.announce(self, files).await
+    }
+
+    /// The answer to a request that creates an upload at `key` was lost, but a later one arrived.
+    pub(crate) fn record_lost_upload(&self, key: &str) {
+        self.entries().lost.insert(key.to_owned());
+    }
+
+    /// A request that creates an upload at `key` was given up without an answer.
+    pub(crate) fn record_given_up_upload(&self, key: &str) {
+        let mut entries = self.entries();
+        entries.lost.insert(key.to_owned());
+        entries.given_up = true;
     }
 
     /// The store has created an upload.
@@ -150,18 +177,13 @@ impl Ledger {
         self.entries().uploads.iter().cloned().collect()
     }
 
-    /// An object is about to appear. Rolling back deletes it, unless it may have replaced another
-    /// object, which deleting would not restore.
-    pub(super) fn expect_object(&self, key: &str) {
-        let mut entries = self.entries();
-        let replaces = self.spec.target.file().is_some() && !entries.obsolete.is_empty();
-        if !replaces {
-            entries.objects.insert(key.to_owned());
-        }
+    /// Keys of uploads that may exist although their ids are not known.
+    pub(super) fn lost_uploads(&self) -> Vec<String> {
+        self.entries().lost.iter().cloned().collect()
     }
 
-    /// Whether an upload may be pending whose id is not known.
-    pub(super) fn upload_lost(&self) -> bool {
-        self.entries().upload_lost
+    /// Whether the store may still create an upload.
+    pub(super) fn may_get_uploads(&self) -> bool {
+        self.entries().given_up
     }
 }

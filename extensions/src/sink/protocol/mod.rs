@@ -1,32 +1,41 @@
 //! The commit protocol, which makes an export all or nothing.
 //!
-//! Invariant: before an export has written its `COMMIT`, none of its objects exists. If its process
-//! dies, the bookkeeping tells any other process whether to finish or to remove the export.
+//! Invariant: what an export or a stranger does next is decided by the machines of
+//! [`tidegate_commit`] alone. This module executes their requests.
 //!
-//! | module | step |
+//! | module | contents |
 //! |---|---|
 //! | `bookkeeping` | the small objects that describe an export to other processes |
-//! | `ledger` | the requests that an export has sent, for rolling back |
-//! | `claim` | check the target and claim it for one export |
+//! | `journal` | the keys of files whose uploads may be pending |
+//! | `ledger` | what one export has sent |
 //! | `heartbeat` | show other processes that the export is alive |
-//! | `commit` | decide, complete every upload, remove the bookkeeping |
-//! | `manifest` | the list of objects that a finished export may leave |
-//! | `rollback` | undo an export of this process |
 //! | `survey` | find the exports of other processes under a target |
-//! | `uploads` | choose and abort pending uploads |
-//! | `cleanup` | delete objects, remove bookkeeping, remove a dead export |
-//! | `recover` | finish or remove an export whose process died |
+//! | `look` | what an export sees before it may write |
+//! | `uploads` | find and abort pending uploads |
+//! | `files` | complete, find and withdraw the files of a decided export |
+//! | `manifest` | the list of objects that a finished export may leave |
+//! | `execute` | execute the requests of the machines |
+//! | `refusal` | outcomes as errors for the user |
+//! | `recover` | `RECOVER EXPORT` |
 //!
 //! `docs/commit-protocol.md` describes the protocol and its limits.
 
-pub(super) mod bookkeeping;
-pub(super) mod claim;
-mod cleanup;
-pub(super) mod commit;
+mod bookkeeping;
+pub(super) mod execute;
+mod files;
 pub(super) mod heartbeat;
+mod journal;
 pub(super) mod ledger;
+mod look;
 mod manifest;
 pub(super) mod recover;
-pub(super) mod rollback;
+pub(super) mod refusal;
 mod survey;
 mod uploads;
+
+use super::target::Target;
+
+/// The key of the manifest of the export `id` to `target`.
+pub(super) fn manifest_key(target: &Target, id: &str) -> String {
+    bookkeeping::Keys::new(target).manifest(id)
+}

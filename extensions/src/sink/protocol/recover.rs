@@ -1,14 +1,16 @@
 //! Finishes or removes exports whose process died.
 //!
-//! Invariant: an export that began to commit is finished, any other is removed. A live export is
-//! left alone, unless `force` is set. An export that can't be finished because an upload is gone is
-//! removed only if `force` is set. An interrupted recovery can be repeated.
+//! Invariant: an export that was decided is finished, any other is removed. A live export is left
+//! alone, unless `force` is set. A decided export that can't be finished because an upload is gone
+//! is removed only if `force` is set. An interrupted recovery can be repeated.
 
-use super::bookkeeping::{Keys, Lock};
-use super::cleanup::{decide_to_undo, remove_bookkeeping, remove_export, run_all};
-use super::commit::{complete_all, confirm_swept, delete_obsolete, put_manifest};
-use super::survey::{FoundExport, Remains, find_exports, find_remains};
-use super::uploads::sweep_uploads;
+use std::sync::Arc;
+
+use tidegate_commit::{Action, Answer, EndingResult, Mark, Recovery, Request};
+
+use super::bookkeeping::Keys;
+use super::execute::{Executor, describe};
+use super::survey::{FoundExport, find_exports, list_objects};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::store::UploadStore;
 use crate::sink::target::Target;
@@ -32,125 +34,182 @@ pub struct Recovered {
 /// # Errors
 /// [`ErrorKind::UndefinedObject`] if there is no unfinished export, [`ErrorKind::TargetInUse`] if
 /// an export is alive and `force` is false, [`ErrorKind::DataCorrupted`] if an export can't be
-/// finished because an upload is gone, and errors of the store.
+/// finished because an upload is gone or its bookkeeping can't be read, and errors of the store.
 pub async fn recover_exports(
-    store: &dyn UploadStore,
+    store: Arc<dyn UploadStore>,
     target: &Target,
     force: bool,
 ) -> Result<Vec<Recovered>> {
-    let mut found = find_exports(store, target, None).await?;
-    let mut folder = target.clone();
-    if found.is_empty()
-        && let Ok(single) = target.clone().into_single_file()
-    {
-        // The target may be one object: its bookkeeping is in the folder around it.
-        found = find_exports(store, &single, None).await?;
-        found.retain(|export| export.target(&single) == single);
-        folder = single.with_file(None);
+    let folder = find_folder(store.as_ref(), target).await?;
+    let executor = Executor::of_recovery(store, folder.clone());
+    // The recovery has no export, so its id is empty.
+    let mut recovery = Recovery::new(String::new(), force);
+    let mut requests = recovery.start();
+    let mut recovered = Vec::new();
+    let mut reported = 0;
+    while !requests.is_empty() {
+        let answers = executor.run(&requests).await;
+        if let [answer @ (Answer::Lost | Answer::Refused)] = answers.as_slice()
+            && recovery.results().is_empty()
+            && requests[0].action == Action::Survey
+        {
+            tracing::debug!(?answer, "the exports can't be listed");
+            return Err(failure(&executor));
+        }
+        requests = recovery.next(&answers);
+        for (id, result) in &recovery.results()[reported..] {
+            reported += 1;
+            recovered.extend(report(&executor, &folder, id, *result, force).await?);
+        }
     }
-    if found.is_empty() {
-        return Err(Error::new(
-            ErrorKind::UndefinedObject,
-            format!("there is no unfinished export under {target}"),
-        ));
-    }
-    if let Some(living) = found.iter().find(|export| !force && !export.is_dead()) {
+    if let Some(living) = recovery.living() {
+        let age = executor.found(living).and_then(|found| found.age);
         return Err(Error::new(
             ErrorKind::TargetInUse,
             format!(
-                "export {} to {target} gave a sign of life {} seconds ago",
-                living.id,
-                living.age.as_secs()
+                "export {living} to {target} gave a sign of life {} seconds ago",
+                age.unwrap_or_default().as_secs()
             ),
         )
         .with_hint("wait a minute, or add FORCE = true if its process is certainly gone"));
     }
-    let mut recovered = Vec::new();
-    for export in found {
-        recovered.push(recover(store, &folder, &export, force).await?);
-    }
     Ok(recovered)
 }
 
-async fn recover(
-    store: &dyn UploadStore,
-    target: &Target,
-    export: &FoundExport,
-    force: bool,
-) -> Result<Recovered> {
-    let keys = Keys::new(target);
-    let intent = match find_remains(store, target, export).await? {
-        Remains::Undone => return remove(store, &export.target(target), &export.id).await,
-        Remains::Committed(objects) => {
-            let bytes = count_bytes(store, &objects).await?;
-            remove_bookkeeping(store, &keys, &export.id, Lock::Unsure).await?;
-            return Ok(completed(&export.id, objects.len(), bytes));
-        }
-        Remains::Intended(intent) => intent,
+/// The folder whose bookkeeping is about `target`: the target, or the folder around a single object.
+async fn find_folder(store: &dyn UploadStore, target: &Target) -> Result<Target> {
+    let list = async |folder: &Target| -> Result<Vec<FoundExport>> {
+        let keys = Keys::new(folder);
+        let listed = store.list(keys.folder(), usize::MAX).await?;
+        let found = find_exports(store, &keys, &listed, None, false).await?;
+        Ok(found.into_values().collect())
     };
-    let target = export.target(target);
-    // Without `INCOMPLETE` the export was published. Its objects may have been changed since, so
-    // they are left alone.
-    if export.incomplete {
-        let committed = match complete_all(store, &intent, |_| {}).await {
-            Ok(committed) => committed,
-            Err(error) if error.kind() == ErrorKind::DataCorrupted => {
-                // If the export replaces objects, these may be gone, and its own objects are the
-                // only copy.
-                if force && !intent.replaces {
-                    decide_to_undo(store, &keys, &export.id).await?;
-                    return remove(store, &target, &export.id).await;
-                }
-                let why = error.hint().unwrap_or_default().to_owned();
-                let cure = match intent.replaces {
-                    true => format!(
-                        "look which of its objects you want to keep, then delete {}",
-                        store.url(&keys.commit(&export.id))
-                    ),
-                    false => "FORCE = true removes what is there of the export".to_owned(),
-                };
-                return Err(error.with_hint(format!("{why}; {cure}")));
-            }
-            Err(error) => return Err(error),
-        };
-        put_manifest(store, &keys, &intent, &committed).await?;
-        let (deleted, leftovers) = tokio::join!(
-            delete_obsolete(store, &intent),
-            sweep_uploads(store, &target, &export.id, intent.upload_lost, &committed)
-        );
-        deleted?;
-        confirm_swept(&leftovers)?;
+    if !list(target).await?.is_empty() {
+        return Ok(target.clone());
     }
-    remove_bookkeeping(store, &keys, &export.id, Lock::Unsure).await?;
-    let bytes = intent.files.iter().map(|file| file.bytes).sum();
-    Ok(completed(&export.id, intent.files.len(), bytes))
+    if let Ok(single) = target.clone().into_single_file() {
+        let folder = single.with_file(None);
+        let found = list(&folder).await?;
+        if found.iter().any(|export| export.target(&folder) == single) {
+            return Ok(folder);
+        }
+    }
+    Err(Error::new(
+        ErrorKind::UndefinedObject,
+        format!("there is no unfinished export under {target}"),
+    ))
 }
 
-/// The total size of the objects, in bytes.
-async fn count_bytes(store: &dyn UploadStore, objects: &[String]) -> Result<u64> {
-    let looks = objects.iter().map(|key| store.identify(key));
-    let mut bytes = 0;
-    for object in run_all(looks.collect()).await {
-        bytes += object?.map_or(0, |object| object.bytes);
-    }
-    Ok(bytes)
+fn failure(executor: &Executor) -> Error {
+    executor
+        .take_failure()
+        .unwrap_or_else(|| Error::new(ErrorKind::Internal, "a recovery failed without an error"))
 }
 
-fn completed(id: &str, objects: usize, bytes: u64) -> Recovered {
-    Recovered {
+async fn report(
+    executor: &Executor,
+    folder: &Target,
+    id: &str,
+    result: EndingResult,
+    force: bool,
+) -> Result<Option<Recovered>> {
+    let found = executor.found(id).unwrap_or_default();
+    let completed = |objects: usize, bytes| Recovered {
         export_id: id.to_owned(),
         action: "completed",
         objects: objects as u64,
         bytes,
+    };
+    match result {
+        EndingResult::Finished => {
+            let Some(intent) = executor.intent(id) else {
+                return Ok(None);
+            };
+            let bytes = intent.files.iter().map(|file| file.bytes).sum();
+            Ok(Some(completed(intent.files.len(), bytes)))
+        }
+        EndingResult::Removed => {
+            // An export that died in its last deletes is complete.
+            let store = executor.store();
+            let objects = list_objects(store, &found.target(folder), id).await?;
+            if objects.is_empty() {
+                return Ok(Some(removed(id, executor.removed())));
+            }
+            let mut bytes = 0;
+            for key in &objects {
+                let object = store.identify(key).await?;
+                bytes += object.and_then(|object| object.bytes).unwrap_or_default();
+            }
+            Ok(Some(completed(objects.len(), bytes)))
+        }
+        EndingResult::Vanished => Ok(None),
+        EndingResult::Stuck => {
+            let replaces = executor.intent(id).is_none_or(|intent| intent.replaces);
+            if force && !replaces {
+                return remove_by_force(executor, id).await.map(Some);
+            }
+            Err(stuck(executor, folder, id, replaces))
+        }
+        EndingResult::Unreadable | EndingResult::Failed => Err(failure(executor)),
     }
 }
 
-async fn remove(store: &dyn UploadStore, target: &Target, id: &str) -> Result<Recovered> {
-    let removed = remove_export(store, target, id).await?;
-    Ok(Recovered {
+fn removed(id: &str, objects: u64) -> Recovered {
+    Recovered {
         export_id: id.to_owned(),
         action: "removed",
-        objects: removed.uploads + removed.objects,
+        objects,
         bytes: 0,
-    })
+    }
+}
+
+/// The error of a decided export that can't be finished.
+pub(super) fn stuck(executor: &Executor, folder: &Target, id: &str, replaces: bool) -> Error {
+    let started = executor.found(id).and_then(|found| found.note);
+    let name = match started {
+        Some(note) => describe(id, &note.started),
+        None => format!("export {id}"),
+    };
+    let store = executor.store();
+    let commit = store.url(&Keys::new(folder).commit(id));
+    let cure = match replaces {
+        true => format!("look which of its objects you want to keep, then delete {commit}"),
+        false => "RECOVER EXPORT with FORCE = true removes what is there of the export".to_owned(),
+    };
+    Error::new(
+        ErrorKind::DataCorrupted,
+        format!(
+            "{name} to {folder} can't be finished: the upload of a file is gone and did not become \
+             an object"
+        ),
+    )
+    .with_hint(format!(
+        "something else aborted it: a lifecycle rule, or another program; {cure}"
+    ))
+}
+
+/// Removes a decided export that can't be finished: the user vouches that nobody needs it.
+async fn remove_by_force(executor: &Executor, id: &str) -> Result<Recovered> {
+    let files = executor.intent(id).map_or(0, |intent| intent.files.len());
+    let request = |action| Request {
+        export: id.to_owned(),
+        action,
+    };
+    let steps = [
+        (0..files)
+            .map(|file| request(Action::Withdraw(file)))
+            .collect(),
+        vec![request(Action::AbortUploads)],
+        vec![request(Action::Remove(Mark::Commit))],
+        [Mark::Alive, Mark::Journal, Mark::Rollback, Mark::Incomplete]
+            .map(|mark| request(Action::Remove(mark)))
+            .to_vec(),
+    ];
+    for step in steps {
+        let answers = executor.run(&step).await;
+        if answers.iter().any(|answer| *answer != Answer::Done) {
+            return Err(failure(executor));
+        }
+    }
+    Ok(removed(id, executor.removed()))
 }

@@ -4,12 +4,14 @@
 //! reports, never a comparison with times in its bookkeeping.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::time::Duration;
 
-use super::bookkeeping::{Decision, Intent, Keys, Note};
+use tidegate_commit::Sign;
+
+use super::bookkeeping::{JOURNAL, Keys, Note, from_json};
 use super::heartbeat::DEAD_AFTER;
 use crate::error::Result;
+use crate::sink::mode::Mode;
 use crate::sink::store::UploadStore;
 use crate::sink::target::Target;
 
@@ -17,32 +19,39 @@ use crate::sink::target::Target;
 const LOOK_AT: usize = 100;
 
 /// An export that has bookkeeping under a target.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct FoundExport {
     pub(super) id: String,
-    /// It has a `COMMIT`.
-    pub(super) decided: bool,
-    /// It has an `INCOMPLETE`, which a published export no longer has.
-    pub(super) incomplete: bool,
-    /// The time since its last sign of life.
-    pub(super) age: Duration,
-    /// The content of its `INCOMPLETE`, or else of its `LOCK`.
+    /// The content of `ALIVE`, or else of `INCOMPLETE` or `LOCK`.
     pub(super) note: Option<Note>,
+    /// It has an `ALIVE`, and so a fence.
+    pub(super) claimed: bool,
+    /// It has a `COMMIT`.
+    pub(super) committed: bool,
+    /// It has a `ROLLBACK`.
+    pub(super) rolled_back: bool,
+    /// The keys of its journals.
+    pub(super) journals: Vec<String>,
+    /// The time since its last sign of life. `None` if only journals are left.
+    pub(super) age: Option<Duration>,
 }
 
 impl FoundExport {
-    pub(super) fn is_dead(&self) -> bool {
-        self.age > DEAD_AFTER
+    /// Whether other exports may try to end it.
+    pub(super) fn is_silent(&self) -> bool {
+        self.note.as_ref().is_some_and(|note| note.ended)
+            || self.age.is_none_or(|age| age > DEAD_AFTER)
     }
 
-    /// Merges the sign found at another key of the same export.
-    fn add(&mut self, sign: Self) {
-        self.decided |= sign.decided;
-        self.incomplete |= sign.incomplete;
-        self.age = self.age.min(sign.age);
-        // `INCOMPLETE` is newer than `LOCK`, which is written only once.
-        if sign.incomplete || self.note.is_none() {
-            self.note = sign.note.or_else(|| self.note.take());
+    pub(super) fn sign(&self) -> Sign<String> {
+        let mode = self.note.as_ref().map(|note| note.mode);
+        Sign {
+            id: self.id.clone(),
+            exclusive: mode.unwrap_or_default() != Mode::Append,
+            silent: self.is_silent(),
+            // Journals are written after `ALIVE`, so where there is no `ALIVE`, it was removed.
+            claimed: self.claimed || self.rolled_back || !self.journals.is_empty(),
+            committed: self.committed,
         }
     }
 
@@ -53,102 +62,86 @@ impl FoundExport {
     }
 }
 
-/// The state in which an export died.
-#[derive(Debug)]
-pub(super) enum Remains {
-    /// Nothing has to stay: the export had not begun to commit, or was being undone.
-    Undone,
-    /// Uploads have to be completed. Some or all of them may be objects already.
-    Intended(Box<Intent>),
-    /// All its objects are there. Only its bookkeeping has to be removed.
-    Committed(Vec<String>),
-}
-
-/// Finds the state in which an export died whose bookkeeping is under `found_in`.
-pub(super) async fn find_remains(
-    store: &dyn UploadStore,
-    found_in: &Target,
-    export: &FoundExport,
-) -> Result<Remains> {
-    let keys = Keys::new(found_in);
-    if export.decided
-        && let Some(json) = store.get(&keys.commit(&export.id)).await?
-    {
-        return Ok(match Decision::from_json(&json) {
-            Decision::Commit(intent) => Remains::Intended(intent),
-            Decision::Undo => Remains::Undone,
-        });
-    }
-    // Objects appear only after COMMIT is written, and a rollback deletes them before it removes
-    // COMMIT. So objects without a COMMIT are a complete export.
-    let objects = list_objects(store, &export.target(found_in), &export.id).await?;
-    Ok(match objects.is_empty() {
-        true => Remains::Undone,
-        false => Remains::Committed(objects),
-    })
-}
-
-/// The exports under a target that have not ended, by id.
+/// The exports that have bookkeeping at `listed` keys, by id, without the export `own_id`.
 ///
-/// An export that looks for others gives its own id. Then its own keys are skipped, and so is the
-/// `LOCK`, which it holds: an access key without permission to read objects can still export.
+/// An export that holds the `LOCK` skips it by `has_lock`. An access key without permission to read
+/// objects can still export where no other export is.
+///
+/// # Errors
+/// The store fails, or a note can't be read by this version.
 pub(super) async fn find_exports(
     store: &dyn UploadStore,
-    target: &Target,
+    keys: &Keys,
+    listed: &[String],
     own_id: Option<&str>,
-) -> Result<Vec<FoundExport>> {
-    let keys = Keys::new(target);
+    has_lock: bool,
+) -> Result<BTreeMap<String, FoundExport>> {
     let mut found: BTreeMap<String, FoundExport> = BTreeMap::new();
-    for key in store.list(keys.folder(), usize::MAX).await? {
-        let Some(sign) = read_sign(store, &keys, &key, own_id).await? else {
+    for key in listed {
+        let (id, name) = match keys.split(key) {
+            _ if *key == keys.lock() && !has_lock => (None, "LOCK"),
+            Some((id, name)) if Some(id) != own_id => (Some(id), name),
+            _ => continue,
+        };
+        let note = match name {
+            "LOCK" | "INCOMPLETE" | "ALIVE" => match read_note(store, key).await? {
+                Some(note) => Some(note),
+                // Deleted since the listing: its export has just ended.
+                None => continue,
+            },
+            "COMMIT" | "ROLLBACK" => None,
+            _ if name.starts_with(JOURNAL) => None,
+            _ => continue,
+        };
+        // An export that died between two requests may have left only `LOCK`, whose note has the
+        // id.
+        let id = id.or(note.as_ref().map(|note| note.export_id.as_str()));
+        let Some(id) = id
+            .map(str::to_owned)
+            .filter(|id| Some(id.as_str()) != own_id)
+        else {
             continue;
         };
-        match found.entry(sign.id.clone()) {
-            Entry::Vacant(entry) => drop(entry.insert(sign)),
-            Entry::Occupied(mut entry) => entry.get_mut().add(sign),
+        if name.starts_with(JOURNAL) {
+            let export = found.entry(id.clone()).or_default();
+            export.id = id;
+            export.journals.push(key.clone());
+            continue;
+        }
+        let Some(age) = store.age(key).await? else {
+            continue;
+        };
+        let export = found.entry(id.clone()).or_default();
+        export.id = id;
+        export.age = Some(export.age.map_or(age, |earlier| earlier.min(age)));
+        match name {
+            "ALIVE" => export.claimed = note.as_ref().is_some_and(|note| note.fence.is_some()),
+            "COMMIT" => export.committed = true,
+            "ROLLBACK" => export.rolled_back = true,
+            _ => {}
+        }
+        if name == "ALIVE" || export.note.is_none() {
+            export.note = note.or_else(|| export.note.take());
         }
     }
-    Ok(found.into_values().collect())
+    Ok(found)
 }
 
-/// The sign of an export that `key` gives. `None` if the key belongs to no export or to `own_id`.
-async fn read_sign(
-    store: &dyn UploadStore,
-    keys: &Keys,
-    key: &str,
-    own_id: Option<&str>,
-) -> Result<Option<FoundExport>> {
-    let is_lock = key == keys.lock();
-    let (id, name) = match keys.split(key) {
-        _ if is_lock && own_id.is_none() => (None, "LOCK"),
-        Some((id, name @ ("INCOMPLETE" | "COMMIT"))) if Some(id) != own_id => (Some(id), name),
-        _ => return Ok(None),
-    };
-    let note = match name {
-        "COMMIT" => None,
-        _ => read_note(store, key).await?,
-    };
-    // An export that died between two requests may have left only `LOCK`, whose note has the id.
-    let id = id.or(note.as_ref().map(|note| note.export_id.as_str()));
-    let Some(id) = id.map(str::to_owned) else {
-        return Ok(None);
-    };
-    // A key that was deleted since the listing belongs to an export that has just ended.
-    let Some(age) = store.age(key).await? else {
-        return Ok(None);
-    };
-    Ok(Some(FoundExport {
-        id,
-        decided: name == "COMMIT",
-        incomplete: name == "INCOMPLETE",
-        age,
-        note,
-    }))
-}
-
+/// Reads a note; `None` if there is none.
+///
+/// # Errors
+/// The store fails, or the note can't be read by this version.
 pub(super) async fn read_note(store: &dyn UploadStore, key: &str) -> Result<Option<Note>> {
-    let json = store.get(key).await?;
-    Ok(json.and_then(|json| Note::from_json(&json)))
+    match store.get(key).await? {
+        Some(json) => Ok(Some(from_json(&json, &store.url(key))?)),
+        None => Ok(None),
+    }
+}
+
+/// Whether there is an object with exactly this key. Needs no permission to read objects.
+pub(super) async fn is_there(store: &dyn UploadStore, key: &str) -> Result<bool> {
+    let found = store.list(key, 1).await?;
+    Ok(found.iter().any(|found| found == key))
 }
 
 /// The key of any data object under a target, if there is one.
@@ -171,7 +164,8 @@ pub(super) async fn list_objects(
     target: &Target,
     id: &str,
 ) -> Result<Vec<String>> {
-    let mut found = list_data(store, target).await?;
+    let mut found = store.list(&target.prefix(), usize::MAX).await?;
+    found.retain(|key| target.has_data(key));
     if target.file().is_none() {
         found.retain(|key| key.contains(id));
         return Ok(found);
@@ -184,13 +178,6 @@ pub(super) async fn list_objects(
         }
     }
     Ok(own)
-}
-
-/// All data objects under a target.
-pub(super) async fn list_data(store: &dyn UploadStore, target: &Target) -> Result<Vec<String>> {
-    let mut keys = store.list(&target.prefix(), usize::MAX).await?;
-    keys.retain(|key| target.has_data(key));
-    Ok(keys)
 }
 
 /// The key of an object that conflicts with the kind of the target: an object that has the name of

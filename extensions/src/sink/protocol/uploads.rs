@@ -1,70 +1,228 @@
-//! Aborting the pending uploads of an export.
+//! Finds and aborts the pending uploads of an export.
 //!
 //! Invariant: an upload that became an object, or that may be another export's, is never aborted.
+//!
+//! Some stores list pending uploads only by their exact key, others by folder. Keys that hold the
+//! export's id are nobody else's. The key of a single file may be: its uploads are aborted only while
+//! no other export to the folder is alive or decided.
 
-use super::cleanup::{failures, run_all};
+use futures::StreamExt;
+
+use super::bookkeeping::{JournalPage, Keys, from_json};
+use super::ledger::Ledger;
+use super::survey::{FoundExport, find_exports};
+use crate::error::{Error, ErrorKind, Result};
 use crate::sink::staged::StagedFile;
-use crate::sink::store::{PendingUpload, UploadStore};
+use crate::sink::store::{PendingUpload, StoreError, StoreErrorKind, UploadStore};
 use crate::sink::target::Target;
+
+/// Upper bound for concurrent requests.
+const REQUESTS_AT_ONCE: usize = 16;
+
+/// Aborts the fence of an export: the one that its `ALIVE` names, and any other pending upload of
+/// its `COMMIT`. From then on the export can't commit, unless `COMMIT` is there.
+pub(super) async fn abort_fence(
+    store: &dyn UploadStore,
+    keys: &Keys,
+    id: &str,
+    own: Option<&Ledger>,
+    found: Option<&FoundExport>,
+) -> Result<(), StoreError> {
+    let key = keys.commit(id);
+    let (fence, others) = match own {
+        Some(ledger) => (ledger.fence(), ledger.lost_uploads().contains(&key)),
+        None => {
+            let note = found.and_then(|found| found.note.as_ref());
+            (note.and_then(|note| note.fence.clone()), true)
+        }
+    };
+    if let Some(fence) = &fence {
+        store.abort_upload(fence).await?;
+    }
+    if !others && fence.is_some() {
+        return Ok(());
+    }
+    match store.list_uploads(&key).await {
+        Ok(pending) => {
+            for upload in pending.iter().filter(|upload| upload.key.contains(id)) {
+                store.abort_upload(upload).await?;
+            }
+            Ok(())
+        }
+        Err(error) if error.kind == StoreErrorKind::Unsupported && fence.is_some() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Aborts the uploads of this process's export. Returns a description, for the user, of every upload
+/// that may be left.
+pub(super) async fn abort_own(
+    store: &dyn UploadStore,
+    keys: &Keys,
+    ledger: &Ledger,
+) -> Vec<String> {
+    let mut left = abort_all(store, ledger.uploads(), |upload| {
+        ledger.forget_upload(upload);
+    })
+    .await;
+    left.extend(sweep_lost(store, keys, ledger, &[]).await);
+    if ledger.may_get_uploads() && left.is_empty() {
+        left.extend(
+            ledger
+                .lost_uploads()
+                .iter()
+                .map(|key| format!("an upload of {} that may still appear", store.url(key))),
+        );
+    }
+    left
+}
+
+/// Aborts uploads of this process's export whose ids are not known, because the answers to the
+/// requests that created them were lost. Returns a description, for the user, of every upload that
+/// may be left. An upload in `committed` that is still listed is never aborted: it would be the only
+/// copy of its rows.
+pub(super) async fn sweep_lost(
+    store: &dyn UploadStore,
+    keys: &Keys,
+    ledger: &Ledger,
+    committed: &[StagedFile],
+) -> Vec<String> {
+    let sweep = |key: String| async move {
+        let swept = async {
+            let mut pending = store.list_uploads(&key).await?;
+            pending.retain(|upload| {
+                let is_key = upload.key == key || upload.key.contains(ledger.id());
+                let mut ids = committed.iter().filter_map(|file| file.upload_id.as_ref());
+                is_key && !ids.any(|id| *id == upload.upload_id)
+            });
+            if pending
+                .iter()
+                .any(|upload| !upload.key.contains(ledger.id()))
+            {
+                refuse_others(store, keys, ledger.id()).await?;
+            }
+            Ok::<_, Error>(abort_all(store, pending, |_| {}).await)
+        };
+        // There is no other way to find the upload. The user must know that it may be pending.
+        swept.await.unwrap_or_else(|error| {
+            vec![format!(
+                "an upload of {} that may be pending ({})",
+                store.url(&key),
+                error.message()
+            )]
+        })
+    };
+    let sweeps: Vec<_> = ledger.lost_uploads().into_iter().map(sweep).collect();
+    let left: Vec<Vec<String>> = futures::stream::iter(sweeps)
+        .buffer_unordered(REQUESTS_AT_ONCE)
+        .collect()
+        .await;
+    left.into_iter().flatten().collect()
+}
+
+/// Aborts the uploads of another export, whose bookkeeping says which keys they may have.
+///
+/// # Errors
+/// The store refuses to list or abort, or a journal can't be read.
+pub(super) async fn abort_foreign(
+    store: &dyn UploadStore,
+    keys: &Keys,
+    target: &Target,
+    id: &str,
+    found: &FoundExport,
+) -> Result<u64> {
+    let prefix = target.prefix();
+    let mut pending = store.list_uploads(&prefix).await?;
+    pending.retain(|upload| target.is_file_of(&upload.key, id));
+    if pending.is_empty() && target.file().is_none() {
+        pending = find_announced(store, found, id).await?;
+    }
+    if target.file().is_some() && !pending.is_empty() {
+        refuse_others(store, keys, id).await?;
+    }
+    let count = pending.len() as u64;
+    let aborts: Vec<_> = pending
+        .iter()
+        .map(|upload| store.abort_upload(upload))
+        .collect();
+    let results: Vec<Result<(), StoreError>> = futures::stream::iter(aborts)
+        .buffer_unordered(REQUESTS_AT_ONCE)
+        .collect()
+        .await;
+    results.into_iter().collect::<Result<(), StoreError>>()?;
+    Ok(count)
+}
+
+/// Refuses to abort uploads of a single file that may belong to another export than `id`.
+async fn refuse_others(store: &dyn UploadStore, keys: &Keys, id: &str) -> Result<()> {
+    let listed = store.list(keys.folder(), usize::MAX).await?;
+    let others = find_exports(store, keys, &listed, Some(id), true).await?;
+    let mut others = others.values();
+    match others.find(|other| other.committed || !other.is_silent()) {
+        None => Ok(()),
+        Some(other) => Err(Error::new(
+            ErrorKind::TargetInUse,
+            format!(
+                "export {} to the same folder has not ended, and a pending upload may belong to it",
+                other.id
+            ),
+        )),
+    }
+}
+
+/// Looks for uploads key by key, on stores that list them only so.
+async fn find_announced(
+    store: &dyn UploadStore,
+    found: &FoundExport,
+    id: &str,
+) -> Result<Vec<PendingUpload>> {
+    let mut files = match &found.note {
+        Some(note) => note.files.clone(),
+        None => Vec::new(),
+    };
+    for key in &found.journals {
+        if let Some(json) = store.get(key).await? {
+            let page: JournalPage = from_json(&json, &store.url(key))?;
+            files.extend(page.files);
+        }
+    }
+    files.retain(|key| key.contains(id));
+    let looks: Vec<_> = files.iter().map(|key| store.list_uploads(key)).collect();
+    let found: Vec<Result<Vec<PendingUpload>, StoreError>> = futures::stream::iter(looks)
+        .buffer_unordered(REQUESTS_AT_ONCE)
+        .collect()
+        .await;
+    let mut uploads = Vec::new();
+    for found in found {
+        uploads.extend(found?.into_iter().filter(|upload| upload.key.contains(id)));
+    }
+    Ok(uploads)
+}
 
 /// Aborts uploads. Returns a description, for the user, of each upload that it could not abort.
 /// Calls `aborted` for every other upload.
-pub(super) async fn abort_uploads(
+async fn abort_all(
     store: &dyn UploadStore,
-    uploads: impl IntoIterator<Item = PendingUpload>,
+    uploads: Vec<PendingUpload>,
     aborted: impl Fn(&PendingUpload) + Sync,
 ) -> Vec<String> {
     let aborted = &aborted;
     let abort = |upload: PendingUpload| async move {
-        let done = store.abort_upload(&upload).await;
-        done.map(|()| aborted(&upload)).map_err(|error| {
-            let url = store.url(&upload.key);
-            format!("upload {} of {url} ({error})", upload.upload_id)
-        })
+        match store.abort_upload(&upload).await {
+            Ok(()) => {
+                aborted(&upload);
+                None
+            }
+            Err(error) => {
+                let url = store.url(&upload.key);
+                Some(format!("upload {} of {url} ({error})", upload.upload_id))
+            }
+        }
     };
-    failures(run_all(uploads.into_iter().map(abort).collect()).await)
-}
-
-/// Aborts uploads of an export whose ids are unknown, because the answer to the request that
-/// created them was lost. Returns a description, for the user, of everything that it could not
-/// abort.
-///
-/// All keys contain the export's id, so the uploads can't belong to another export. The key of a
-/// single file is the user's choice, so there the sweep runs only if the export knows that it lost
-/// an upload. An upload in `committed` that is still listed is never aborted: it would be the only
-/// copy of its rows.
-pub(super) async fn sweep_uploads(
-    store: &dyn UploadStore,
-    target: &Target,
-    id: &str,
-    upload_lost: bool,
-    committed: &[StagedFile],
-) -> Vec<String> {
-    if target.file().is_some() && !upload_lost {
-        return Vec::new();
-    }
-    let prefix = target.prefix();
-    match store.list_uploads(&prefix).await {
-        Ok(pending) => {
-            let is_committed = |upload: &PendingUpload| {
-                let mut ids = committed.iter().filter_map(|file| file.upload_id.as_ref());
-                ids.any(|id| *id == upload.upload_id)
-            };
-            let ours = pending
-                .into_iter()
-                .filter(|upload| target.is_file_of(&upload.key, id) && !is_committed(upload));
-            abort_uploads(store, ours, |_| {}).await
-        }
-        // There is no other way to find the upload. The user must know that it may be pending.
-        Err(error) if upload_lost => {
-            let url = store.url(&prefix);
-            vec![format!(
-                "an upload that may be pending under {url} ({error})"
-            )]
-        }
-        Err(error) => {
-            tracing::debug!(%error, "pending uploads can't be listed");
-            Vec::new()
-        }
-    }
+    let aborts: Vec<_> = uploads.into_iter().map(abort).collect();
+    let left: Vec<Option<String>> = futures::stream::iter(aborts)
+        .buffer_unordered(REQUESTS_AT_ONCE)
+        .collect()
+        .await;
+    left.into_iter().flatten().collect()
 }

@@ -37,6 +37,9 @@ const STAGED: &str = ".staged";
 /// How often creating a folder is tried, if other exports keep removing it as empty.
 const ATTEMPTS: u32 = 100;
 
+/// A small file that was not completed for this long belongs to a process that died.
+const ABANDONED_AFTER: Duration = Duration::from_secs(60);
+
 /// Ignores poisoning: a thread that panics leaves nothing half changed here.
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
@@ -102,6 +105,9 @@ impl LocalUploadStore {
         let target = path_of(&self.folder);
         for folder in file.ancestors().skip(1) {
             let is_bookkeeping = folder.iter().any(|name| name == BOOKKEEPING);
+            if is_bookkeeping {
+                remove_unfinished(folder);
+            }
             let is_below = folder.starts_with(&target) && folder != target;
             let was_new = folder == target && self.open().created_folder;
             let may_go = is_bookkeeping || is_below || was_new;
@@ -304,6 +310,22 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Removes files that a process which died was writing in a bookkeeping folder.
+fn remove_unfinished(folder: &Path) {
+    let is_abandoned = |entry: &fs::DirEntry| {
+        let written = entry.metadata().and_then(|found| found.modified()).ok();
+        let age = written.and_then(|written| SystemTime::now().duration_since(written).ok());
+        age.is_some_and(|age| age > ABANDONED_AFTER)
+    };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries {
+        let is_new = entry.path().extension().is_some_and(|end| end == "new");
+        if is_new && is_abandoned(&entry) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Writes a small file so that a reader sees all of it or none.
 fn write_whole(folder: &Path, path: &Path, body: &[u8], only_new: bool) -> io::Result<()> {
     let new = being_written(folder, path);
@@ -345,6 +367,8 @@ fn describe(what: &'static str, path: &Path, error: io::Error) -> StoreError {
     StoreError {
         kind,
         error: Error::new(error_kind, message).with_source(error),
+        // The file system has answered.
+        maybe_executed: false,
     }
 }
 
@@ -385,6 +409,10 @@ impl UploadStore for LocalUploadStore {
         Ok(None)
     }
 
+    async fn beat(&self, key: &str, body: Bytes, content_type: &str) -> Result<(), StoreError> {
+        self.put(key, body, content_type, false).await.map(drop)
+    }
+
     async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
         self.run("read", key, |_, path| match fs::read(path) {
             Ok(content) => Ok(Some(Bytes::from(content))),
@@ -423,7 +451,7 @@ impl UploadStore for LocalUploadStore {
         let file_tag = self.open().completed.get(key).cloned();
         self.run("look at", key, move |_, path| match fs::metadata(path) {
             Ok(found) => Ok(Some(ObjectIdentity {
-                bytes: found.len(),
+                bytes: Some(found.len()),
                 file_tag,
                 etag: None,
             })),
@@ -518,7 +546,10 @@ impl UploadStore for LocalUploadStore {
     /// which also contains the export's id.
     async fn list_uploads(&self, prefix: &str) -> Result<Vec<PendingUpload>, StoreError> {
         let folder = prefix.rfind('/').map_or("", |end| &prefix[..=end]);
-        let bookkeeping = format!("{folder}{FOLDER}");
+        let bookkeeping = match folder.contains(FOLDER) {
+            true => folder.to_owned(),
+            false => format!("{folder}{FOLDER}"),
+        };
         let wanted = bookkeeping.clone();
         self.run("list", &bookkeeping, move |store, _| {
             let staged = store.find(&wanted, usize::MAX)?;

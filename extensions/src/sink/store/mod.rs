@@ -18,8 +18,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+
+/// The deadline of [`UploadStore::beat`].
+pub(super) const BEAT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The kinds of store failures that the export path distinguishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,6 +46,8 @@ pub struct StoreError {
     pub kind: StoreErrorKind,
     /// The error for the user, naming the action and the resource.
     pub error: Error,
+    /// Whether the store may have executed the request, or may still execute it.
+    pub maybe_executed: bool,
 }
 
 impl From<StoreError> for Error {
@@ -51,7 +57,7 @@ impl From<StoreError> for Error {
 }
 
 /// A multipart upload that is neither completed nor aborted.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PendingUpload {
     /// The key the object will have.
     pub key: String,
@@ -77,20 +83,32 @@ pub struct SentPart {
     pub retries: u32,
 }
 
-/// HTTP headers of a data object, for downloads.
+/// HTTP headers of an object, for downloads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ContentHeaders {
     /// The media type.
     pub content_type: &'static str,
     /// How it is compressed as a whole.
     pub content_encoding: Option<&'static str>,
+    /// Whether it is data, which goes into the storage class that the user chose. Bookkeeping must
+    /// be readable at once.
+    pub is_data: bool,
+}
+
+impl ContentHeaders {
+    /// The headers of bookkeeping.
+    pub(super) const BOOKKEEPING: Self = Self {
+        content_type: "application/json",
+        content_encoding: None,
+        is_data: false,
+    };
 }
 
 /// Properties of an existing object that show which export wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectIdentity {
-    /// The size in bytes.
-    pub bytes: u64,
+    /// The size in bytes; `None` if the store does not tell it, as for some compressed objects.
+    pub bytes: Option<u64>,
     /// The `file_tag` with which the upload was created.
     pub file_tag: Option<String>,
     /// Its ETag.
@@ -132,6 +150,10 @@ pub trait UploadStore: std::fmt::Debug + Send + Sync {
         content_type: &str,
         only_new: bool,
     ) -> Result<Option<String>, StoreError>;
+
+    /// Writes a small object as a sign of life: in one attempt that takes at most [`BEAT_TIMEOUT`],
+    /// not delayed by other requests.
+    async fn beat(&self, key: &str, body: Bytes, content_type: &str) -> Result<(), StoreError>;
 
     /// Reads a small object; `None` if there is none.
     async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError>;

@@ -194,6 +194,7 @@ impl Probes<'_> {
         let content = ContentHeaders {
             content_type: "text/plain",
             content_encoding: None,
+            is_data: true,
         };
         let created = store.create_upload(&self.key, content, "validate").await;
         let CreatedUpload {

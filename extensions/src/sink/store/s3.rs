@@ -19,8 +19,8 @@ use sha2::{Digest, Sha256};
 
 use super::object::ObjectOptions;
 use super::{
-    ContentHeaders, CreatedUpload, ObjectIdentity, PendingUpload, SentPart, StoreError,
-    StoreErrorKind, UploadStore,
+    BEAT_TIMEOUT, ContentHeaders, CreatedUpload, ObjectIdentity, PendingUpload, SentPart,
+    StoreError, StoreErrorKind, UploadStore,
 };
 use crate::error::Error;
 use crate::s3::{PartReceipt, S3Client, S3Error, S3ErrorKind, UploadedPart, metadata_header};
@@ -85,8 +85,13 @@ impl S3UploadStore {
             S3ErrorKind::Unsupported => StoreErrorKind::Unsupported,
             _ => StoreErrorKind::Other,
         };
+        let maybe_executed = error.maybe_executed();
         let error = Error::from(error).in_connection(&self.connection);
-        StoreError { kind, error }
+        StoreError {
+            kind,
+            error,
+            maybe_executed,
+        }
     }
 }
 
@@ -122,6 +127,14 @@ impl UploadStore for S3UploadStore {
     ) -> Result<Option<String>, StoreError> {
         self.client
             .put_object(key, body, content_type, self.encryption_headers(), only_new)
+            .await
+            .map_err(|error| self.translate(error))
+    }
+
+    async fn beat(&self, key: &str, body: Bytes, content_type: &str) -> Result<(), StoreError> {
+        let headers = self.encryption_headers();
+        self.client
+            .put_urgently(key, body, content_type, headers, BEAT_TIMEOUT)
             .await
             .map_err(|error| self.translate(error))
     }
@@ -169,8 +182,7 @@ impl UploadStore for S3UploadStore {
             .map_err(|error| self.translate(error))?;
         Ok(headers.map(|headers| ObjectIdentity {
             bytes: header_text(&headers, CONTENT_LENGTH.as_str())
-                .and_then(|length| length.parse().ok())
-                .unwrap_or_default(),
+                .and_then(|length| length.parse().ok()),
             file_tag: header_text(&headers, &format!("x-amz-meta-{FILE_TAG}")),
             etag: header_text(&headers, ETAG.as_str()),
         }))
@@ -186,7 +198,11 @@ impl UploadStore for S3UploadStore {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content.content_type));
         insert(&mut headers, CONTENT_ENCODING, content.content_encoding);
         let class = self.options.storage_class.as_deref();
-        insert(&mut headers, STORAGE_CLASS, class);
+        insert(
+            &mut headers,
+            STORAGE_CLASS,
+            class.filter(|_| content.is_data),
+        );
         let algorithm = self.options.sha256.then_some("SHA256");
         insert(&mut headers, CHECKSUM_ALGORITHM, algorithm);
         headers.extend(metadata_header(FILE_TAG, file_tag));

@@ -28,6 +28,9 @@ use crate::tasks::finished;
 /// answer is the upload's id, which is needed to abort the upload at once.
 const CREATE_GRACE: std::time::Duration = std::time::Duration::from_secs(3);
 
+/// How many keys of a writer are announced at once.
+const PAGE: u64 = 16;
+
 /// The upload, once the store has answered. All parts of the file wait for this one future.
 type Created = Shared<BoxFuture<'static, std::result::Result<PendingUpload, Arc<Error>>>>;
 
@@ -65,9 +68,11 @@ impl FileUpload {
         sequence: u64,
         metrics: &WriterMetrics,
     ) -> Result<Self> {
-        let key = export.file_key(folder, writer, sequence);
-        let tag = format!("{}/{writer}/{sequence}", export.id());
-        let creating = export.start_operation(create(Arc::clone(export), key.clone(), tag))?;
+        let key = export
+            .spec()
+            .file_key(export.id(), folder, writer, sequence);
+        let creating = create(Arc::clone(export), key.clone(), writer, sequence);
+        let creating = export.start_operation(creating)?;
         let created = async move { finished(creating.await).map_err(Arc::new) };
         Ok(Self {
             export: Arc::clone(export),
@@ -232,11 +237,18 @@ impl Drop for PartInFlight<'_> {
     }
 }
 
-async fn create(export: Arc<Export>, key: String, tag: String) -> Result<PendingUpload> {
+async fn create(
+    export: Arc<Export>,
+    key: String,
+    writer: u32,
+    sequence: u64,
+) -> Result<PendingUpload> {
+    let tag = format!("{}/{writer}/{sequence}", export.id());
     let format = &export.spec().format;
     let content = ContentHeaders {
         content_type: format.content_type(),
         content_encoding: format.content_encoding(),
+        is_data: true,
     };
     let patience = async {
         export.stopped().cancelled().await;
@@ -246,27 +258,42 @@ async fn create(export: Arc<Export>, key: String, tag: String) -> Result<Pending
         confirmed = export.confirmed() => confirmed?,
         () = export.stopped().cancelled() => return Err(export.failure()),
     }
-    export.ledger().expect_upload();
+    let ledger = export.ledger();
+    let announced = ledger.announce_files(keys_to_announce(&export, &key, writer, sequence));
+    tokio::select! {
+        announced = announced => announced?,
+        () = export.stopped().cancelled() => return Err(export.failure()),
+    }
     let created = tokio::select! {
-        created = export.store().create_upload(&key, content, &tag) => {
-            created.map_err(Error::from)
-        }
+        created = export.store().create_upload(&key, content, &tag) => created,
         () = patience => {
-            export.ledger().record_lost_upload();
+            ledger.record_given_up_upload(&key);
             return Err(export.failure());
         }
     };
     let created = created.inspect_err(|error| {
-        if matches!(
-            error.kind(),
-            ErrorKind::ConnectionFailure | ErrorKind::Cancelled | ErrorKind::Io
-        ) {
-            export.ledger().record_lost_upload();
+        if error.maybe_executed {
+            ledger.record_given_up_upload(&key);
         }
     })?;
     if created.maybe_another {
-        export.ledger().record_lost_upload();
+        ledger.record_lost_upload(&key);
     }
-    export.ledger().record_upload(created.upload.clone());
+    ledger.record_upload(created.upload.clone());
     Ok(created.upload)
+}
+
+/// The keys to announce before the upload of `key` is created. Where the next keys of the writer are
+/// known, they are announced with it.
+fn keys_to_announce(export: &Export, key: &str, writer: u32, sequence: u64) -> Vec<String> {
+    let spec = export.spec();
+    if spec.partition.is_some() || sequence == 0 {
+        return vec![key.to_owned()];
+    }
+    match (sequence - 1).is_multiple_of(PAGE) {
+        true => (sequence..sequence + PAGE)
+            .map(|sequence| spec.file_key(export.id(), "", writer, sequence))
+            .collect(),
+        false => Vec::new(),
+    }
 }

@@ -43,6 +43,7 @@ impl<F: LineFormat> Printer for Lines<F> {
         self.begin(out)?;
         self.format
             .format_rows(batch, &mut |text| out.write_all(text).map_err(not_written))
+            .map(drop)
     }
 
     fn end(&mut self, out: Out<'_>) -> Result<()> {
@@ -79,7 +80,8 @@ impl Printer for JsonArray {
                     .map_err(not_written)?;
             }
             Ok(())
-        })
+        })?;
+        Ok(())
     }
 
     fn end(&mut self, out: Out<'_>) -> Result<()> {

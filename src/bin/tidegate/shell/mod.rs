@@ -310,6 +310,9 @@ impl Shell {
         elapsed: Duration,
     ) -> Result<()> {
         let report = execution.export_report();
+        for notice in report.iter().flat_map(|report| &report.notices) {
+            print::complain(&format!("notice: {notice}"));
+        }
         let has_summary = report.is_some() && std::io::IsTerminal::is_terminal(&std::io::stderr());
         if let (Some(report), true, false) = (&report, has_summary, self.settings.quiet) {
             print::complain(&summarize(report, elapsed));

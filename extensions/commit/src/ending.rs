@@ -1,0 +1,234 @@
+//! A stranger's end of an export that seems dead.
+//!
+//! Invariant: an undecided export is fenced before anything of it is removed, and then only its
+//! pending uploads and marks are removed, never an object. A decided export is finished. Its objects
+//! are deleted only if the file that its `ROLLBACK` names never becomes an object: then nobody can
+//! finish it.
+
+use crate::files::{Files, each};
+use crate::{Action, Answer, Commit, Mark, Request, Sign};
+
+/// Ends one export of another process.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ending<I> {
+    id: I,
+    /// Its fence is known, or completed.
+    has_fence: bool,
+    stage: Stage,
+}
+
+/// How the end of another export came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EndingResult {
+    /// It will never commit, and nothing of it is left.
+    Removed,
+    /// All its objects are there. It is as if it had succeeded.
+    Finished,
+    /// Another process ended it meanwhile.
+    Vanished,
+    /// It is decided, but a file is neither pending nor an object. Its objects stay.
+    Stuck,
+    /// Its `COMMIT` can't be read by this version. Nothing was changed.
+    Unreadable,
+    /// The store did not answer, or refused. The marks are still there.
+    Failed,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Stage {
+    New {
+        committed: bool,
+    },
+    Fencing,
+    ReadingCommit,
+    AbortingUploads,
+    Completing(Files),
+    Finding(Files),
+    CheckingCommit,
+    /// Settles the file that `ROLLBACK` names.
+    AbortingMarked(Files, usize),
+    FindingMarked(Files, usize),
+    CheckingMarked(usize),
+    Publishing,
+    Withdrawing,
+    WithdrawingUploads,
+    RemovingCommit(EndingResult),
+    RemovingMarks(EndingResult),
+    Over(EndingResult),
+}
+
+impl<I: Clone> Ending<I> {
+    /// Ends the export that left `sign`.
+    pub fn new(sign: &Sign<I>) -> Self {
+        Self {
+            id: sign.id.clone(),
+            has_fence: sign.claimed || sign.committed,
+            stage: Stage::New {
+                committed: sign.committed,
+            },
+        }
+    }
+
+    /// The export that is ended.
+    pub fn id(&self) -> &I {
+        &self.id
+    }
+
+    /// Whether the export can't do anything any more once this has succeeded. An export that had not
+    /// yet claimed its target may still create its fence and claim it.
+    pub fn is_final(&self) -> bool {
+        self.has_fence
+    }
+
+    /// The result, once [`Self::next`] has returned no request.
+    pub fn result(&self) -> Option<EndingResult> {
+        match self.stage {
+            Stage::Over(result) => Some(result),
+            _ => None,
+        }
+    }
+
+    /// Takes the answers to the last requests, in their order, and returns the next requests.
+    pub fn next(&mut self, answers: &[Answer<I>]) -> Vec<Request<I>> {
+        let failed = answers
+            .iter()
+            .any(|answer| matches!(answer, Answer::Lost | Answer::Refused));
+        let stage = std::mem::replace(&mut self.stage, Stage::Over(EndingResult::Failed));
+        match stage {
+            Stage::New { committed: true } => self.ask(Stage::ReadingCommit, &[Action::ReadCommit]),
+            Stage::New { committed: false } => self.ask(Stage::Fencing, &[Action::AbortFence]),
+            Stage::Over(result) => self.end(result),
+            // Whatever the store did, the export is as it was or further.
+            _ if failed => self.end(EndingResult::Failed),
+            Stage::Fencing => self.ask(Stage::ReadingCommit, &[Action::ReadCommit]),
+            Stage::ReadingCommit => match answers {
+                // It was fenced and will never commit, or another process has ended it.
+                [Answer::Commit(Commit::Missing)] => {
+                    self.ask(Stage::AbortingUploads, &[Action::AbortUploads])
+                }
+                [Answer::Commit(Commit::Decided { files, rollback })] => {
+                    let files = Files::new(*files);
+                    match *rollback {
+                        Some(marked) => self.settle(files, marked),
+                        None => self.complete(files),
+                    }
+                }
+                _ => self.end(EndingResult::Unreadable),
+            },
+            Stage::AbortingUploads => self.remove_marks(EndingResult::Removed),
+            Stage::Completing(mut files) => {
+                let asked = files.open();
+                files.completed(&asked, answers);
+                let open = files.open();
+                if open.is_empty() {
+                    return self.ask(Stage::Publishing, &[Action::Publish]);
+                }
+                let requests = each(&self.id, &open, Action::Find);
+                self.stage = Stage::Finding(files);
+                requests
+            }
+            Stage::Finding(mut files) => {
+                let asked = files.open();
+                files.found(&asked, answers);
+                match files.open().is_empty() && !files.any_gone() {
+                    true => self.ask(Stage::Publishing, &[Action::Publish]),
+                    false => self.ask(Stage::CheckingCommit, &[Action::ReadCommit]),
+                }
+            }
+            Stage::CheckingCommit => match answers {
+                [Answer::Commit(Commit::Missing)] => self.end(EndingResult::Vanished),
+                [
+                    Answer::Commit(Commit::Decided {
+                        files,
+                        rollback: Some(marked),
+                    }),
+                ] => self.settle(Files::new(*files), *marked),
+                _ => self.end(EndingResult::Stuck),
+            },
+            Stage::AbortingMarked(files, marked) => {
+                self.ask(Stage::FindingMarked(files, marked), &[Action::Find(marked)])
+            }
+            Stage::FindingMarked(files, marked) => match answers {
+                [Answer::Done] => self.complete(files),
+                _ => self.ask(Stage::CheckingMarked(marked), &[Action::ReadCommit]),
+            },
+            // If `COMMIT` is gone, the export was finished or removed, and its objects are not this
+            // process's business.
+            Stage::CheckingMarked(marked) => match answers {
+                [
+                    Answer::Commit(Commit::Decided {
+                        files,
+                        rollback: Some(again),
+                    }),
+                ] if *again == marked => self.withdraw(*files),
+                [Answer::Commit(Commit::Missing)] => self.end(EndingResult::Vanished),
+                _ => self.end(EndingResult::Stuck),
+            },
+            Stage::Publishing => self.remove_commit(EndingResult::Finished),
+            Stage::Withdrawing => self.ask(Stage::WithdrawingUploads, &[Action::AbortUploads]),
+            Stage::WithdrawingUploads => self.remove_commit(EndingResult::Removed),
+            Stage::RemovingCommit(result) => self.remove_marks(result),
+            Stage::RemovingMarks(result) => self.end(result),
+        }
+    }
+
+    fn ask(&mut self, stage: Stage, actions: &[Action]) -> Vec<Request<I>> {
+        self.stage = stage;
+        let requests = actions.iter();
+        requests
+            .map(|action| Request::new(&self.id, action.clone()))
+            .collect()
+    }
+
+    fn end(&mut self, result: EndingResult) -> Vec<Request<I>> {
+        self.stage = Stage::Over(result);
+        Vec::new()
+    }
+
+    fn complete(&mut self, files: Files) -> Vec<Request<I>> {
+        let requests = each(&self.id, &files.open(), Action::Complete);
+        if requests.is_empty() {
+            return self.ask(Stage::Publishing, &[Action::Publish]);
+        }
+        self.stage = Stage::Completing(files);
+        requests
+    }
+
+    fn settle(&mut self, files: Files, marked: usize) -> Vec<Request<I>> {
+        self.ask(
+            Stage::AbortingMarked(files, marked),
+            &[Action::Abort(marked)],
+        )
+    }
+
+    fn withdraw(&mut self, files: usize) -> Vec<Request<I>> {
+        self.stage = Stage::Withdrawing;
+        let all: Vec<usize> = (0..files).collect();
+        each(&self.id, &all, Action::Withdraw)
+    }
+
+    fn remove_commit(&mut self, result: EndingResult) -> Vec<Request<I>> {
+        self.ask(
+            Stage::RemovingCommit(result),
+            &[Action::Remove(Mark::Commit)],
+        )
+    }
+
+    fn remove_marks(&mut self, result: EndingResult) -> Vec<Request<I>> {
+        let marks = match self.has_fence {
+            true => &OTHER_MARKS[..],
+            // An export that has no fence yet may wake up and claim its target.
+            false => &[Action::Remove(Mark::Incomplete)],
+        };
+        self.ask(Stage::RemovingMarks(result), marks)
+    }
+}
+
+/// All marks but `COMMIT`, which is removed before `ROLLBACK`: without `ROLLBACK` it would say that
+/// the export must be finished.
+const OTHER_MARKS: [Action; 4] = [
+    Action::Remove(Mark::Alive),
+    Action::Remove(Mark::Journal),
+    Action::Remove(Mark::Rollback),
+    Action::Remove(Mark::Incomplete),
+];

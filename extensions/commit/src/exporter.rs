@@ -1,0 +1,502 @@
+//! An export, from its first look at the target to its end.
+//!
+//! Invariant: success is said only when every file is an object after the export was decided. An
+//! export that was not decided never has an object. Once decided, it is rolled back only if one of
+//! its files never becomes an object.
+
+use std::collections::BTreeMap;
+
+use crate::ending::{Ending, EndingResult};
+use crate::files::{Files, each};
+use crate::{Action, Answer, Commit, Mark, Mode, Request, Sign, Survey};
+
+/// How often an export waits for others that claimed the target at the same moment.
+const MOST_WAITS: u8 = 12;
+
+/// The state of an export.
+///
+/// Several exports may claim a target at the same moment. An export holds its target if a survey
+/// after its claim shows no rival. Surveys are consistent, so of two rivals at least one sees the
+/// other. If they see each other, the one with the smallest id waits until the others are gone;
+/// they give up.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Exporter<I> {
+    id: I,
+    mode: Mode,
+    /// It must not go on. Once it is decided, this changes nothing.
+    cancelled: bool,
+    waits: u8,
+    /// Exports that it has ended for good. Marks of them that appear late are no claim.
+    ended: BTreeMap<I, EndingResult>,
+    fence: Fence,
+    stage: Stage<I>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Stage<I> {
+    Looking,
+    EndingOther(Ending<I>),
+    Announcing,
+    CreatingFence,
+    Claiming,
+    Confirming,
+    Waiting,
+    Writing,
+    Deciding(usize),
+    AbortingFence(usize),
+    ReadingCommit(usize),
+    AbortingAny,
+    FindingAny,
+    Completing(Files),
+    /// One file could not be completed.
+    MarkingRollback(Files, usize),
+    Aborting(Files, usize),
+    Finding(Files, usize),
+    /// The file is an object after all.
+    UnmarkingRollback(Files),
+    CheckingCommit(Files),
+    Publishing,
+    RemovingMarks,
+    Withdrawing,
+    WithdrawingUploads {
+        clean: bool,
+    },
+    RemovingWithdrawnCommit,
+    RemovingWithdrawnMarks,
+    Undoing(Reason<I>),
+    RemovingUndone(Reason<I>),
+    RemovingTaken,
+    Over(Outcome<I>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Fence {
+    /// It does not exist.
+    None,
+    Created,
+    /// The answer to its creation is lost: it may appear at any time.
+    Lost,
+}
+
+/// How an export ended.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome<I> {
+    /// Every file is an object.
+    Committed {
+        /// Nothing else is left.
+        clean: bool,
+    },
+    /// It was not decided, so none of its files ever becomes an object.
+    Undone {
+        /// Why.
+        reason: Reason<I>,
+        /// No upload and no mark is left.
+        clean: bool,
+    },
+    /// It was decided, could not be finished, and was removed.
+    RolledBack {
+        /// No object, no upload and no mark is left.
+        clean: bool,
+    },
+    /// It was decided, and another process has ended it. Whether its files are still there is not
+    /// known.
+    Taken {
+        /// No mark is left.
+        clean: bool,
+    },
+    /// Whether its files are or will be objects is not known.
+    Unknown,
+}
+
+/// Why an export was not decided.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason<I> {
+    /// It was cancelled, or its query failed.
+    Cancelled,
+    /// A request failed.
+    Request,
+    /// There is data under the target.
+    Occupied,
+    /// Another export holds the target.
+    InUse(I),
+    /// An earlier export could not be ended.
+    Unended(I, EndingResult),
+    /// Another process took it for dead.
+    Fenced,
+}
+
+impl<I: Clone + Ord> Exporter<I> {
+    /// An export with the id `id`.
+    pub fn new(id: I, mode: Mode) -> Self {
+        Self {
+            id,
+            mode,
+            cancelled: false,
+            waits: 0,
+            ended: BTreeMap::new(),
+            fence: Fence::None,
+            stage: Stage::Looking,
+        }
+    }
+
+    /// The first requests.
+    pub fn start(&self) -> Vec<Request<I>> {
+        vec![Request::new(&self.id, Action::Survey)]
+    }
+
+    /// Whether no other export and no data was seen under the target, and the export may write
+    /// there: the query may run.
+    pub fn may_query(&self) -> bool {
+        !matches!(
+            self.stage,
+            Stage::Looking | Stage::EndingOther(_) | Stage::Announcing | Stage::Over(_)
+        )
+    }
+
+    /// Whether the export has its target and waits for [`Self::commit`] or [`Self::cancel`].
+    pub fn is_writing(&self) -> bool {
+        matches!(self.stage, Stage::Writing)
+    }
+
+    /// The outcome, once the export is over.
+    pub fn outcome(&self) -> Option<&Outcome<I>> {
+        match &self.stage {
+            Stage::Over(outcome) => Some(outcome),
+            _ => None,
+        }
+    }
+
+    /// Why the export is being undone, if it is.
+    pub fn undoing(&self) -> Option<&Reason<I>> {
+        match &self.stage {
+            Stage::Undoing(reason) | Stage::RemovingUndone(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// The decided exports of dead processes that this export has finished.
+    pub fn finished(&self) -> impl Iterator<Item = &I> {
+        let ended = self.ended.iter();
+        let finished = ended.filter(|(_, result)| **result == EndingResult::Finished);
+        finished.map(|(id, _)| id)
+    }
+
+    /// Commits an export that [is writing](Self::is_writing), with this number of files.
+    pub fn commit(&mut self, files: usize) -> Vec<Request<I>> {
+        match self.stage {
+            Stage::Writing => self.ask(Stage::Deciding(files), Action::Decide),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Stops the export. Returns requests if it was waiting for [`Self::commit`]; otherwise it stops
+    /// with the answers that it waits for. Does nothing once the decision is under way.
+    pub fn cancel(&mut self) -> Vec<Request<I>> {
+        self.cancelled = true;
+        match self.stage {
+            Stage::Writing => self.undo(Reason::Cancelled),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Takes the answers to the last requests, in their order, and returns the next requests. None
+    /// are left if it [is writing](Self::is_writing) or has an [outcome](Self::outcome).
+    pub fn next(&mut self, answers: &[Answer<I>]) -> Vec<Request<I>> {
+        let done = answers.iter().all(|answer| matches!(answer, Answer::Done));
+        let stage = std::mem::replace(&mut self.stage, Stage::Over(Outcome::Unknown));
+        match stage {
+            Stage::Looking => self.look(answers),
+            Stage::EndingOther(ending) => self.end_other(ending, answers),
+            Stage::Announcing => match done {
+                _ if self.cancelled => self.undo(Reason::Cancelled),
+                true => self.ask(Stage::CreatingFence, Action::CreateFence),
+                false => self.undo(Reason::Request),
+            },
+            Stage::CreatingFence => {
+                self.fence = match answers {
+                    [Answer::Done] => Fence::Created,
+                    [Answer::Refused] => Fence::None,
+                    _ => Fence::Lost,
+                };
+                match done {
+                    _ if self.cancelled => self.undo(Reason::Cancelled),
+                    true => self.ask(Stage::Claiming, Action::Claim),
+                    false => self.undo(Reason::Request),
+                }
+            }
+            Stage::Claiming => match done {
+                _ if self.cancelled => self.undo(Reason::Cancelled),
+                true => self.ask(Stage::Confirming, Action::Survey),
+                false => self.undo(Reason::Request),
+            },
+            Stage::Waiting => self.ask(Stage::Confirming, Action::Survey),
+            Stage::Confirming => self.confirm(answers),
+            Stage::Writing => {
+                self.stage = Stage::Writing;
+                Vec::new()
+            }
+            Stage::Deciding(files) => match done {
+                true => self.complete(Files::new(files)),
+                // It will never be executed, so the export is undecided.
+                false if matches!(answers, [Answer::Refused]) => self.undo(Reason::Request),
+                false => self.ask(Stage::AbortingFence(files), Action::AbortFence),
+            },
+            Stage::AbortingFence(files) => match done {
+                true => self.ask(Stage::ReadingCommit(files), Action::ReadCommit),
+                false => self.end(Outcome::Unknown),
+            },
+            Stage::ReadingCommit(files) => match answers {
+                [Answer::Commit(Commit::Decided { .. })] => self.complete(Files::new(files)),
+                // A stranger may have fenced the export, or finished it and removed `COMMIT`. If it was
+                // finished, every file is an object.
+                [Answer::Commit(Commit::Missing)] if files > 0 => {
+                    self.ask(Stage::AbortingAny, Action::Abort(0))
+                }
+                [Answer::Commit(Commit::Missing)] => self.remove_taken(),
+                _ => self.end(Outcome::Unknown),
+            },
+            Stage::AbortingAny => match done {
+                true => self.ask(Stage::FindingAny, Action::Find(0)),
+                false => self.end(Outcome::Unknown),
+            },
+            Stage::FindingAny => match answers {
+                [Answer::Done] => self.end(Outcome::Committed { clean: true }),
+                [Answer::Gone] => self.undo(Reason::Fenced),
+                _ => self.end(Outcome::Unknown),
+            },
+            Stage::Completing(mut files) => {
+                let asked = files.open();
+                files.completed(&asked, answers);
+                match files.open().first() {
+                    None => self.ask(Stage::Publishing, Action::Publish),
+                    Some(&first) => self.ask(
+                        Stage::MarkingRollback(files, first),
+                        Action::MarkRollback(first),
+                    ),
+                }
+            }
+            Stage::MarkingRollback(files, first) => match done {
+                true => self.ask(Stage::Aborting(files, first), Action::Abort(first)),
+                false => self.end(Outcome::Unknown),
+            },
+            Stage::Aborting(files, first) => match done {
+                true => self.ask(Stage::Finding(files, first), Action::Find(first)),
+                false => self.end(Outcome::Unknown),
+            },
+            Stage::Finding(mut files, first) => {
+                files.found(&[first], answers);
+                if files.any_gone() {
+                    return self.ask(Stage::CheckingCommit(files), Action::ReadCommit);
+                }
+                match files.open().contains(&first) {
+                    true => self.end(Outcome::Unknown),
+                    false => self.ask(
+                        Stage::UnmarkingRollback(files),
+                        Action::Remove(Mark::Rollback),
+                    ),
+                }
+            }
+            // If the mark stayed and the object were deleted later, the rest would be removed.
+            Stage::UnmarkingRollback(files) => match done {
+                true => self.complete(files),
+                false => self.end(Outcome::Unknown),
+            },
+            // If `COMMIT` is gone, another process has finished or removed the export, and what
+            // happened to its objects since is not this export's business.
+            Stage::CheckingCommit(files) => match answers {
+                [Answer::Commit(Commit::Decided { .. })] => {
+                    let requests = each(&self.id, &files.possible(), Action::Withdraw);
+                    match requests.is_empty() {
+                        true => self.withdraw_uploads(true),
+                        false => {
+                            self.stage = Stage::Withdrawing;
+                            requests
+                        }
+                    }
+                }
+                [Answer::Commit(Commit::Missing)] => self.remove_taken(),
+                _ => self.end(Outcome::Unknown),
+            },
+            Stage::RemovingTaken => self.end(Outcome::Taken { clean: done }),
+            Stage::Publishing => match done {
+                true => self.remove(
+                    Stage::RemovingMarks,
+                    &[Mark::Commit, Mark::Alive, Mark::Journal, Mark::Incomplete],
+                ),
+                false => self.end(Outcome::Committed { clean: false }),
+            },
+            Stage::RemovingMarks => self.end(Outcome::Committed { clean: done }),
+            Stage::Withdrawing => self.withdraw_uploads(done),
+            Stage::WithdrawingUploads { clean } => match clean && done {
+                true => self.ask(Stage::RemovingWithdrawnCommit, Action::Remove(Mark::Commit)),
+                false => self.end(Outcome::RolledBack { clean: false }),
+            },
+            Stage::RemovingWithdrawnCommit => match done {
+                true => self.remove(
+                    Stage::RemovingWithdrawnMarks,
+                    &[Mark::Alive, Mark::Journal, Mark::Rollback, Mark::Incomplete],
+                ),
+                false => self.end(Outcome::RolledBack { clean: false }),
+            },
+            Stage::RemovingWithdrawnMarks => self.end(Outcome::RolledBack { clean: done }),
+            Stage::Undoing(reason) => match done && self.fence != Fence::Lost {
+                true => self.remove_undone(reason),
+                false => {
+                    let clean = false;
+                    self.end(Outcome::Undone { reason, clean })
+                }
+            },
+            Stage::RemovingUndone(reason) => {
+                let clean = done;
+                self.end(Outcome::Undone { reason, clean })
+            }
+            Stage::Over(outcome) => self.end(outcome),
+        }
+    }
+
+    /// The first look at the target, and the look after another export was ended.
+    fn look(&mut self, answers: &[Answer<I>]) -> Vec<Request<I>> {
+        let [Answer::Seen(survey)] = answers else {
+            return self.refuse(Reason::Request);
+        };
+        if self.cancelled {
+            return self.refuse(Reason::Cancelled);
+        }
+        let living = self.rivals(survey).find(|rival| !rival.silent);
+        if let Some(rival) = living.map(|rival| rival.id.clone()) {
+            return self.refuse(Reason::InUse(rival));
+        }
+        let dead = survey.others.iter();
+        let dead = dead.filter(|sign| sign.silent && !self.ended.contains_key(&sign.id));
+        // Decided exports first: their uploads are the only copy of their rows.
+        if let Some(dead) = dead.max_by_key(|sign| sign.committed) {
+            let mut ending = Ending::new(dead);
+            let requests = ending.next(&[]);
+            self.stage = Stage::EndingOther(ending);
+            return requests;
+        }
+        if self.mode == Mode::Error && survey.occupied {
+            return self.refuse(Reason::Occupied);
+        }
+        self.ask(Stage::Announcing, Action::Announce)
+    }
+
+    fn end_other(&mut self, mut ending: Ending<I>, answers: &[Answer<I>]) -> Vec<Request<I>> {
+        let requests = ending.next(answers);
+        let id = ending.id().clone();
+        match ending.result() {
+            None => {
+                self.stage = Stage::EndingOther(ending);
+                requests
+            }
+            Some(
+                result @ (EndingResult::Removed | EndingResult::Finished | EndingResult::Vanished),
+            ) => {
+                if ending.is_final() {
+                    self.ended.insert(id, result);
+                }
+                self.ask(Stage::Looking, Action::Survey)
+            }
+            Some(result) => self.refuse(Reason::Unended(id, result)),
+        }
+    }
+
+    /// The look after the claim.
+    fn confirm(&mut self, answers: &[Answer<I>]) -> Vec<Request<I>> {
+        let [Answer::Seen(survey)] = answers else {
+            return self.undo(Reason::Request);
+        };
+        if self.cancelled {
+            return self.undo(Reason::Cancelled);
+        }
+        if !survey.claimed {
+            return self.undo(Reason::Fenced);
+        }
+        let smallest = self.rivals(survey).min_by(|a, b| a.id.cmp(&b.id));
+        match smallest.map(|rival| rival.id.clone()) {
+            Some(rival) if rival < self.id || self.waits == MOST_WAITS => {
+                self.undo(Reason::InUse(rival))
+            }
+            Some(_) => {
+                self.waits += 1;
+                self.ask(Stage::Waiting, Action::Wait)
+            }
+            // An export that has ended since the first look has left its data.
+            None if self.mode == Mode::Error && survey.occupied => self.undo(Reason::Occupied),
+            None => {
+                self.stage = Stage::Writing;
+                Vec::new()
+            }
+        }
+    }
+
+    /// The exports that exclude this one.
+    fn rivals<'a>(&'a self, survey: &'a Survey<I>) -> impl Iterator<Item = &'a Sign<I>> {
+        let excludes = |sign: &&Sign<I>| {
+            (sign.claimed || sign.committed)
+                && (sign.exclusive || self.mode.is_exclusive())
+                && !self.ended.contains_key(&sign.id)
+        };
+        survey.others.iter().filter(excludes)
+    }
+
+    fn ask(&mut self, stage: Stage<I>, action: Action) -> Vec<Request<I>> {
+        self.stage = stage;
+        vec![Request::new(&self.id, action)]
+    }
+
+    fn end(&mut self, outcome: Outcome<I>) -> Vec<Request<I>> {
+        self.stage = Stage::Over(outcome);
+        Vec::new()
+    }
+
+    /// Ends an export that has sent nothing but questions.
+    fn refuse(&mut self, reason: Reason<I>) -> Vec<Request<I>> {
+        let clean = true;
+        self.end(Outcome::Undone { reason, clean })
+    }
+
+    /// Removes everything of an export that was not decided.
+    fn undo(&mut self, reason: Reason<I>) -> Vec<Request<I>> {
+        if self.fence == Fence::None {
+            return self.remove_undone(reason);
+        }
+        self.stage = Stage::Undoing(reason);
+        let actions = [Action::AbortFence, Action::AbortUploads];
+        actions
+            .map(|action| Request::new(&self.id, action))
+            .to_vec()
+    }
+
+    /// Removes marks that this process may have written after another one had removed them.
+    fn remove_taken(&mut self) -> Vec<Request<I>> {
+        let marks = [Mark::Alive, Mark::Journal, Mark::Rollback, Mark::Incomplete];
+        self.remove(Stage::RemovingTaken, &marks)
+    }
+
+    fn remove_undone(&mut self, reason: Reason<I>) -> Vec<Request<I>> {
+        let marks = [Mark::Alive, Mark::Journal, Mark::Incomplete];
+        self.remove(Stage::RemovingUndone(reason), &marks)
+    }
+
+    fn complete(&mut self, files: Files) -> Vec<Request<I>> {
+        let requests = each(&self.id, &files.open(), Action::Complete);
+        if requests.is_empty() {
+            return self.ask(Stage::Publishing, Action::Publish);
+        }
+        self.stage = Stage::Completing(files);
+        requests
+    }
+
+    fn withdraw_uploads(&mut self, clean: bool) -> Vec<Request<I>> {
+        self.ask(Stage::WithdrawingUploads { clean }, Action::AbortUploads)
+    }
+
+    fn remove(&mut self, stage: Stage<I>, marks: &[Mark]) -> Vec<Request<I>> {
+        self.stage = stage;
+        let requests = marks.iter();
+        requests
+            .map(|mark| Request::new(&self.id, Action::Remove(*mark)))
+            .collect()
+    }
+}

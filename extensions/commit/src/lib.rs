@@ -1,0 +1,186 @@
+//! The commit protocol of all-or-nothing exports, as pure state machines.
+//!
+//! Invariant: every decision about an export follows from the answers of the store, never from a
+//! clock. A machine sends no request: it takes the answers to its last requests and returns the
+//! next ones. The program and the model in `tests/model.rs` run the same machines, so the model
+//! checks what the program does.
+//!
+//! | machine | who runs it |
+//! |---|---|
+//! | [`Exporter`] | the export itself, from its first look at the target to its end |
+//! | [`Ending`] | another process that ends an export which seems dead |
+//! | [`Recovery`] | `RECOVER EXPORT`: ends every export under a target |
+//!
+//! # The one primitive
+//!
+//! A pending multipart upload can be completed or aborted, and only one of them succeeds. Whoever
+//! aborts an upload, waits for the answer and then finds no object knows that the upload never
+//! becomes an object. Every question between an export and other processes is such an upload:
+//!
+//! - **Does the export commit?** Its *fence* is a pending upload of the key `COMMIT`, created
+//!   before the export claims its target. Completing the fence is the decision to commit. A process
+//!   that takes the export for dead aborts the fence first; from then on the export can't commit.
+//! - **Is a decided export finished or rolled back?** It is finished when every file is an object.
+//!   It may be rolled back once one of its files was aborted and is no object. `ROLLBACK` names this
+//!   file before it is aborted.
+//!
+//! Marks (`INCOMPLETE`, `ALIVE`, `COMMIT`, `ROLLBACK` and the journal) tell other processes about an
+//! export. No mark is trusted for longer than the uploads that it names.
+
+mod ending;
+mod exporter;
+mod files;
+mod recovery;
+
+pub use self::ending::{Ending, EndingResult};
+pub use self::exporter::{Exporter, Outcome, Reason};
+pub use self::recovery::Recovery;
+
+/// A request of a machine to the store, about the export with the id `export`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Request<I> {
+    /// The export that the request is about.
+    pub export: I,
+    /// What to do.
+    pub action: Action,
+}
+
+impl<I: Clone> Request<I> {
+    pub(crate) fn new(export: &I, action: Action) -> Self {
+        Self {
+            export: export.clone(),
+            action,
+        }
+    }
+}
+
+/// What a request does. Requests that a machine returns together may run at the same time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Action {
+    /// List the marks of all exports under the target, then its data. Answer: [`Answer::Seen`].
+    Survey,
+    /// Let other exports go on for a moment.
+    Wait,
+    /// Put `INCOMPLETE`: from here on a stranger can find the export's fence.
+    Announce,
+    /// Create the fence.
+    CreateFence,
+    /// Put `ALIVE`, which names the fence.
+    Claim,
+    /// Complete the fence with the list of all files: the decision to commit.
+    Decide,
+    /// Abort the fence that `ALIVE` names, and every other pending upload of its key.
+    AbortFence,
+    /// Read `COMMIT`, then look for `ROLLBACK`. Answer: [`Answer::Commit`].
+    ReadCommit,
+    /// Complete the upload of a file.
+    Complete(usize),
+    /// Abort the upload of a file.
+    Abort(usize),
+    /// Look whether a file is an object. Answer: [`Answer::Done`] or [`Answer::Gone`].
+    Find(usize),
+    /// Abort the upload of a file, wait for the answer, then delete its object.
+    Withdraw(usize),
+    /// Abort every pending upload of the export's files.
+    AbortUploads,
+    /// Put the manifest and delete the objects that the export replaces.
+    Publish,
+    /// Put `ROLLBACK`, which names a file: if it is no object once its upload is aborted, the export
+    /// can't be finished.
+    MarkRollback(usize),
+    /// Delete a mark.
+    Remove(Mark),
+}
+
+/// A small object that tells other processes about an export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mark {
+    /// The export exists.
+    Incomplete,
+    /// The export wants or holds its target. Rewritten as a heartbeat.
+    Alive,
+    /// The keys of uploads that the export is about to create.
+    Journal,
+    /// The export is decided: it will be finished.
+    Commit,
+    /// The decided export is removed if the file that this mark names never becomes an object.
+    Rollback,
+}
+
+/// The store's answer to a request.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Answer<I> {
+    /// The request was executed.
+    Done,
+    /// The upload is not pending, or there is no such object.
+    Gone,
+    /// The request was not executed, and will not be.
+    Refused,
+    /// It is not known whether the request was or will be executed.
+    Lost,
+    /// What a survey saw.
+    Seen(Survey<I>),
+    /// The content of `COMMIT`.
+    Commit(Commit),
+}
+
+/// The content of `COMMIT`, as far as the protocol needs it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Commit {
+    /// There is no `COMMIT`.
+    Missing,
+    /// The export is decided.
+    Decided {
+        /// The number of its files.
+        files: usize,
+        /// The file that `ROLLBACK` names, if there is one.
+        rollback: Option<usize>,
+    },
+    /// This version can't read it.
+    Unreadable,
+}
+
+/// What is under a target.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Survey<I> {
+    /// The other exports that have marks there, by id.
+    pub others: Vec<Sign<I>>,
+    /// The export's own `ALIVE` is there.
+    pub claimed: bool,
+    /// There is data.
+    pub occupied: bool,
+}
+
+/// The marks of another export.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sign<I> {
+    /// Its id.
+    pub id: I,
+    /// It tolerates no other export beside it: its mode is error or overwrite.
+    pub exclusive: bool,
+    /// It gave no sign of life for long, or said that it has ended. This decides only whether
+    /// another process tries to end it.
+    pub silent: bool,
+    /// It has marks other than `INCOMPLETE`: it has claimed its target.
+    pub claimed: bool,
+    /// It has a `COMMIT`.
+    pub committed: bool,
+}
+
+/// How an export treats existing data, as far as the protocol needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mode {
+    /// The target must be empty.
+    Error,
+    /// Objects are added.
+    Append,
+    /// Existing objects are replaced.
+    Overwrite,
+}
+
+impl Mode {
+    /// Whether no other export may use the target at the same time.
+    pub fn is_exclusive(self) -> bool {
+        self != Self::Append
+    }
+}

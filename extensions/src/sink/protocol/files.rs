@@ -1,0 +1,84 @@
+//! The files of a decided export: complete, find and withdraw them.
+//!
+//! Invariant: an object is deleted only if its key holds the id of its export, and only after the
+//! abort of its upload was answered.
+
+use bytes::Bytes;
+use futures::StreamExt;
+
+use crate::error::Result;
+use crate::sink::staged::StagedFile;
+use crate::sink::store::{StoreError, UploadStore};
+use crate::sink::target::Target;
+
+use super::survey::is_there;
+
+/// Upper bound for concurrent deletes.
+const DELETES_AT_ONCE: usize = 16;
+
+/// Makes one file an object; returns the object's ETag, if the store has ETags.
+///
+/// # Errors
+/// The upload is not pending: it is an object already, or was aborted. Or the store fails.
+pub(super) async fn complete(
+    store: &dyn UploadStore,
+    file: &StagedFile,
+) -> Result<Option<String>, StoreError> {
+    match file.upload() {
+        Some(upload) => store.complete_upload(&upload, &file.receipts).await,
+        None => {
+            let put = store.put(&file.key, Bytes::new(), &file.content_type, false);
+            put.await
+        }
+    }
+}
+
+/// Looks whether a file of the export `id` is an object. Returns its ETag, if the store has ETags.
+///
+/// A key that holds the export's id is nobody else's, and listing it needs no permission to read.
+/// The key of a single file is the user's choice: there the size and our own tag decide, because the
+/// ETag of a multipart object can't be computed under KMS.
+pub(super) async fn find(
+    store: &dyn UploadStore,
+    target: &Target,
+    id: &str,
+    file: &StagedFile,
+) -> Result<Option<Option<String>>> {
+    if target.file().is_none() {
+        return Ok(is_there(store, &file.key).await?.then_some(None));
+    }
+    let found = store.identify(&file.key).await?;
+    let is_ours = |object: &crate::sink::store::ObjectIdentity| {
+        // An empty file is put without an upload, and so without a tag.
+        let is_tagged = file.upload_id.is_none() || object.is_from_export(id);
+        is_tagged && object.bytes.is_none_or(|bytes| bytes == file.bytes)
+    };
+    Ok(found.filter(is_ours).map(|object| object.etag))
+}
+
+/// Aborts the upload of a file, and deletes its object once the abort is answered.
+pub(super) async fn withdraw(
+    store: &dyn UploadStore,
+    target: &Target,
+    file: &StagedFile,
+) -> Result<(), StoreError> {
+    if let Some(upload) = file.upload() {
+        store.abort_upload(&upload).await?;
+    }
+    // A single file has no object of this export: the export is rolled back because its only file
+    // never becomes one. An object with its name is somebody else's.
+    match target.file() {
+        Some(_) => Ok(()),
+        None => store.delete(&file.key).await,
+    }
+}
+
+/// Deletes objects, and returns the first error after all requests are answered.
+pub(super) async fn delete_all(store: &dyn UploadStore, keys: &[String]) -> Result<(), StoreError> {
+    let deletes: Vec<_> = keys.iter().map(|key| store.delete(key)).collect();
+    let results: Vec<_> = futures::stream::iter(deletes)
+        .buffer_unordered(DELETES_AT_ONCE)
+        .collect()
+        .await;
+    results.into_iter().collect()
+}

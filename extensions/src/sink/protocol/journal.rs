@@ -1,0 +1,92 @@
+//! The journal of an export: the keys of its files, for stores that list pending uploads only by
+//! their exact keys.
+//!
+//! Invariant: before an upload is created, an acknowledged bookkeeping object names its key. `ALIVE`
+//! names the first file of each writer; journals name the others. Keys that arrive while a journal
+//! is being written go into the next one together.
+//!
+//! MinIO is such a store: <https://github.com/minio/minio/issues/20989>
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::bookkeeping::{FORMAT, JournalPage, MEDIA_TYPE, to_json};
+use super::ledger::Ledger;
+use crate::error::Result;
+
+/// Keys that were announced, and keys that wait for it.
+#[derive(Debug, Default)]
+pub(super) struct Journal {
+    waiting: Mutex<Waiting>,
+    written: tokio::sync::Mutex<Written>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    files: Vec<String>,
+    /// How many keys have ever been added.
+    added: u64,
+}
+
+#[derive(Debug, Default)]
+struct Written {
+    /// How many keys are in journals.
+    files: u64,
+    /// How many journals may exist.
+    pages: u32,
+}
+
+impl Journal {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns once an acknowledged object names `files`.
+    ///
+    /// # Errors
+    /// The store refuses to write the journal.
+    pub(super) async fn announce(&self, ledger: &Ledger, mut files: Vec<String>) -> Result<()> {
+        let known = ledger.spec().first_files(ledger.id());
+        files.retain(|file| !known.contains(file));
+        if files.is_empty() {
+            return Ok(());
+        }
+        let last = {
+            let mut waiting = self.waiting();
+            waiting.added += files.len() as u64;
+            waiting.files.extend(files);
+            waiting.added
+        };
+        let mut written = self.written.lock().await;
+        if written.files >= last {
+            return Ok(());
+        }
+        let (files, added) = {
+            let mut waiting = self.waiting();
+            (std::mem::take(&mut waiting.files), waiting.added)
+        };
+        let number = written.pages;
+        written.pages += 1;
+        let page = JournalPage {
+            format: FORMAT,
+            files,
+        };
+        let key = ledger.keys().journal(ledger.id(), number);
+        let put = ledger.store().put(&key, to_json(&page)?, MEDIA_TYPE, false);
+        match put.await {
+            Ok(_) => {
+                written.files = added;
+                Ok(())
+            }
+            Err(error) => {
+                // Whoever else waits for these keys tries again.
+                self.waiting().files.extend(page.files);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// How many journals may exist.
+    pub(super) async fn pages(&self) -> u32 {
+        self.written.lock().await.pages
+    }
+}

@@ -1,0 +1,190 @@
+//! What an export sees under its target before it may write there.
+//!
+//! Invariant: the marks of other exports are listed before the data, so an export that ends between
+//! the two is seen by its marks or by its data.
+
+use std::collections::BTreeMap;
+
+use super::bookkeeping::Keys;
+use super::ledger::Ledger;
+use super::survey::{FoundExport, find_data, find_exports, find_obstacle};
+use crate::error::{Error, ErrorKind, Result};
+use crate::sink::mode::Mode;
+use crate::sink::target::FOLDER;
+
+/// A list request for at most this many keys is answered by one consistent page.
+const ONE_PAGE: usize = 1000;
+
+/// More keys than an export has under an empty target.
+const FEW: usize = 10;
+
+/// What is under a target.
+#[derive(Debug, Default)]
+pub(super) struct Sight {
+    /// The other exports, by id.
+    pub(super) others: BTreeMap<String, FoundExport>,
+    /// The export's own `ALIVE` is there.
+    pub(super) claimed: bool,
+    /// The key of an object with data, if there is one and the mode asks for it.
+    pub(super) data: Option<String>,
+}
+
+/// The first look. With `is_first`, also learns whether the target is of the right kind and whether
+/// deleting is allowed there. All requests run at the same time, because each may be slow; the look
+/// after the claim decides.
+///
+/// # Errors
+/// The target has the name of an object or folder, or the store refuses to list or delete.
+pub(super) async fn look(ledger: &Ledger, is_first: bool) -> Result<Sight> {
+    let store = ledger.store().as_ref();
+    let probe = ledger.keys().probe(ledger.id());
+    let (clear, others, data, deleted) = tokio::join!(
+        async {
+            match is_first {
+                true => refuse_obstacle(ledger).await,
+                false => Ok(()),
+            }
+        },
+        list_others(ledger, false),
+        list_data(ledger),
+        async {
+            match is_first {
+                // Without permission to delete, the export must fail before it writes an object
+                // that it would have to delete.
+                true => store.delete(&probe).await,
+                false => Ok(()),
+            }
+        },
+    );
+    clear?;
+    let sight = Sight {
+        others: others?.0,
+        claimed: false,
+        data: data?,
+    };
+    deleted?;
+    Ok(sight)
+}
+
+/// The look after the claim. In mode overwrite, records in the ledger the objects that the export
+/// replaces.
+///
+/// # Errors
+/// An export to a folder below the target has not ended (mode overwrite), or the store fails.
+pub(super) async fn confirm(ledger: &Ledger) -> Result<Sight> {
+    if let Some(sight) = look_once(ledger).await? {
+        return Ok(sight);
+    }
+    let (others, claimed) = list_others(ledger, true).await?;
+    let data = list_data(ledger).await?;
+    if ledger.spec().mode == Mode::Overwrite {
+        let target = &ledger.spec().target;
+        let all = ledger.store().list(&target.prefix(), usize::MAX).await?;
+        record_obsolete(ledger, all)?;
+    }
+    Ok(Sight {
+        others,
+        claimed,
+        data,
+    })
+}
+
+/// The look after the claim by a single request, if it shows everything.
+async fn look_once(ledger: &Ledger) -> Result<Option<Sight>> {
+    let target = &ledger.spec().target;
+    if target.file().is_some() {
+        return Ok(None);
+    }
+    let keys = ledger.keys();
+    let (prefix, limit) = match ledger.spec().mode {
+        Mode::Error => (target.prefix(), FEW),
+        Mode::Append => (keys.folder().to_owned(), FEW),
+        Mode::Overwrite => (target.prefix(), ONE_PAGE),
+    };
+    let listed = ledger.store().list(&prefix, limit).await?;
+    let is_other = |key: &String| match keys.split(key) {
+        Some((id, name)) => id != ledger.id() && name != "MANIFEST",
+        None => false,
+    };
+    if listed.len() == limit || listed.iter().any(is_other) {
+        return Ok(None);
+    }
+    let data = listed.iter().find(|key| target.has_data(key)).cloned();
+    let claimed = listed.contains(&keys.alive(ledger.id()));
+    if ledger.spec().mode == Mode::Overwrite {
+        record_obsolete(ledger, listed)?;
+    }
+    Ok(Some(Sight {
+        others: BTreeMap::new(),
+        claimed,
+        data,
+    }))
+}
+
+/// The other exports, and whether the export's own `ALIVE` is there.
+async fn list_others(
+    ledger: &Ledger,
+    has_lock: bool,
+) -> Result<(BTreeMap<String, FoundExport>, bool)> {
+    let store = ledger.store().as_ref();
+    let keys = ledger.keys();
+    let listed = store.list(keys.folder(), usize::MAX).await?;
+    let others = find_exports(store, &keys, &listed, Some(ledger.id()), has_lock).await?;
+    Ok((others, listed.contains(&keys.alive(ledger.id()))))
+}
+
+/// The key of an object with data, if mode error asks for it.
+async fn list_data(ledger: &Ledger) -> Result<Option<String>> {
+    match ledger.spec().mode {
+        Mode::Error => find_data(ledger.store().as_ref(), &ledger.spec().target).await,
+        Mode::Append | Mode::Overwrite => Ok(None),
+    }
+}
+
+/// Records in the ledger the objects that an export in mode overwrite replaces: the data under the
+/// target, and the manifests of that data.
+fn record_obsolete(ledger: &Ledger, listed: Vec<String>) -> Result<()> {
+    let target = &ledger.spec().target;
+    let keys = Keys::new(target);
+    // The manifests of a single object lie in one folder with the manifests of other objects, so
+    // they stay.
+    let is_manifest =
+        |key: &str| target.file().is_none() && matches!(keys.split(key), Some((_, "MANIFEST")));
+    let mut obsolete = listed;
+    obsolete.retain(|key| target.has_data(key) || is_manifest(key));
+    // In a subfolder, a manifest is replaced together with the data that it lists. Any other
+    // bookkeeping there belongs to an export that has not ended.
+    let is_running = |key: &&String| {
+        key.contains(&format!("/{FOLDER}"))
+            && !key.starts_with(keys.folder())
+            && !key.ends_with("/MANIFEST")
+    };
+    match obsolete.iter().find(is_running) {
+        None => {
+            ledger.set_obsolete(obsolete);
+            Ok(())
+        }
+        Some(key) => Err(Error::new(
+            ErrorKind::TargetInUse,
+            format!(
+                "an export to a folder under {target} has not ended: {}",
+                ledger.store().url(key)
+            ),
+        )
+        .with_hint("wait until it ends, or recover it with RECOVER EXPORT")),
+    }
+}
+
+/// Refuses a target folder if an object has its name, and a target object if a folder has its name.
+async fn refuse_obstacle(ledger: &Ledger) -> Result<()> {
+    let target = &ledger.spec().target;
+    let Some(key) = find_obstacle(ledger.store().as_ref(), target).await? else {
+        return Ok(());
+    };
+    let url = ledger.store().url(&key);
+    let why = match target.file() {
+        Some(_) => format!("the target {target} is a folder: it has {url}"),
+        None => format!("the target {target} is a folder, but there is an object {url}"),
+    };
+    Err(Error::new(ErrorKind::TargetInUse, why).with_hint("choose another target"))
+}

@@ -1,0 +1,155 @@
+//! The outcomes of an export as errors for the user.
+//!
+//! Invariant: an error says whether the export's objects are there, and if anything is left, how to
+//! remove it.
+
+use tidegate_commit::{EndingResult, Exporter, Reason};
+
+use super::execute::{Executor, describe, in_use};
+use super::heartbeat::taken_for_dead;
+use super::ledger::Ledger;
+use super::recover::stuck;
+use crate::error::{Error, ErrorKind, Result};
+use crate::sink::mode::Mode;
+use tidegate_commit::Outcome;
+
+impl Mode {
+    /// The mode, as far as the protocol needs it.
+    fn of_protocol(self) -> tidegate_commit::Mode {
+        match self {
+            Self::Error => tidegate_commit::Mode::Error,
+            Self::Append => tidegate_commit::Mode::Append,
+            Self::Overwrite => tidegate_commit::Mode::Overwrite,
+        }
+    }
+}
+
+/// The machine of the export that `ledger` is about.
+pub(crate) fn machine(ledger: &Ledger) -> Exporter<String> {
+    Exporter::new(ledger.id().to_owned(), ledger.spec().mode.of_protocol())
+}
+
+/// Why an export was not decided. `None` if it was cancelled.
+pub(crate) fn refusal(
+    ledger: &Ledger,
+    executor: &Executor,
+    reason: &Reason<String>,
+) -> Option<Error> {
+    let target = &ledger.spec().target;
+    let folder = target.with_file(None);
+    Some(match reason {
+        Reason::Cancelled => return None,
+        Reason::Request => failure(executor),
+        Reason::Fenced => taken_for_dead(ledger),
+        Reason::Occupied => occupied(ledger, executor),
+        Reason::InUse(id) => {
+            let note = executor.found(id).and_then(|found| found.note);
+            let holder = match note {
+                Some(note) => describe(id, &note.started),
+                None => format!("export {id}"),
+            };
+            in_use(&folder, &holder)
+        }
+        Reason::Unended(id, EndingResult::Stuck) => {
+            let replaces = executor.intent(id).is_none_or(|intent| intent.replaces);
+            stuck(executor, &folder, id, replaces)
+        }
+        Reason::Unended(_, _) => failure(executor),
+    })
+}
+
+/// The error of a request that failed.
+pub(crate) fn failure(executor: &Executor) -> Error {
+    executor.take_failure().unwrap_or_else(|| {
+        Error::new(
+            ErrorKind::DataCorrupted,
+            "the upload of a file is gone and did not become an object",
+        )
+        .with_hint("something else aborted it: a lifecycle rule, or another program")
+    })
+}
+
+fn occupied(ledger: &Ledger, executor: &Executor) -> Error {
+    let target = &ledger.spec().target;
+    let url = executor.store().url(&executor.data().unwrap_or_default());
+    let error = match target.file() {
+        Some(_) => Error::new(ErrorKind::TargetInUse, format!("the target {url} exists"))
+            .with_hint("choose another target, or MODE = 'overwrite'"),
+        None => Error::new(
+            ErrorKind::TargetInUse,
+            format!("the target {target} is not empty: it has {url}"),
+        )
+        .with_hint("choose another target, or MODE = 'append' or 'overwrite'"),
+    };
+    // A nightly run must not look for the rows of the night before.
+    match executor.finished().as_slice() {
+        [] => error,
+        finished => {
+            let hint = error.hint().unwrap_or_default().to_owned();
+            error.with_hint(format!("this statement {}; {hint}", finished.join(" and ")))
+        }
+    }
+}
+
+/// The error of a decided export that another process has ended.
+pub(crate) fn taken(ledger: &Ledger) -> Error {
+    Error::new(
+        ErrorKind::OutcomeUnknown,
+        format!(
+            "another process took the export to {} for dead and ended it; whether its rows are there \
+             is not known",
+            ledger.spec().target
+        ),
+    )
+    .with_hint("look at the target: the other process finished the export, and may have replaced it")
+}
+
+/// The error of an export whose outcome is not known.
+pub(crate) fn outcome_unknown(ledger: &Ledger, executor: &Executor) -> Error {
+    let cause = failure(executor);
+    let message = format!(
+        "{}; whether the objects of {} are or will be there is not known",
+        cause.message(),
+        ledger.spec().target,
+    );
+    let recover = &ledger.spec().recover_statement;
+    Error::new(ErrorKind::OutcomeUnknown, message)
+        .with_hint(format!("finish or remove it: {recover}"))
+        .with_source(cause)
+}
+
+/// The error of an export that is complete, but not cleaned up.
+pub(crate) fn cleanup_failed(ledger: &Ledger, executor: &Executor) -> Error {
+    let cause = failure(executor);
+    let message = format!(
+        "every object is there, but cleaning up after the export to {} failed: {}",
+        ledger.spec().target,
+        cause.message()
+    );
+    let recover = &ledger.spec().recover_statement;
+    Error::new(ErrorKind::CleanupFailed, message)
+        .with_hint(format!("finish it: {recover}"))
+        .with_source(cause)
+}
+
+/// Checks the target as an export does, but changes nothing: leftovers of dead exports stay. It
+/// can't check the permission to write, because only a write shows it.
+///
+/// # Errors
+/// The target is not empty, another export holds it, or the store refuses to list or delete there.
+pub(crate) async fn inspect_target(ledger: &Ledger, executor: &Executor) -> Result<()> {
+    let mut machine = machine(ledger);
+    let mut answers = executor.run(&machine.start()).await;
+    // Dead exports would be ended first.
+    if let [tidegate_commit::Answer::Seen(survey)] = answers.as_mut_slice() {
+        survey.others.retain(|other| !other.silent);
+    }
+    machine.next(&answers);
+    match machine.outcome() {
+        Some(Outcome::Undone { reason, .. }) => match refusal(ledger, executor, reason) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
