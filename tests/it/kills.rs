@@ -164,6 +164,60 @@ async fn an_export_that_can_not_be_finished_is_removed_by_force() {
     store.assert_untouched(&target).await;
 }
 
+/// A decided export whose `COMMIT` is of another version is neither finished nor removed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bookkeeping_of_another_version_is_named_and_nothing_is_concluded() {
+    let server = MisbehavingServer::start().await;
+    let store = &server.store;
+    let (_engine, session) = store.session().await;
+    let sql = |target: &str| copy_sql(target, "overwrite", "");
+    session.execute(&sql(&store.new_target())).await.unwrap();
+    let seen = server.seen();
+    let operations = seen.iter().enumerate();
+    let mut completions =
+        operations.filter(|(_, operation)| **operation == "CompleteMultipartUpload");
+    let second_file = completions.nth(2).unwrap().0;
+
+    for (name, change) in [
+        ("COMMIT", r#"{"format":2,"#),
+        ("ALIVE", r#"{"format":2,"#),
+        ("INCOMPLETE", "{"),
+    ] {
+        let target = store.new_target();
+        kill_at_request(&server, second_file + 1, &sql(&target), &target).await;
+        let keys = store.keys(&target).await;
+        let key = keys.iter().find(|key| key.ends_with(name)).unwrap();
+        let path = server.path_of(key);
+        let written = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, written.replacen(r#"{"format":1,"#, change, 1)).unwrap();
+        server.age_bookkeeping(&target);
+
+        let recover = format!("RECOVER EXPORT '{target}' (AWS CONNECTION c)");
+        for statement in [sql(&target), recover] {
+            let error = session.execute(&statement).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::DataCorrupted, "{name}: {error}");
+            let message = error.message();
+            assert!(
+                message.contains(&format!("/{name} was written by")),
+                "{message}"
+            );
+        }
+        let mut after = store.keys(&target).await;
+        after.retain(|key| !key.ends_with("/PROBE"));
+        assert_eq!(after, keys, "{name}");
+
+        std::fs::write(&path, written).unwrap();
+        server.age_bookkeeping(&target);
+        let outcome = session.execute(&sql(&target)).await.unwrap();
+        let notices = &outcome.export().unwrap().notices;
+        assert!(
+            notices[0].contains("died while it committed"),
+            "{notices:?}"
+        );
+        assert_eq!(rows_under(store, &target).await, ROWS, "{name}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn being_killed_is_recovered_from() {
     let server = embedded().await;

@@ -171,6 +171,11 @@ impl MisbehavingServer {
         }
     }
 
+    /// The file in which the server keeps an object.
+    pub(crate) fn path_of(&self, key: &str) -> std::path::PathBuf {
+        self.root.path().join(&self.store.bucket).join(key)
+    }
+
     /// The headers of the requests of one operation since the script was last changed.
     pub(crate) fn headers_of(&self, operation: &str) -> Vec<HeaderMap> {
         let script = self.script.lock().unwrap();

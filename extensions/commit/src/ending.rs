@@ -50,6 +50,7 @@ enum Stage {
     FindingMarked(Files, usize),
     CheckingMarked(usize),
     Publishing,
+    Sweeping,
     Withdrawing,
     WithdrawingUploads,
     RemovingCommit(EndingResult),
@@ -164,7 +165,9 @@ impl<I: Clone> Ending<I> {
                 [Answer::Commit(Commit::Missing)] => self.end(EndingResult::Vanished),
                 _ => self.end(EndingResult::Stuck),
             },
-            Stage::Publishing => self.remove_commit(EndingResult::Finished),
+            // Its process may have created uploads twice, when an answer was lost.
+            Stage::Publishing => self.ask(Stage::Sweeping, &[Action::AbortUploads]),
+            Stage::Sweeping => self.remove_commit(EndingResult::Finished),
             Stage::Withdrawing => self.ask(Stage::WithdrawingUploads, &[Action::AbortUploads]),
             Stage::WithdrawingUploads => self.remove_commit(EndingResult::Removed),
             Stage::RemovingCommit(result) => self.remove_marks(result),

@@ -10,9 +10,6 @@ use crate::ending::{Ending, EndingResult};
 use crate::files::{Files, each};
 use crate::{Action, Answer, Commit, Mark, Mode, Request, Sign, Survey};
 
-/// How often an export waits for others that claimed the target at the same moment.
-const MOST_WAITS: u8 = 12;
-
 /// The state of an export.
 ///
 /// Several exports may claim a target at the same moment. An export holds its target if a survey
@@ -25,6 +22,7 @@ pub struct Exporter<I> {
     mode: Mode,
     /// It must not go on. Once it is decided, this changes nothing.
     cancelled: bool,
+    /// How often it may still wait for others that claimed the target at the same moment.
     waits: u8,
     /// Exports that it has ended for good. Marks of them that appear late are no claim.
     ended: BTreeMap<I, EndingResult>,
@@ -126,13 +124,14 @@ pub enum Reason<I> {
 }
 
 impl<I: Clone + Ord> Exporter<I> {
-    /// An export with the id `id`.
-    pub fn new(id: I, mode: Mode) -> Self {
+    /// An export with the id `id`. It waits at most `waits` times for others that claimed the target
+    /// at the same moment.
+    pub fn new(id: I, mode: Mode, waits: u8) -> Self {
         Self {
             id,
             mode,
             cancelled: false,
-            waits: 0,
+            waits,
             ended: BTreeMap::new(),
             fence: Fence::None,
             stage: Stage::Looking,
@@ -147,9 +146,13 @@ impl<I: Clone + Ord> Exporter<I> {
     /// Whether no other export and no data was seen under the target, and the export may write
     /// there: the query may run.
     pub fn may_query(&self) -> bool {
-        !matches!(
+        matches!(
             self.stage,
-            Stage::Looking | Stage::EndingOther(_) | Stage::Announcing | Stage::Over(_)
+            Stage::CreatingFence
+                | Stage::Claiming
+                | Stage::Confirming
+                | Stage::Waiting
+                | Stage::Writing
         )
     }
 
@@ -414,11 +417,9 @@ impl<I: Clone + Ord> Exporter<I> {
         }
         let smallest = self.rivals(survey).min_by(|a, b| a.id.cmp(&b.id));
         match smallest.map(|rival| rival.id.clone()) {
-            Some(rival) if rival < self.id || self.waits == MOST_WAITS => {
-                self.undo(Reason::InUse(rival))
-            }
+            Some(rival) if rival < self.id || self.waits == 0 => self.undo(Reason::InUse(rival)),
             Some(_) => {
-                self.waits += 1;
+                self.waits -= 1;
                 self.ask(Stage::Waiting, Action::Wait)
             }
             // An export that has ended since the first look has left its data.

@@ -61,6 +61,13 @@ struct KnownDictionaries {
     rows: usize,
 }
 
+/// From this number of row groups on, row groups get larger.
+const MANY_ROW_GROUPS: usize = 16_384;
+
+/// After how many further row groups their size doubles again, and how often.
+const GROUPS_PER_DOUBLING: usize = 512;
+const MOST_DOUBLINGS: usize = 20;
+
 /// The parquet crate's own column writers. The crate makes the writers of all columns at once, so
 /// they are made only when the first is needed.
 struct OtherColumns<'a> {
@@ -128,12 +135,21 @@ impl ParquetEncoder {
         Ok(RowGroup { columns, rows: 0 })
     }
 
+    /// Upper bound for the rows of the current row group. It grows once a file has many row groups,
+    /// because a file can't have more than [`i16::MAX`].
+    fn most_rows(&self) -> usize {
+        let doublings =
+            self.file.row_groups().saturating_sub(MANY_ROW_GROUPS) / GROUPS_PER_DOUBLING;
+        let doublings = doublings.min(MOST_DOUBLINGS) as u32;
+        self.limits.rows.saturating_mul(1 << doublings)
+    }
+
     /// Number of rows that still fit into the row group; at least 1.
     fn room(&self) -> usize {
         let Some(row_group) = &self.row_group else {
-            return self.limits.rows;
+            return self.most_rows();
         };
-        let rows = self.limits.rows - row_group.rows;
+        let rows = self.most_rows().saturating_sub(row_group.rows);
         let used = row_group.estimated_bytes();
         let Some(row_bytes) = used.checked_div(row_group.rows) else {
             return rows;
@@ -146,7 +162,7 @@ impl ParquetEncoder {
         self.row_group.as_ref().is_some_and(|row_group| {
             // Filling the last 1/64 would take many steps of a few rows.
             let enough = self.limits.bytes - self.limits.bytes / 64;
-            row_group.rows >= self.limits.rows || row_group.estimated_bytes() >= enough
+            row_group.rows >= self.most_rows() || row_group.estimated_bytes() >= enough
         })
     }
 

@@ -327,6 +327,19 @@ mod tests {
         concat_batches(&schema, &batches).unwrap()
     }
 
+    /// A file has at most 32,767 row groups.
+    #[test]
+    fn small_row_groups_do_not_run_out() {
+        let options = ParquetOptions {
+            row_group_rows: 1,
+            ..ParquetOptions::default()
+        };
+        let values: ArrayRef = Arc::new(Int32Array::from_iter_values(0..50_000));
+        let batch = RecordBatch::try_from_iter([("a", values)]).unwrap();
+        let read = round_trip(&ParquetFormat::new(options, u64::MAX), &batch, 50_000);
+        assert_eq!(read.column(0), batch.column(0));
+    }
+
     proptest! {
         #[test]
         fn any_batch_reads_back(

@@ -470,7 +470,10 @@ impl Executor {
             None => {
                 let found = self.found(id).unwrap_or_default();
                 let target = found.target(&self.folder);
-                let aborted = uploads::abort_foreign(store, &keys, &target, id, &found).await?;
+                let intent = self.intent(id);
+                let committed = intent.as_ref().map_or(&[][..], |intent| &intent.files);
+                let aborted =
+                    uploads::abort_foreign(store, &keys, &target, id, &found, committed).await?;
                 self.known().removed += aborted;
                 Vec::new()
             }

@@ -3,7 +3,7 @@
 //! Invariant: an error says whether the export's objects are there, and if anything is left, how to
 //! remove it.
 
-use tidegate_commit::{EndingResult, Exporter, Reason};
+use tidegate_commit::{Answer, EndingResult, Exporter, Outcome, Reason};
 
 use super::execute::{Executor, describe, in_use};
 use super::heartbeat::taken_for_dead;
@@ -11,7 +11,6 @@ use super::ledger::Ledger;
 use super::recover::stuck;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::mode::Mode;
-use tidegate_commit::Outcome;
 
 impl Mode {
     /// The mode, as far as the protocol needs it.
@@ -24,9 +23,13 @@ impl Mode {
     }
 }
 
+/// How often an export waits for others that claimed the target at the same moment.
+const MOST_WAITS: u8 = 12;
+
 /// The machine of the export that `ledger` is about.
 pub(crate) fn machine(ledger: &Ledger) -> Exporter<String> {
-    Exporter::new(ledger.id().to_owned(), ledger.spec().mode.of_protocol())
+    let mode = ledger.spec().mode.of_protocol();
+    Exporter::new(ledger.id().to_owned(), mode, MOST_WAITS)
 }
 
 /// Why an export was not decided. `None` if it was cancelled.
@@ -141,7 +144,7 @@ pub(crate) async fn inspect_target(ledger: &Ledger, executor: &Executor) -> Resu
     let mut machine = machine(ledger);
     let mut answers = executor.run(&machine.start()).await;
     // Dead exports would be ended first.
-    if let [tidegate_commit::Answer::Seen(survey)] = answers.as_mut_slice() {
+    if let [Answer::Seen(survey)] = answers.as_mut_slice() {
         survey.others.retain(|other| !other.silent);
     }
     machine.next(&answers);

@@ -92,8 +92,7 @@ pub(super) async fn sweep_lost(
             let mut pending = store.list_uploads(&key).await?;
             pending.retain(|upload| {
                 let is_key = upload.key == key || upload.key.contains(ledger.id());
-                let mut ids = committed.iter().filter_map(|file| file.upload_id.as_ref());
-                is_key && !ids.any(|id| *id == upload.upload_id)
+                is_key && !is_committed(upload, committed)
             });
             if pending
                 .iter()
@@ -120,7 +119,8 @@ pub(super) async fn sweep_lost(
     left.into_iter().flatten().collect()
 }
 
-/// Aborts the uploads of another export, whose bookkeeping says which keys they may have.
+/// Aborts the uploads of another export, whose bookkeeping says which keys they may have. Uploads in
+/// `committed` are objects, even if the store still lists them.
 ///
 /// # Errors
 /// The store refuses to list or abort, or a journal can't be read.
@@ -130,6 +130,7 @@ pub(super) async fn abort_foreign(
     target: &Target,
     id: &str,
     found: &FoundExport,
+    committed: &[StagedFile],
 ) -> Result<u64> {
     let prefix = target.prefix();
     let mut pending = store.list_uploads(&prefix).await?;
@@ -137,6 +138,7 @@ pub(super) async fn abort_foreign(
     if pending.is_empty() && target.file().is_none() {
         pending = find_announced(store, found, id).await?;
     }
+    pending.retain(|upload| !is_committed(upload, committed));
     if target.file().is_some() && !pending.is_empty() {
         refuse_others(store, keys, id).await?;
     }
@@ -151,6 +153,11 @@ pub(super) async fn abort_foreign(
         .await;
     results.into_iter().collect::<Result<(), StoreError>>()?;
     Ok(count)
+}
+
+fn is_committed(upload: &PendingUpload, committed: &[StagedFile]) -> bool {
+    let mut ids = committed.iter().filter_map(|file| file.upload_id.as_ref());
+    ids.any(|id| *id == upload.upload_id)
 }
 
 /// Refuses to abort uploads of a single file that may belong to another export than `id`.
