@@ -21,6 +21,7 @@ use tidegate_extensions::{Error, ErrorKind, Location, Result};
 use tokio_util::sync::CancellationToken;
 
 use crate::outcome::{Outcome, Tag};
+use crate::panics::caught_now;
 use crate::progress::Progress;
 
 /// How long a cancelled statement, or a program that ends, waits for clean-up.
@@ -278,7 +279,11 @@ impl Stream for Execution {
             this.stopping = None;
             return Poll::Ready(Some(Err(cancellation.to_error().at(this.location))));
         }
-        let next = ready!(this.rows.poll_next_unpin(cx));
+        let polled = caught_now(|| this.rows.poll_next_unpin(cx));
+        let next = match polled {
+            Ok(polled) => ready!(polled).map(|batch| batch.map_err(Error::from)),
+            Err(panicked) => Some(Err(panicked)),
+        };
         Poll::Ready(match next {
             None => {
                 this.end();
@@ -290,7 +295,7 @@ impl Stream for Execution {
             }
             Some(Err(error)) => {
                 this.end();
-                Some(Err(Error::from(error).at(this.location)))
+                Some(Err(error.at(this.location)))
             }
         })
     }

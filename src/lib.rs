@@ -113,6 +113,7 @@ mod engine;
 mod execution;
 mod outcome;
 mod overlay_registry;
+mod panics;
 mod progress;
 mod session;
 #[cfg(feature = "dev-server")]

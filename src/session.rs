@@ -14,6 +14,7 @@ use tidegate_extensions::{Error, ErrorKind, Location, Result, TidegateSql};
 
 use crate::execution::Execution;
 use crate::outcome::{Outcome, Tag};
+use crate::panics::caught;
 
 /// Executes SQL, one statement after the other.
 #[derive(Clone)]
@@ -83,7 +84,10 @@ impl Session {
     /// # Errors
     /// Errors found while the statement is parsed or planned.
     pub async fn plan_statement(&self, statement: ScriptStatement) -> Result<LogicalPlan> {
-        self.context.tidegate_plan(statement).await
+        let location = statement.location();
+        let plan = caught(self.context.tidegate_plan(statement)).await;
+        // An error of the planner has a more precise location.
+        plan.map_err(|error| error.at(location))
     }
 
     /// Starts a planned statement. Errors without a location of their own get `location`.
@@ -106,7 +110,9 @@ impl Session {
             let rows = execute_stream(Arc::clone(&plan), task)?;
             Ok(Execution::new(tag, plan, rows, location))
         };
-        started.await.map_err(|error: Error| error.at(location))
+        caught(started)
+            .await
+            .map_err(|error: Error| error.at(location))
     }
 }
 

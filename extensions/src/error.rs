@@ -3,6 +3,7 @@
 //! Invariant: an [`Error`] is written for the author of the statement. It names the action, the
 //! resource, the reason, and if possible a next step. It never contains the value of a secret.
 
+use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
 
@@ -119,6 +120,16 @@ impl Error {
             location: None,
             source: None,
         }))
+    }
+
+    /// The error of a statement that panicked. Its message is the panic's.
+    #[doc(hidden)]
+    pub fn from_panic(panic: &(dyn Any + Send)) -> Self {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        let message = format!("the statement panicked: {}", text.unwrap_or("no message"));
+        Self::new(ErrorKind::Internal, message)
+            .with_hint("this is a bug, perhaps met by damaged input; other statements go on")
     }
 
     /// Adds a hint: an action for the user.

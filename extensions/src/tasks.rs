@@ -11,7 +11,12 @@ use crate::error::{Error, ErrorKind, Result};
 /// The result of a joined task; a panic becomes an error.
 pub(crate) fn finished<T>(joined: std::result::Result<Result<T>, JoinError>) -> Result<T> {
     joined.unwrap_or_else(|error| {
-        Err(Error::new(ErrorKind::Internal, "a task of the export died").with_source(error))
+        Err(match error.try_into_panic() {
+            Ok(panic) => Error::from_panic(panic.as_ref()),
+            Err(error) => {
+                Error::new(ErrorKind::Internal, "a task of the export died").with_source(error)
+            }
+        })
     })
 }
 

@@ -62,6 +62,25 @@ async fn kill_at_request(server: &MisbehavingServer, n: usize, sql: &str, target
     server.behave();
 }
 
+/// Kills the program while its `nth` completion of an upload (from 1) is in flight. The first one is
+/// the decision to commit.
+async fn kill_at_completion(server: &MisbehavingServer, nth: usize, sql: &str, target: &str) {
+    const COMPLETION: &str = "CompleteMultipartUpload";
+    server.fail_operations(&[(COMPLETION, nth, Fault::Hang)]);
+    let mut program = start_program(&server.store, sql);
+    let completions = || {
+        let seen = server.seen();
+        seen.iter().filter(|seen| **seen == COMPLETION).count()
+    };
+    while completions() < nth {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    program.kill().unwrap();
+    program.wait().unwrap();
+    wait_for_late_requests(&server.store, target).await;
+    server.behave();
+}
+
 /// Waits until the server has finished the requests that it received: nothing under the target
 /// changes any more.
 async fn wait_for_late_requests(store: &TestStore, target: &str) {
@@ -137,20 +156,9 @@ async fn an_export_that_can_not_be_finished_is_removed_by_force() {
     let server = MisbehavingServer::start().await;
     let store = &server.store;
     let (_engine, session) = store.session().await;
-    session
-        .execute(&copy_sql(&store.new_target(), "error", ""))
-        .await
-        .unwrap();
-    let seen = server.seen();
-    let operations = seen.iter().enumerate();
-    let mut completions =
-        operations.filter(|(_, operation)| **operation == "CompleteMultipartUpload");
-    // The first one decides.
-    let completion = completions.nth(1).map(|(place, _)| place);
-
     let target = store.new_target();
     let sql = copy_sql(&target, "error", "");
-    kill_at_request(&server, completion.unwrap() + 1, &sql, &target).await;
+    kill_at_completion(&server, 2, &sql, &target).await;
     server.age_bookkeeping(&target);
     // Abort the uploads that COMMIT names, as a lifecycle rule might.
     store.abort_uploads(&target).await;
@@ -171,20 +179,13 @@ async fn bookkeeping_of_another_version_is_named_and_nothing_is_concluded() {
     let store = &server.store;
     let (_engine, session) = store.session().await;
     let sql = |target: &str| copy_sql(target, "overwrite", "");
-    session.execute(&sql(&store.new_target())).await.unwrap();
-    let seen = server.seen();
-    let operations = seen.iter().enumerate();
-    let mut completions =
-        operations.filter(|(_, operation)| **operation == "CompleteMultipartUpload");
-    let second_file = completions.nth(2).unwrap().0;
-
     for (name, change) in [
         ("COMMIT", r#"{"format":2,"#),
         ("ALIVE", r#"{"format":2,"#),
         ("INCOMPLETE", "{"),
     ] {
         let target = store.new_target();
-        kill_at_request(&server, second_file + 1, &sql(&target), &target).await;
+        kill_at_completion(&server, 3, &sql(&target), &target).await;
         let keys = store.keys(&target).await;
         let key = keys.iter().find(|key| key.ends_with(name)).unwrap();
         let path = server.path_of(key);

@@ -324,3 +324,49 @@ async fn an_engine_takes_tables_functions_and_stores() {
         );
     }
 }
+
+/// A decoder may panic on damaged input. The statement fails, its export is rolled back, and the
+/// session goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_is_an_error_of_its_statement() {
+    let server = embedded().await;
+    let store = &server.store;
+    let (engine, session) = store.session().await;
+    let boom = create_udf(
+        "boom",
+        vec![DataType::Int64],
+        DataType::Int64,
+        Volatility::Volatile,
+        Arc::new(|values: &[ColumnarValue]| match &values[0] {
+            ColumnarValue::Array(values) if values.len() < 2 => {
+                Ok(ColumnarValue::Array(Arc::clone(values)))
+            }
+            _ => panic!("boom on purpose"),
+        }),
+    );
+    session.context().register_udf(boom);
+    let target = store.new_target();
+    let rows = "SELECT boom(value) AS v, value % 3 AS p FROM generate_series(1, 100000)";
+    let copy = |options: &str| {
+        format!("COPY ({rows}) TO '{target}' (AWS CONNECTION c, FORMAT parquet{options})")
+    };
+    for statement in [
+        rows.to_owned(),
+        copy(""),
+        copy(", PARTITION BY (p)"),
+        format!("{rows} ORDER BY v"),
+        format!("SELECT p, sum(v) FROM ({rows}) GROUP BY p"),
+    ] {
+        let error = session.execute(&statement).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Internal, "{statement}: {error}");
+        assert_eq!(error.kind().sqlstate(), "XX000");
+        assert!(error.location().is_some(), "{statement}: {error}");
+        assert!(
+            error.message().contains("boom on purpose"),
+            "{statement}: {error}"
+        );
+        assert!(engine.shutdown(Duration::from_secs(60)).await);
+        store.assert_untouched(&target).await;
+        session.execute("SELECT 1").await.unwrap();
+    }
+}

@@ -823,7 +823,7 @@ fn an_export_and_a_recovery() {
     let model = Protocol {
         recoveries: 1,
         beats: 1,
-        files: 2,
+        files: 1 + usize::from(is_thorough()),
         ..exporters(&[Mode::Overwrite])
     };
     check("overwrite, recovery", model);

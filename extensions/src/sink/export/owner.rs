@@ -68,7 +68,7 @@ async fn drive(export: &Arc<Export>) -> Ending {
     loop {
         while !requests.is_empty() {
             make_way(export, &requests, &mut heartbeat).await;
-            let answers = run(export, &executor, &requests).await;
+            let answers = run(&executor, &requests).await;
             if requests[0].action == Action::Claim {
                 heartbeat = Some(start_heartbeat(export));
             }
@@ -105,14 +105,10 @@ async fn drive(export: &Arc<Export>) -> Ending {
 }
 
 /// Executes requests. If that panics, it is not known which of them the store has executed.
-async fn run(
-    export: &Export,
-    executor: &Executor,
-    requests: &[Request<String>],
-) -> Vec<Answer<String>> {
+async fn run(executor: &Executor, requests: &[Request<String>]) -> Vec<Answer<String>> {
     let running = AssertUnwindSafe(executor.run(requests)).catch_unwind();
-    running.await.unwrap_or_else(|_| {
-        executor.note_failure(died(export, ErrorKind::Internal));
+    running.await.unwrap_or_else(|panic| {
+        executor.note_failure(Error::from_panic(panic.as_ref()));
         vec![Answer::Lost; requests.len()]
     })
 }

@@ -120,6 +120,10 @@ impl Executor {
         self.store.as_ref()
     }
 
+    fn own_id(&self) -> Option<&str> {
+        self.own.as_ref().map(|ledger| ledger.id())
+    }
+
     fn keys(&self) -> Keys {
         Keys::new(&self.folder)
     }
@@ -178,14 +182,16 @@ impl Executor {
     }
 
     /// Executes requests at the same time, at most [`REQUESTS_AT_ONCE`] of them, and returns their
-    /// answers in the same order. Completions start in order, and none starts after one has failed.
+    /// answers in the same order. Completions of this process's export start in order, and none
+    /// starts after one has failed: the export is then likely to be rolled back.
     pub(crate) async fn run(&self, requests: &[Request<String>]) -> Vec<Answer<String>> {
         let failed = AtomicBool::new(false);
         let failed = &failed;
         let execute = |request: &Request<String>| {
             let request = request.clone();
+            let is_own = self.own_id() == Some(request.export.as_str());
             async move {
-                let completes = matches!(request.action, Action::Complete(_));
+                let completes = is_own && matches!(request.action, Action::Complete(_));
                 if completes && failed.load(Ordering::Relaxed) {
                     return Answer::Refused;
                 }
