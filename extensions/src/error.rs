@@ -6,10 +6,12 @@
 use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 
 use datafusion::error::DataFusionError;
 use sqlparser::parser::ParserError;
 use sqlparser::tokenizer::TokenizerError;
+use tokio::task::JoinError;
 
 /// The result of everything that can fail with an [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -241,6 +243,21 @@ fn unwrap_own(error: DataFusionError) -> std::result::Result<Error, DataFusionEr
     }
 }
 
+/// Whether a task of DataFusion panicked. A repartition shares this error among its readers.
+fn is_panic(error: &DataFusionError) -> bool {
+    match error {
+        DataFusionError::ExecutionJoin(joined) => joined.is_panic(),
+        DataFusionError::External(inner) => {
+            let shared = inner.downcast_ref::<Arc<JoinError>>();
+            let joined = inner.downcast_ref::<JoinError>();
+            joined
+                .or(shared.map(AsRef::as_ref))
+                .is_some_and(JoinError::is_panic)
+        }
+        _ => false,
+    }
+}
+
 /// The start of DataFusion's error for a URL without a registered store.
 const NO_STORE: &str = "No suitable object store found for ";
 
@@ -257,10 +274,12 @@ fn translate(error: &DataFusionError) -> Error {
         | DataFusionError::ParquetError(_)
         | DataFusionError::Execution(_) => ErrorKind::Query,
         DataFusionError::Internal(_) => ErrorKind::Internal,
+        root if is_panic(root) => ErrorKind::Internal,
         _ => ErrorKind::Query,
     };
     let (message, location) = match error.find_root() {
         DataFusionError::SQL(parser, _) => split_location(&parser_message(parser)),
+        root if is_panic(root) => (format!("the statement panicked: {root}"), None),
         other => (plain_message(other), None),
     };
     let mut translated = match message.strip_prefix(NO_STORE) {
