@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::bookkeeping::Keys;
 use super::ledger::Ledger;
-use super::survey::{FoundExport, find_data, find_exports, find_obstacle};
+use super::survey::{FoundExport, LOOK_AT, find_data, find_exports, find_obstacle};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::mode::Mode;
 use crate::sink::target::FOLDER;
@@ -38,15 +38,14 @@ pub(super) struct Sight {
 pub(super) async fn look(ledger: &Ledger, is_first: bool) -> Result<Sight> {
     let store = ledger.store().as_ref();
     let probe = ledger.keys().probe(ledger.id());
-    let (clear, others, data, deleted) = tokio::join!(
+    let (clear, seen, deleted) = tokio::join!(
         async {
             match is_first {
                 true => refuse_obstacle(ledger).await,
                 false => Ok(()),
             }
         },
-        list_others(ledger, false),
-        list_data(ledger),
+        see(ledger),
         async {
             match is_first {
                 // Without permission to delete, the export must fail before it writes an object
@@ -57,13 +56,32 @@ pub(super) async fn look(ledger: &Ledger, is_first: bool) -> Result<Sight> {
         },
     );
     clear?;
-    let sight = Sight {
+    let sight = seen?;
+    deleted?;
+    Ok(sight)
+}
+
+/// What is under the target before the claim, by a single request if it shows everything.
+async fn see(ledger: &Ledger) -> Result<Sight> {
+    let (store, target) = (ledger.store().as_ref(), &ledger.spec().target);
+    if target.file().is_none() {
+        let listed = store.list(&target.prefix(), LOOK_AT).await?;
+        if listed.len() < LOOK_AT {
+            let keys = ledger.keys();
+            let own = Some(ledger.id());
+            return Ok(Sight {
+                others: find_exports(store, &keys, &listed, own, false).await?,
+                claimed: false,
+                data: listed.into_iter().find(|key| target.has_data(key)),
+            });
+        }
+    }
+    let (others, data) = tokio::join!(list_others(ledger, false), list_data(ledger));
+    Ok(Sight {
         others: others?.0,
         claimed: false,
         data: data?,
-    };
-    deleted?;
-    Ok(sight)
+    })
 }
 
 /// The look after the claim. In mode overwrite, records in the ledger the objects that the export

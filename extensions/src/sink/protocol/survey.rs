@@ -16,7 +16,7 @@ use crate::sink::store::UploadStore;
 use crate::sink::target::Target;
 
 /// How many keys the first list request asks for.
-const LOOK_AT: usize = 100;
+pub(super) const LOOK_AT: usize = 100;
 
 /// An export that has bookkeeping under a target.
 #[derive(Debug, Clone, Default)]
@@ -44,10 +44,11 @@ impl FoundExport {
     }
 
     pub(super) fn sign(&self) -> Sign<String> {
-        let mode = self.note.as_ref().map(|note| note.mode);
+        let note = self.note.as_ref();
         Sign {
             id: self.id.clone(),
-            exclusive: mode.unwrap_or_default() != Mode::Append,
+            // An export without notes is removing its bookkeeping, so it writes nothing any more.
+            exclusive: note.is_some_and(|note| note.mode != Mode::Append),
             silent: self.is_silent(),
             // Journals are written after `ALIVE`, so where there is no `ALIVE`, it was removed.
             claimed: self.claimed || self.rolled_back || !self.journals.is_empty(),
