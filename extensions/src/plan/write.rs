@@ -5,6 +5,7 @@
 //! data.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -23,7 +24,7 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning,
     PhysicalExpr, PlanProperties,
 };
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 
 use super::batches::bound_batches;
 use super::rows::{QueryRows, WriterRows};
@@ -218,7 +219,11 @@ impl WriterTask {
             let confirmed = async { Ok(self.export.confirmed().await?) };
             tokio::try_join!(self.write(context), confirmed)
         };
-        let report = match worked.await {
+        // Caught here, so that the panic is the cause of the export's failure and not the
+        // cancellation of the other writers.
+        let worked = AssertUnwindSafe(worked).catch_unwind().await;
+        let worked = worked.unwrap_or_else(|panic| Err(Error::from_panic(panic.as_ref()).into()));
+        let report = match worked {
             Ok((report, ())) => report,
             Err(error) => {
                 let error = Error::from(error);
