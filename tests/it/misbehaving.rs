@@ -165,7 +165,10 @@ impl MisbehavingServer {
         let path = target.strip_prefix("s3://").unwrap();
         let bookkeeping = self.root.path().join(path).join("_tidegate");
         for path in files_under(&bookkeeping) {
-            let file = std::fs::File::options().write(true).open(&path).unwrap();
+            // A request that was under way may just have deleted it.
+            let Ok(file) = std::fs::File::options().write(true).open(&path) else {
+                continue;
+            };
             let then = SystemTime::now() - Duration::from_secs(120);
             file.set_modified(then).unwrap();
         }
