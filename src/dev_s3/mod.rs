@@ -1,13 +1,13 @@
 //! An S3 server for trying things out: s3s serves a folder on a loopback port.
 //!
 //! Invariant: the server is stricter than s3s-fs alone, so that programs that work here also work
-//! with other stores: a bucket must exist, and pending uploads can be listed. Pending uploads do
-//! not survive a restart.
+//! with other stores: a bucket must exist, pending uploads can be listed, and an upload is either
+//! completed or aborted. Pending uploads do not survive a restart.
 
 #[doc(hidden)]
 pub mod listing;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -186,8 +186,11 @@ fn forget_pending_uploads(root: &Path) -> std::io::Result<()> {
 struct DevStore {
     files: Arc<FileSystem>,
     root: Arc<Path>,
-    pending: Arc<Mutex<BTreeSet<Pending>>>,
+    /// The pending uploads. To complete or abort an upload, a request holds its lock.
+    pending: Arc<Mutex<BTreeMap<Pending, UploadLock>>>,
 }
+
+type UploadLock = Arc<tokio::sync::Mutex<()>>;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Pending {
@@ -238,7 +241,7 @@ impl DevStore {
         }
     }
 
-    fn pending(&self) -> MutexGuard<'_, BTreeSet<Pending>> {
+    fn pending(&self) -> MutexGuard<'_, BTreeMap<Pending, UploadLock>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -249,10 +252,27 @@ impl DevStore {
             key: key.to_owned(),
             upload_id: upload_id.to_owned(),
         };
-        if self.pending().contains(&upload) {
+        if self.pending().contains_key(&upload) {
             return Ok(upload);
         }
         Err(s3_error!(NoSuchUpload))
+    }
+
+    /// Completes or aborts an upload with `change`, unless another request does so first.
+    async fn end_upload<T>(
+        &self,
+        upload: &Pending,
+        change: impl Future<Output = S3Result<S3Response<T>>>,
+    ) -> S3Result<S3Response<T>> {
+        let lock = self.pending().get(upload).cloned();
+        let lock = lock.ok_or_else(|| s3_error!(NoSuchUpload))?;
+        let _held = lock.lock().await;
+        if !self.pending().contains_key(upload) {
+            return Err(s3_error!(NoSuchUpload));
+        }
+        let response = change.await?;
+        self.pending().remove(upload);
+        Ok(response)
     }
 }
 
@@ -378,11 +398,12 @@ impl S3 for DevStore {
             let (bucket, key) = (req.input.bucket.clone(), req.input.key.clone());
             let response = store.files.create_multipart_upload(req).await?;
             if let Some(upload_id) = response.output.upload_id.clone() {
-                store.pending().insert(Pending {
+                let upload = Pending {
                     bucket,
                     key,
                     upload_id,
-                });
+                };
+                store.pending().insert(upload, UploadLock::default());
             }
             Ok(response)
         })
@@ -415,9 +436,8 @@ impl S3 for DevStore {
         let upload = self.check_upload(&input.bucket, &input.key, &input.upload_id)?;
         let store = self.clone();
         carry_out(async move {
-            let response = store.files.complete_multipart_upload(req).await?;
-            store.pending().remove(&upload);
-            Ok(response)
+            let change = store.files.complete_multipart_upload(req);
+            store.end_upload(&upload, change).await
         })
         .await
     }
@@ -430,9 +450,8 @@ impl S3 for DevStore {
         let upload = self.check_upload(&input.bucket, &input.key, &input.upload_id)?;
         let store = self.clone();
         carry_out(async move {
-            let response = store.files.abort_multipart_upload(req).await?;
-            store.pending().remove(&upload);
-            Ok(response)
+            let change = store.files.abort_multipart_upload(req);
+            store.end_upload(&upload, change).await
         })
         .await
     }
@@ -446,7 +465,7 @@ impl S3 for DevStore {
         let prefix = input.prefix.unwrap_or_default();
         let uploads = self
             .pending()
-            .iter()
+            .keys()
             .filter(|upload| upload.bucket == input.bucket && upload.key.starts_with(&prefix))
             .map(|upload| MultipartUpload {
                 key: Some(upload.key.clone()),

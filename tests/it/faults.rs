@@ -10,6 +10,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tidegate::{Engine, Error, ErrorKind, Outcome, Session};
 
+use crate::judged::JudgedServer;
+use crate::manners::{self, Manners};
 use crate::misbehaving::{Fault, MisbehavingServer};
 use crate::servers::read_back;
 
@@ -90,7 +92,11 @@ struct Bench {
 
 impl Bench {
     async fn start() -> Self {
-        let server = MisbehavingServer::start().await;
+        Self::start_with(manners::EMBEDDED).await
+    }
+
+    async fn start_with(manners: Manners) -> Self {
+        let server = MisbehavingServer::start_with(manners).await;
         let (engine, session) = server.store.session().await;
         Self {
             server,
@@ -269,12 +275,16 @@ fn seeds() -> std::ops::Range<u64> {
     }
 }
 
-/// Each request fails with some probability, with a random fault.
+/// Each request fails with some probability, with a random fault. The stores take turns.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_requests_may_fail() {
-    let bench = Bench::start().await;
+    let stores = manners::ALL;
+    let benches = stores.map(Bench::start_with);
+    let benches = futures::future::join_all(benches).await;
     let [mut succeeded, mut failed] = [0; 2];
     for seed in seeds() {
+        let turn = seed as usize % stores.len();
+        let (bench, store) = (&benches[turn], stores[turn].name);
         let mut random = StdRng::seed_from_u64(seed);
         let options = ["", PARTITIONED, SINGLE][random.random_range(0..3)];
         let modes = match options {
@@ -292,7 +302,7 @@ async fn many_requests_may_fail() {
         let result = bench.export(&shape.sql(&folder), misbehave).await;
         let seen = bench.server.seen();
         bench.server.behave();
-        let what = format!("TIDEGATE_FAULT_SEED={seed}, {shape:?}, {seen:?}: {result:?}");
+        let what = format!("TIDEGATE_FAULT_SEED={seed}, {store}, {shape:?}, {seen:?}: {result:?}");
         bench
             .assert_all_or_nothing(shape, &folder, before, &result, &what)
             .await;
@@ -370,6 +380,25 @@ async fn a_lock_that_can_not_be_read_is_not_left_behind() {
         bench
             .assert_all_or_nothing(shape, &folder, 0, &result, &what)
             .await;
+    }
+}
+
+/// Journals and uploads are under way when the query fails.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_under_way_leave_nothing_when_the_query_fails() {
+    let server = JudgedServer::start(Duration::from_millis(25), |_| None).await;
+    let (engine, session) = server.store.session().await;
+    for rows in (20_000..200_000).step_by(20_000) {
+        let target = server.store.new_target();
+        let sql = format!(
+            "COPY (SELECT md5(CAST(value AS VARCHAR)), 10 / ({rows} - value) AS ratio
+                   FROM generate_series(1, 250000))
+             TO '{target}' (AWS CONNECTION c, FORMAT csv, MAX FILE SIZE '1MB')"
+        );
+        let error = session.execute(&sql).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Query, "{error}");
+        assert!(engine.shutdown(Duration::from_secs(60)).await);
+        server.store.assert_untouched(&target).await;
     }
 }
 

@@ -18,6 +18,7 @@ mod kills;
 mod library;
 mod lineitem;
 mod listing;
+mod manners;
 mod memory;
 mod misbehaving;
 mod objects;

@@ -9,14 +9,12 @@ use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 use rand::Rng;
 use rand::rngs::StdRng;
-use s3s::service::S3Service;
 use s3s::{Body, HttpError};
 use tempfile::TempDir;
-use tidegate::dev_s3::{self, DevServer};
+use tidegate::dev_s3::DevServer;
 
-use crate::servers::{
-    TestStore, any_port, bucket_folder, embedded_key, embedded_store, files_under,
-};
+use crate::manners::{EMBEDDED, Manners, MannersService};
+use crate::servers::{TestStore, any_port, bucket_folder, embedded_store, files_under};
 
 /// How a request fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,20 +82,29 @@ struct Script {
 pub(crate) struct MisbehavingServer {
     pub(crate) store: TestStore,
     script: Arc<Mutex<Script>>,
-    _server: DevServer,
+    _servers: [DevServer; 2],
     root: TempDir,
 }
 
 impl MisbehavingServer {
     pub(crate) async fn start() -> Self {
+        Self::start_with(EMBEDDED).await
+    }
+
+    /// A server that has manners and misbehaves, too.
+    pub(crate) async fn start_with(manners: Manners) -> Self {
         let root = bucket_folder();
         let script = Arc::new(Mutex::new(Script::default()));
+        let inner = MannersService::new(root.path(), manners);
+        let plain = DevServer::start_with(inner.plain(), any_port());
+        let plain = plain.await.unwrap();
         let service = FaultService {
-            inner: dev_s3::service(root.path(), &embedded_key()).unwrap(),
+            inner,
             script: Arc::clone(&script),
         };
         let server = DevServer::start_with(service, any_port()).await.unwrap();
         let mut store = embedded_store(server.endpoint());
+        store.plain_endpoint = Some(plain.endpoint());
         // Short timeouts keep tests with hanging requests fast. Ten attempts let a request succeed
         // even on a busy machine.
         store.retry.request_timeout = Duration::from_millis(400);
@@ -106,7 +113,7 @@ impl MisbehavingServer {
         Self {
             store,
             script,
-            _server: server,
+            _servers: [server, plain],
             root,
         }
     }
@@ -195,7 +202,7 @@ impl MisbehavingServer {
 
 #[derive(Clone)]
 struct FaultService {
-    inner: S3Service,
+    inner: MannersService,
     script: Arc<Mutex<Script>>,
 }
 
@@ -257,13 +264,13 @@ impl hyper::service::Service<Request<Incoming>> for FaultService {
                 drop(lock.lock().await);
             }
             match fault {
-                None => inner.call(request.map(Body::from)).await,
+                None => inner.answer(request.map(Body::from)).await,
                 Some(Fault::Denied) => Ok(error(StatusCode::FORBIDDEN, "AccessDenied")),
                 Some(Fault::SlowDown) => Ok(error(StatusCode::SERVICE_UNAVAILABLE, "SlowDown")),
                 Some(Fault::ErrorInBody) => Ok(error(StatusCode::OK, "InternalError")),
                 Some(Fault::CutBefore) => cut(),
                 Some(Fault::CutAfter) => {
-                    let _ = inner.call(request.map(Body::from)).await;
+                    let _ = inner.answer(request.map(Body::from)).await;
                     cut()
                 }
                 Some(Fault::Hang) => std::future::pending().await,

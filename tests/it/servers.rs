@@ -26,6 +26,8 @@ pub(crate) struct TestStore {
     /// The local folder. If it is set, the fields for the server and its keys are not used.
     pub(crate) folder: Option<PathBuf>,
     pub(crate) endpoint: String,
+    /// An endpoint of the same server without its manners, for looking at what is there.
+    pub(crate) plain_endpoint: Option<String>,
     pub(crate) region: Option<String>,
     pub(crate) bucket: String,
     pub(crate) key: String,
@@ -73,14 +75,24 @@ impl TestStore {
         (engine, session)
     }
 
+    /// A client that meets the manners of the store.
     pub(crate) fn client(&self) -> S3Client {
+        self.client_of(&self.endpoint)
+    }
+
+    /// A client that sees everything that is there.
+    fn plain_client(&self) -> S3Client {
+        self.client_of(self.plain_endpoint.as_ref().unwrap_or(&self.endpoint))
+    }
+
+    fn client_of(&self, endpoint: &str) -> S3Client {
         let credential = AwsCredential {
             key_id: self.key.clone(),
             secret_key: self.secret.clone(),
             token: None,
         };
         let mut settings = S3Settings::new(
-            Url::parse(&self.endpoint).unwrap(),
+            Url::parse(endpoint).unwrap(),
             self.region.as_deref().unwrap_or("us-east-1"),
             Arc::new(StaticCredentialProvider::new(credential)),
         );
@@ -95,7 +107,7 @@ impl TestStore {
         }
         let prefix = format!("{}/", self.path(target));
         let mut keys: Vec<String> = self
-            .client()
+            .plain_client()
             .list_objects(&prefix, usize::MAX)
             .await
             .unwrap()
@@ -115,7 +127,7 @@ impl TestStore {
                 .map(|file| std::fs::read(file).unwrap())
                 .collect();
         }
-        let client = self.client();
+        let client = self.plain_client();
         let mut contents = Vec::new();
         for key in self.keys(target).await {
             contents.push(client.get_object(&key).await.unwrap().unwrap().to_vec());
@@ -133,12 +145,12 @@ impl TestStore {
                 .filter(|file| is_staged(file))
                 .count();
         }
-        let uploads = self.client().list_uploads(self.path(target)).await;
+        let uploads = self.plain_client().list_uploads(self.path(target)).await;
         uploads.unwrap().len()
     }
 
     pub(crate) async fn abort_uploads(&self, target: &str) {
-        let client = self.client();
+        let client = self.plain_client();
         for upload in client.list_uploads(self.path(target)).await.unwrap() {
             let aborted = client.abort_upload(&upload.key, &upload.upload_id).await;
             aborted.unwrap();
@@ -146,7 +158,7 @@ impl TestStore {
     }
 
     /// The key of a target: its URL without scheme and bucket.
-    fn path<'a>(&self, target: &'a str) -> &'a str {
+    pub(crate) fn path<'a>(&self, target: &'a str) -> &'a str {
         let path = target.strip_prefix("s3://").unwrap();
         path.split_once('/').unwrap().1
     }
@@ -257,6 +269,8 @@ pub(crate) struct Embedded {
 
 pub(crate) const BUCKET: &str = "bucket";
 
+const VERSIONED_BUCKET: &str = "versioned";
+
 pub(crate) fn embedded_key() -> AccessKey {
     AccessKey {
         id: "test-key".into(),
@@ -280,6 +294,7 @@ pub(crate) fn embedded_store(endpoint: String) -> TestStore {
     TestStore {
         folder: None,
         endpoint,
+        plain_endpoint: None,
         region: None,
         bucket: BUCKET.into(),
         key: key.id,
@@ -364,6 +379,7 @@ fn start_garage() -> (TestStore, Running) {
     let store = TestStore {
         folder: None,
         endpoint: format!("http://127.0.0.1:{api}"),
+        plain_endpoint: None,
         region: Some("garage".into()),
         bucket: "exports".into(),
         key: format!("GK{}", "ab".repeat(12)),
@@ -464,6 +480,8 @@ fn start_moto() -> (TestStore, Running) {
 pub(crate) struct MotoIam {
     /// The store with the key of the user `exporter`, who has every right that an export needs.
     pub(crate) store: TestStore,
+    /// The same with a bucket that keeps all versions of its objects.
+    pub(crate) versioned: TestStore,
     /// A role with the same rights.
     pub(crate) role: String,
     /// Keys and secrets by the users' names.
@@ -478,7 +496,7 @@ pub(crate) fn moto_iam() -> &'static MotoIam {
         let setup = servers_script().with_file_name("moto_iam.py");
         let output = Command::new(python)
             .arg(setup)
-            .args([&endpoint, BUCKET])
+            .args([&endpoint, BUCKET, VERSIONED_BUCKET])
             .stderr(Stdio::inherit())
             .output()
             .unwrap();
@@ -494,8 +512,13 @@ pub(crate) fn moto_iam() -> &'static MotoIam {
             secret,
             ..embedded_store(endpoint)
         };
+        let versioned = TestStore {
+            bucket: VERSIONED_BUCKET.into(),
+            ..store.clone()
+        };
         MotoIam {
             store,
+            versioned,
             role: text(&made["role"]),
             users,
             _running: running,

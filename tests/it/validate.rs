@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use tidegate::{ErrorKind, Session};
 
 use crate::judged::{JudgedServer, refusal};
+use crate::manners::{self, Condition, ManneredServer};
 use crate::misbehaving::MisbehavingServer;
 use crate::program::program;
 use crate::servers::{
@@ -258,6 +259,27 @@ async fn a_key_without_one_right_is_found_out() {
             "{failed:?}"
         );
         server.behave();
+        server.store.assert_untouched(&target).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_manners_of_a_store_are_found_out() {
+    for manners in manners::ALL {
+        let server = ManneredServer::start(manners).await;
+        let (_engine, session) = server.store.session().await;
+        let target = server.store.new_target();
+        let found = checks(&session, &target).await;
+        let mut expected = Vec::new();
+        if manners.condition != Condition::Obeyed {
+            expected.push("conditional put");
+        }
+        if manners.lists_uploads_by_key {
+            expected.push("multipart list");
+        }
+        let name = manners.name;
+        assert_eq!(with_status(&found, "unsupported"), expected, "{name}");
+        assert_eq!(with_status(&found, "failed"), [""; 0], "{name}: {found:?}");
         server.store.assert_untouched(&target).await;
     }
 }

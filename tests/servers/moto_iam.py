@@ -1,4 +1,4 @@
-"""Sets up a moto that checks rights: a bucket, a role, and users.
+"""Sets up a moto that checks rights: two buckets, one of them versioned, a role, and users.
 
 The user "exporter" has all rights that an export needs, "assumer" may only assume the role,
 "nobody" may do neither, and each "without-<right>" lacks one of the rights.
@@ -22,14 +22,18 @@ NEEDED = [
     "s3:GetObject",
 ]
 
-endpoint, bucket = sys.argv[1:]
+endpoint, bucket, versioned_bucket = sys.argv[1:]
 options = {
     "endpoint_url": endpoint,
     "region_name": "us-east-1",
     "aws_access_key_id": "maker",
     "aws_secret_access_key": "maker",
 }
-boto3.client("s3", **options).create_bucket(Bucket=bucket)
+s3 = boto3.client("s3", **options)
+for name in (bucket, versioned_bucket):
+    s3.create_bucket(Bucket=name)
+versioning = {"Status": "Enabled"}
+s3.put_bucket_versioning(Bucket=versioned_bucket, VersioningConfiguration=versioning)
 iam = boto3.client("iam", **options)
 
 

@@ -43,7 +43,11 @@ enum Stage {
     ReadingCommit,
     AbortingUploads,
     Completing(Files),
-    Finding(Files),
+    /// Looks for files that could not be completed. `unanswered`: the store may still complete one.
+    Finding {
+        files: Files,
+        unanswered: bool,
+    },
     CheckingCommit,
     /// Settles the file that `ROLLBACK` names.
     AbortingMarked(Files, usize),
@@ -99,6 +103,21 @@ impl<I: Clone> Ending<I> {
             Stage::New { committed: true } => self.ask(Stage::ReadingCommit, &[Action::ReadCommit]),
             Stage::New { committed: false } => self.ask(Stage::Fencing, &[Action::AbortFence]),
             Stage::Over(result) => self.end(result),
+            // Some stores do not say that an upload is not pending, but fail.
+            Stage::Completing(mut files) => {
+                let asked = files.open();
+                files.completed(&asked, answers);
+                let open = files.open();
+                if open.is_empty() {
+                    return self.ask(Stage::Publishing, &[Action::Publish]);
+                }
+                let requests = each(&self.id, &open, Action::Find);
+                self.stage = Stage::Finding {
+                    files,
+                    unanswered: failed,
+                };
+                requests
+            }
             // Whatever the store did, the export is as it was or further.
             _ if failed => self.end(EndingResult::Failed),
             Stage::Fencing => self.ask(Stage::ReadingCommit, &[Action::ReadCommit]),
@@ -117,23 +136,16 @@ impl<I: Clone> Ending<I> {
                 _ => self.end(EndingResult::Unreadable),
             },
             Stage::AbortingUploads => self.remove_marks(EndingResult::Removed),
-            Stage::Completing(mut files) => {
-                let asked = files.open();
-                files.completed(&asked, answers);
-                let open = files.open();
-                if open.is_empty() {
-                    return self.ask(Stage::Publishing, &[Action::Publish]);
-                }
-                let requests = each(&self.id, &open, Action::Find);
-                self.stage = Stage::Finding(files);
-                requests
-            }
-            Stage::Finding(mut files) => {
+            Stage::Finding {
+                mut files,
+                unanswered,
+            } => {
                 let asked = files.open();
                 files.found(&asked, answers);
-                match files.open().is_empty() && !files.any_gone() {
-                    true => self.ask(Stage::Publishing, &[Action::Publish]),
-                    false => self.ask(Stage::CheckingCommit, &[Action::ReadCommit]),
+                match files.any_gone() || !files.open().is_empty() {
+                    false => self.ask(Stage::Publishing, &[Action::Publish]),
+                    true if unanswered => self.end(EndingResult::Failed),
+                    true => self.ask(Stage::CheckingCommit, &[Action::ReadCommit]),
                 }
             }
             Stage::CheckingCommit => match answers {

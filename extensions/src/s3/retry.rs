@@ -54,12 +54,14 @@ impl RetryPolicy {
         self.request_timeout + Duration::from_secs(body_bytes as u64 / SLOWEST_BYTES_PER_SECOND)
     }
 
-    /// The policy for a check that a user waits for: at most one retry, and short timeouts.
+    /// The policy for a check that a user waits for: few retries, and short timeouts. The pauses add
+    /// up to more than a second, because some stores take one write of a key each second:
+    /// <https://developers.cloudflare.com/r2/platform/limits/>
     pub fn impatient(&self) -> Self {
         Self {
             request_timeout: self.request_timeout.min(Duration::from_secs(10)),
             connect_timeout: self.connect_timeout.min(Duration::from_secs(5)),
-            attempts: self.attempts.min(2),
+            attempts: self.attempts.min(6),
             deadline: self.deadline.min(Duration::from_secs(15)),
             ..self.clone()
         }

@@ -254,19 +254,24 @@ async fn create(
         export.stopped().cancelled().await;
         tokio::time::sleep(CREATE_GRACE).await;
     };
+    tokio::pin!(patience);
     tokio::select! {
         confirmed = export.confirmed() => confirmed?,
         () = export.stopped().cancelled() => return Err(export.failure()),
     }
     let ledger = export.ledger();
     let announced = ledger.announce_files(keys_to_announce(&export, &key, writer, sequence));
+    // A journal that the store writes after the export has ended would be left behind.
     tokio::select! {
         announced = announced => announced?,
-        () = export.stopped().cancelled() => return Err(export.failure()),
+        () = &mut patience => return Err(export.failure()),
+    }
+    if export.stopped().is_cancelled() {
+        return Err(export.failure());
     }
     let created = tokio::select! {
         created = export.store().create_upload(&key, content, &tag) => created,
-        () = patience => {
+        () = &mut patience => {
             ledger.record_given_up_upload(&key);
             return Err(export.failure());
         }
