@@ -165,6 +165,8 @@ impl Bench {
         let store = &self.server.store;
         let mut done = result.is_ok();
         if let Err(error) = result {
+            // Nobody cancelled it.
+            assert_ne!(error.kind(), ErrorKind::Cancelled, "{what}");
             done = error.message().starts_with("every object is there");
             let leftovers = store.keys(folder).await;
             if leftovers.iter().any(|key| key.contains("_tidegate")) {
@@ -380,6 +382,27 @@ async fn a_lock_that_can_not_be_read_is_not_left_behind() {
         bench
             .assert_all_or_nothing(shape, &folder, 0, &result, &what)
             .await;
+    }
+}
+
+/// Each request costs the latency of the store, so that their number is a promise of a kind.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_small_export_needs_few_requests() {
+    let bench = Bench::start().await;
+    for (mode, most) in [("error", 17), ("append", 15), ("overwrite", 20)] {
+        let shape = Shape::new("csv", mode, "");
+        let folder = bench.server.store.new_target();
+        shape.prepare(&bench.session, &folder).await;
+        let sql =
+            format!("COPY (SELECT 1) TO '{folder}' (AWS CONNECTION c, FORMAT csv, MODE {mode})");
+        let behave = |server: &MisbehavingServer| server.behave();
+        bench.export(&sql, behave).await.unwrap();
+        let seen = bench.server.seen();
+        assert!(
+            seen.len() <= most,
+            "{mode}: {} of {most}: {seen:?}",
+            seen.len()
+        );
     }
 }
 

@@ -177,6 +177,17 @@ impl<I: Clone + Ord> Exporter<I> {
         }
     }
 
+    /// Whether the decided export is being rolled back.
+    pub fn rolls_back(&self) -> bool {
+        matches!(
+            self.stage,
+            Stage::Withdrawing
+                | Stage::WithdrawingUploads { .. }
+                | Stage::RemovingWithdrawnCommit
+                | Stage::RemovingWithdrawnMarks
+        )
+    }
+
     /// The decided exports of dead processes that this export has finished.
     pub fn finished(&self) -> impl Iterator<Item = &I> {
         let ended = self.ended.iter();

@@ -363,8 +363,16 @@ impl S3Client {
 
     /// HeadObject: the headers, or `None` if there is no such object.
     pub async fn head_object(&self, key: &str) -> Result<Option<HeaderMap>, S3Error> {
-        let request = Request::new("HeadObject", Method::HEAD, key);
-        found(self.send(request).await.map(|answer| answer.headers))
+        const OPERATION: &str = "HeadObject";
+        let request = Request::new(OPERATION, Method::HEAD, key);
+        let headers = found(self.send(request).await.map(|answer| answer.headers))?;
+        // The answer has no body that could tell an error. Every object has an ETag.
+        match headers {
+            Some(headers) if etag(&headers).is_none() => {
+                Err(self.malformed(OPERATION, key, "the answer has no ETag"))
+            }
+            headers => Ok(headers),
+        }
     }
 
     /// DeleteObject. Succeeds if there is no such object.

@@ -78,10 +78,11 @@ async fn drive(export: &Arc<Export>) -> Ending {
             requests = machine.next(&answers);
             executor.note_finished(machine.finished());
             // Before its writers are stopped: they fail as cancelled.
-            let refused = machine
-                .undoing()
-                .map(|reason| refusal(&export.ledger, &executor, reason));
-            if let Some(cause) = refused.flatten() {
+            let cause = match machine.undoing() {
+                Some(reason) => refusal(&export.ledger, &executor, reason),
+                None => machine.rolls_back().then(|| failure(&executor)),
+            };
+            if let Some(cause) = cause {
                 export.note_cause(&cause);
             }
             if machine.may_query() {

@@ -160,7 +160,17 @@ impl Probes<'_> {
             _ => self.add_unconditional("ignores"),
         }
         match store.get(&self.key).await {
-            Ok(Some(found)) if found == CONTENT => self.add("read", ProbeStatus::Ok, ""),
+            Ok(Some(found)) if found == CONTENT => {
+                let listed = store.list(&self.key, 1).await;
+                // An error to list is the result of another test.
+                match listed.is_ok_and(|keys| keys.is_empty()) {
+                    true => {
+                        let why = "what was written is not listed";
+                        self.add("read", ProbeStatus::Failed, why);
+                    }
+                    false => self.add("read", ProbeStatus::Ok, ""),
+                }
+            }
             Ok(Some(_)) => self.add("read", ProbeStatus::Failed, "other bytes than were written"),
             Ok(None) => self.add("read", ProbeStatus::Failed, "what was written is not there"),
             Err(error) => {
