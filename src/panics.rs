@@ -1,8 +1,8 @@
-//! Panics below a statement as errors of the statement.
+//! Turns a panic below a statement into an error of the statement.
 //!
-//! Invariant: a panic while a statement is planned or executed ends this statement with
-//! [`ErrorKind::Internal`](tidegate_extensions::ErrorKind::Internal), and nothing else. Its message is the panic's; the panic hook, which is
-//! the program's own, prints the place in the code.
+//! Invariant: a panic while a statement is planned or executed ends only this statement, with
+//! [`ErrorKind::Internal`](tidegate_extensions::ErrorKind::Internal). The error has the message of
+//! the panic. The panic hook, which the library does not set, prints the place in the code.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -11,7 +11,7 @@ use tidegate_extensions::{Error, Result};
 
 /// Awaits `work`, and returns its panic as an error.
 pub(crate) async fn caught<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    // What a panic leaves half changed belongs to this statement and is dropped with it.
+    // Data that a panic leaves inconsistent belongs to this statement and is dropped with it.
     let caught = AssertUnwindSafe(work).catch_unwind().await;
     caught.unwrap_or_else(|panic| Err(Error::from_panic(panic.as_ref())))
 }

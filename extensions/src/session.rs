@@ -15,7 +15,7 @@ use datafusion::prelude::SessionContext;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{TidegateQueryPlanner, bind_statement};
-use crate::read::{with_csv, with_exported_folders};
+use crate::read::{CountScans, with_csv, with_exported_folders, with_parquet};
 use crate::services::Services;
 use crate::sql::{SqlDialect, parse_statement, split_script};
 use crate::suggest::with_suggestion;
@@ -28,10 +28,12 @@ use crate::suggest::with_suggestion;
 pub fn install(mut builder: SessionStateBuilder, services: Services) -> SessionStateBuilder {
     let config = builder.config().take().unwrap_or_default();
     with_csv(&mut builder);
+    with_parquet(&mut builder);
     with_exported_folders(&mut builder);
     builder
         .with_config(config.with_extension(Arc::new(services)))
         .with_query_planner(Arc::new(TidegateQueryPlanner::default()))
+        .with_physical_optimizer_rule(Arc::new(CountScans))
 }
 
 /// The SQL dialect of the session.

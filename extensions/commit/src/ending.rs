@@ -1,9 +1,8 @@
-//! A stranger's end of an export that seems dead.
+//! Ends an export of another process that seems dead.
 //!
-//! Invariant: an undecided export is fenced before anything of it is removed, and then only its
-//! pending uploads and marks are removed, never an object. A decided export is finished. Its objects
-//! are deleted only if the file that its `ROLLBACK` names never becomes an object: then nobody can
-//! finish it.
+//! Invariant: an undecided export is fenced before its pending uploads and marks are removed, and
+//! no object is removed. A decided export is finished. Its objects are deleted only if the file
+//! that its `ROLLBACK` names can't become an object, because then no process can finish the export.
 
 use crate::files::{Files, each};
 use crate::{Action, Answer, Commit, Mark, Request, Sign};
@@ -17,7 +16,7 @@ pub struct Ending<I> {
     stage: Stage,
 }
 
-/// How the end of another export came out.
+/// The result of ending another export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EndingResult {
     /// It will never commit, and nothing of it is left.
@@ -49,7 +48,7 @@ enum Stage {
         unanswered: bool,
     },
     CheckingCommit,
-    /// Settles the file that `ROLLBACK` names.
+    /// Aborts the upload of the file that `ROLLBACK` names.
     AbortingMarked(Files, usize),
     FindingMarked(Files, usize),
     CheckingMarked(usize),
@@ -79,8 +78,8 @@ impl<I: Clone> Ending<I> {
         &self.id
     }
 
-    /// Whether the export can't do anything any more once this has succeeded. An export that had not
-    /// yet claimed its target may still create its fence and claim it.
+    /// Whether the export can't continue once this has succeeded. An export that had not claimed
+    /// its target yet may still create its fence and claim the target.
     pub fn is_final(&self) -> bool {
         self.has_fence
     }
@@ -103,7 +102,7 @@ impl<I: Clone> Ending<I> {
             Stage::New { committed: true } => self.ask(Stage::ReadingCommit, &[Action::ReadCommit]),
             Stage::New { committed: false } => self.ask(Stage::Fencing, &[Action::AbortFence]),
             Stage::Over(result) => self.end(result),
-            // Some stores do not say that an upload is not pending, but fail.
+            // For an upload that is not pending, some stores return an unspecific error.
             Stage::Completing(mut files) => {
                 let asked = files.open();
                 files.completed(&asked, answers);
@@ -118,7 +117,7 @@ impl<I: Clone> Ending<I> {
                 };
                 requests
             }
-            // Whatever the store did, the export is as it was or further.
+            // Whether or not the store executed the requests, the export can be ended again.
             _ if failed => self.end(EndingResult::Failed),
             Stage::Fencing => self.ask(Stage::ReadingCommit, &[Action::ReadCommit]),
             Stage::ReadingCommit => match answers {
@@ -165,8 +164,8 @@ impl<I: Clone> Ending<I> {
                 [Answer::Done] => self.complete(files),
                 _ => self.ask(Stage::CheckingMarked(marked), &[Action::ReadCommit]),
             },
-            // If `COMMIT` is gone, the export was finished or removed, and its objects are not this
-            // process's business.
+            // If `COMMIT` is gone, another process has finished or removed the export, and this
+            // process must not touch its objects.
             Stage::CheckingMarked(marked) => match answers {
                 [
                     Answer::Commit(Commit::Decided {
@@ -177,7 +176,7 @@ impl<I: Clone> Ending<I> {
                 [Answer::Commit(Commit::Missing)] => self.end(EndingResult::Vanished),
                 _ => self.end(EndingResult::Stuck),
             },
-            // Its process may have created uploads twice, when an answer was lost.
+            // If an answer was lost, the export's process may have created an upload twice.
             Stage::Publishing => self.ask(Stage::Sweeping, &[Action::AbortUploads]),
             Stage::Sweeping => self.remove_commit(EndingResult::Finished),
             Stage::Withdrawing => self.ask(Stage::WithdrawingUploads, &[Action::AbortUploads]),
@@ -232,15 +231,15 @@ impl<I: Clone> Ending<I> {
     fn remove_marks(&mut self, result: EndingResult) -> Vec<Request<I>> {
         let marks = match self.has_fence {
             true => &OTHER_MARKS[..],
-            // An export that has no fence yet may wake up and claim its target.
+            // An export that has no fence yet may resume and claim its target.
             false => &[Action::Remove(Mark::Incomplete)],
         };
         self.ask(Stage::RemovingMarks(result), marks)
     }
 }
 
-/// All marks but `COMMIT`, which is removed before `ROLLBACK`: without `ROLLBACK` it would say that
-/// the export must be finished.
+/// All marks except `COMMIT`. `COMMIT` is removed before `ROLLBACK`, because a `COMMIT` without
+/// `ROLLBACK` says that the export must be finished.
 const OTHER_MARKS: [Action; 4] = [
     Action::Remove(Mark::Alive),
     Action::Remove(Mark::Journal),

@@ -1,8 +1,8 @@
 //! An export, from its first look at the target to its end.
 //!
-//! Invariant: success is said only when every file is an object after the export was decided. An
-//! export that was not decided never has an object. Once decided, it is rolled back only if one of
-//! its files never becomes an object.
+//! Invariant: an export reports success only if it was decided and every file is an object. An
+//! undecided export has no object. A decided export is rolled back only if one of its files can't
+//! become an object.
 
 use std::collections::BTreeMap;
 
@@ -13,18 +13,19 @@ use crate::{Action, Answer, Commit, Mark, Mode, Request, Sign, Survey};
 /// The state of an export.
 ///
 /// Several exports may claim a target at the same moment. An export holds its target if a survey
-/// after its claim shows no rival. Surveys are consistent, so of two rivals at least one sees the
-/// other. If they see each other, the one with the smallest id waits until the others are gone;
-/// they give up.
+/// after its claim shows no rival. Surveys are consistent, so at least one of two rivals sees the
+/// other. If rivals see each other, the export with the smallest id waits until the others are
+/// gone, and the others give up.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Exporter<I> {
     id: I,
     mode: Mode,
-    /// It must not go on. Once it is decided, this changes nothing.
+    /// It must stop. This has no effect once the export is decided.
     cancelled: bool,
     /// How often it may still wait for others that claimed the target at the same moment.
     waits: u8,
-    /// Exports that it has ended for good. Marks of them that appear late are no claim.
+    /// Exports that it has ended and that can't continue. Their marks that appear late are not
+    /// claims.
     ended: BTreeMap<I, EndingResult>,
     fence: Fence,
     stage: Stage<I>,
@@ -96,13 +97,13 @@ pub enum Outcome<I> {
         /// No object, no upload and no mark is left.
         clean: bool,
     },
-    /// It was decided, and another process has ended it. Whether its files are still there is not
-    /// known.
+    /// It was decided, and another process has ended it. It is not known whether its files are
+    /// still there.
     Taken {
         /// No mark is left.
         clean: bool,
     },
-    /// Whether its files are or will be objects is not known.
+    /// It is not known whether its files are or will be objects.
     Unknown,
 }
 
@@ -119,7 +120,7 @@ pub enum Reason<I> {
     InUse(I),
     /// An earlier export could not be ended.
     Unended(I, EndingResult),
-    /// Another process took it for dead.
+    /// Another process declared it dead.
     Fenced,
 }
 
@@ -143,8 +144,8 @@ impl<I: Clone + Ord> Exporter<I> {
         vec![Request::new(&self.id, Action::Survey)]
     }
 
-    /// Whether no other export and no data was seen under the target, and the export may write
-    /// there: the query may run.
+    /// Whether the query may run: the first look found no export and no data that prevent this
+    /// export, and the export may write under the target.
     pub fn may_query(&self) -> bool {
         matches!(
             self.stage,
@@ -203,8 +204,9 @@ impl<I: Clone + Ord> Exporter<I> {
         }
     }
 
-    /// Stops the export. Returns requests if it was waiting for [`Self::commit`]; otherwise it stops
-    /// with the answers that it waits for. Does nothing once the decision is under way.
+    /// Stops the export. Returns requests if it was waiting for [`Self::commit`]. Otherwise it
+    /// stops when the answers to its last requests arrive. Has no effect once the decision is under
+    /// way.
     pub fn cancel(&mut self) -> Vec<Request<I>> {
         self.cancelled = true;
         match self.stage {
@@ -213,8 +215,9 @@ impl<I: Clone + Ord> Exporter<I> {
         }
     }
 
-    /// Takes the answers to the last requests, in their order, and returns the next requests. None
-    /// are left if it [is writing](Self::is_writing) or has an [outcome](Self::outcome).
+    /// Takes the answers to the last requests, in their order, and returns the next requests.
+    /// Returns none if the export [is writing](Self::is_writing) or has an
+    /// [outcome](Self::outcome).
     pub fn next(&mut self, answers: &[Answer<I>]) -> Vec<Request<I>> {
         let done = answers.iter().all(|answer| matches!(answer, Answer::Done));
         let stage = std::mem::replace(&mut self.stage, Stage::Over(Outcome::Unknown));
@@ -251,7 +254,7 @@ impl<I: Clone + Ord> Exporter<I> {
             }
             Stage::Deciding(files) => match done {
                 true => self.complete(Files::new(files)),
-                // It will never be executed, so the export is undecided.
+                // The store will never execute the decision, so the export is undecided.
                 false if matches!(answers, [Answer::Refused]) => self.undo(Reason::Request),
                 false => self.ask(Stage::AbortingFence(files), Action::AbortFence),
             },
@@ -261,8 +264,8 @@ impl<I: Clone + Ord> Exporter<I> {
             },
             Stage::ReadingCommit(files) => match answers {
                 [Answer::Commit(Commit::Decided { .. })] => self.complete(Files::new(files)),
-                // A stranger may have fenced the export, or finished it and removed `COMMIT`. If it was
-                // finished, every file is an object.
+                // Another process may have fenced the export, or finished it and removed `COMMIT`.
+                // If it was finished, every file is an object.
                 [Answer::Commit(Commit::Missing)] if files > 0 => {
                     self.ask(Stage::AbortingAny, Action::Abort(0))
                 }
@@ -310,13 +313,14 @@ impl<I: Clone + Ord> Exporter<I> {
                     ),
                 }
             }
-            // If the mark stayed and the object were deleted later, the rest would be removed.
+            // If `ROLLBACK` stayed and the object were deleted later, another process would remove
+            // the other files.
             Stage::UnmarkingRollback(files) => match done {
                 true => self.complete(files),
                 false => self.end(Outcome::Unknown),
             },
-            // If `COMMIT` is gone, another process has finished or removed the export, and what
-            // happened to its objects since is not this export's business.
+            // If `COMMIT` is gone, another process has finished or removed the export, and this
+            // export must not touch the objects any more.
             Stage::CheckingCommit(files) => match answers {
                 [Answer::Commit(Commit::Decided { .. })] => {
                     let requests = each(&self.id, &files.possible(), Action::Withdraw);
@@ -433,7 +437,7 @@ impl<I: Clone + Ord> Exporter<I> {
                 self.waits -= 1;
                 self.ask(Stage::Waiting, Action::Wait)
             }
-            // An export that has ended since the first look has left its data.
+            // Another export may have written data and ended since the first look.
             None if self.mode == Mode::Error && survey.occupied => self.undo(Reason::Occupied),
             None => {
                 self.stage = Stage::Writing;
@@ -462,7 +466,7 @@ impl<I: Clone + Ord> Exporter<I> {
         Vec::new()
     }
 
-    /// Ends an export that has sent nothing but questions.
+    /// Ends an export that has left nothing in the store.
     fn refuse(&mut self, reason: Reason<I>) -> Vec<Request<I>> {
         let clean = true;
         self.end(Outcome::Undone { reason, clean })

@@ -28,7 +28,7 @@ impl Files {
         self.in_state(|file| file == File::Open)
     }
 
-    /// Files that are not certain never to become objects.
+    /// Files that are objects or may become objects.
     pub(crate) fn possible(&self) -> Vec<usize> {
         self.in_state(|file| file != File::Gone)
     }
@@ -45,7 +45,7 @@ impl Files {
         self.0.contains(&File::Gone)
     }
 
-    /// Marks those of `asked` whose request was answered with "done" as objects.
+    /// Marks each file of `asked` as an object if its request was answered with "done".
     pub(crate) fn completed<I>(&mut self, asked: &[usize], answers: &[Answer<I>]) {
         for (index, answer) in asked.iter().zip(answers) {
             if matches!(answer, Answer::Done) {

@@ -13,19 +13,19 @@
 //!
 //! # The one primitive
 //!
-//! A pending multipart upload can be completed or aborted, and only one of them succeeds. Whoever
-//! aborts an upload, waits for the answer and then finds no object knows that the upload never
-//! becomes an object. Every question between an export and other processes is such an upload:
+//! A pending multipart upload can be completed or aborted, and only one of them succeeds. If a
+//! process aborts an upload, receives the answer and then finds no object, the upload can never
+//! become an object. Such uploads decide every question between an export and other processes:
 //!
 //! - **Does the export commit?** Its *fence* is a pending upload of the key `COMMIT`, created
 //!   before the export claims its target. Completing the fence is the decision to commit. A process
-//!   that takes the export for dead aborts the fence first; from then on the export can't commit.
+//!   that declares the export dead aborts the fence first. After that, the export can't commit.
 //! - **Is a decided export finished or rolled back?** It is finished when every file is an object.
-//!   It may be rolled back once one of its files was aborted and is no object. `ROLLBACK` names this
-//!   file before it is aborted.
+//!   It may be rolled back once the upload of one file was aborted and the file is not an object.
+//!   `ROLLBACK` names this file before its upload is aborted.
 //!
-//! Marks (`INCOMPLETE`, `ALIVE`, `COMMIT`, `ROLLBACK` and the journal) tell other processes about an
-//! export. No mark is trusted for longer than the uploads that it names.
+//! Marks (`INCOMPLETE`, `ALIVE`, `COMMIT`, `ROLLBACK` and the journal) tell other processes about
+//! an export. A mark never overrides the state of the uploads that it names.
 
 mod ending;
 mod exporter;
@@ -59,9 +59,9 @@ impl<I: Clone> Request<I> {
 pub enum Action {
     /// List the marks of all exports under the target, then its data. Answer: [`Answer::Seen`].
     Survey,
-    /// Let other exports go on for a moment.
+    /// Wait a moment, so that other exports can proceed.
     Wait,
-    /// Put `INCOMPLETE`: from here on a stranger can find the export's fence.
+    /// Put `INCOMPLETE`: from here on, another process can find the export's fence.
     Announce,
     /// Create the fence.
     CreateFence,
@@ -85,8 +85,8 @@ pub enum Action {
     AbortUploads,
     /// Put the manifest and delete the objects that the export replaces.
     Publish,
-    /// Put `ROLLBACK`, which names a file: if it is no object once its upload is aborted, the export
-    /// can't be finished.
+    /// Put `ROLLBACK`, which names a file. If the file is not an object after its upload was
+    /// aborted, the export can't be finished.
     MarkRollback(usize),
     /// Delete a mark.
     Remove(Mark),
@@ -97,13 +97,13 @@ pub enum Action {
 pub enum Mark {
     /// The export exists.
     Incomplete,
-    /// The export wants or holds its target. Rewritten as a heartbeat.
+    /// The export claims or holds its target. Rewritten as a heartbeat.
     Alive,
     /// The keys of uploads that the export is about to create.
     Journal,
     /// The export is decided: it will be finished.
     Commit,
-    /// The decided export is removed if the file that this mark names never becomes an object.
+    /// The decided export is removed if the file that this mark names can't become an object.
     Rollback,
 }
 
@@ -156,9 +156,9 @@ pub struct Survey<I> {
 pub struct Sign<I> {
     /// Its id.
     pub id: I,
-    /// It tolerates no other export beside it: its mode is error or overwrite.
+    /// It excludes all other exports: its mode is error or overwrite.
     pub exclusive: bool,
-    /// It gave no sign of life for long, or said that it has ended. This decides only whether
+    /// It has written no mark for a long time, or has noted its own end. This decides only whether
     /// another process tries to end it.
     pub silent: bool,
     /// It has marks other than `INCOMPLETE`: it has claimed its target.

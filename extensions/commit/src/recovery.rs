@@ -1,7 +1,7 @@
 //! `RECOVER EXPORT`: ends every export under a target.
 //!
-//! Invariant: an export that gave a sign of life is left alone, unless the user vouches that its
-//! process is gone.
+//! Invariant: if an export under the target is alive, nothing is ended, unless the user has set
+//! `force`, which says that the export's process is gone.
 
 use crate::ending::{Ending, EndingResult};
 use crate::{Action, Answer, Request, Sign};
@@ -9,7 +9,7 @@ use crate::{Action, Answer, Request, Sign};
 /// Ends all exports under a target, one after the other.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Recovery<I> {
-    /// Stands for itself in requests that concern no export.
+    /// The id in requests that concern no export.
     id: I,
     /// Ends living exports, too.
     force: bool,
@@ -25,7 +25,7 @@ enum Stage<I> {
 }
 
 impl<I: Clone> Recovery<I> {
-    /// A recovery. With `force`, exports that gave a sign of life are ended, too.
+    /// A recovery. With `force`, exports that seem alive are ended, too.
     pub fn new(id: I, force: bool) -> Self {
         Self {
             id,

@@ -1,10 +1,11 @@
 //! An exhaustive check of the commit protocol.
 //!
-//! Invariant: in every state that exporters, cleaners and `RECOVER EXPORT` can reach, with crashes,
-//! stalls of any length, lost answers and late requests, the promises of an export hold.
+//! Invariant: the promises of an export hold in every state that exports and `RECOVER EXPORT` can
+//! reach, with crashes, stalls of any length, lost answers and late requests.
 //!
 //! The actors run the machines of the library. The store executes their requests one at a time, in
-//! any order, at any time. Whether an export looks dead is arbitrary: nothing may depend on it.
+//! any order, at any time. Whether an export looks dead is arbitrary, because no promise may depend
+//! on it.
 //! `TIDEGATE_THOROUGH=1` checks larger bounds.
 
 use std::collections::BTreeSet;
@@ -17,7 +18,7 @@ use tidegate_commit::{
 
 type Id = u8;
 
-/// `RECOVER EXPORT` has no export, and so an id of its own.
+/// The id of `RECOVER EXPORT`, which has no export.
 const RECOVERY: Id = 9;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,7 +29,7 @@ enum Upload {
     Aborted,
 }
 
-/// Everything of one export in the store.
+/// The state of one export in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Stored {
     incomplete: bool,
@@ -41,7 +42,7 @@ struct Stored {
     objects: Vec<bool>,
     /// The exports whose objects it replaces, as its `COMMIT` says.
     obsolete: BTreeSet<Id>,
-    /// A stranger removed its marks because it seemed dead.
+    /// Another process removed its marks because it seemed dead.
     cleaned: bool,
 }
 
@@ -88,12 +89,12 @@ fn abort(upload: &mut Upload) {
     }
 }
 
-/// A request under way. Some take two steps in the store.
+/// The progress of a request. Some requests take two steps in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Sent {
     Waiting,
-    /// A survey has listed the marks and not yet the data, or `COMMIT` was read and `ROLLBACK` not
-    /// yet, or an upload was aborted and its object not yet deleted.
+    /// The first of two steps is done: a survey has listed the marks but not the data, `COMMIT` was
+    /// read but not `ROLLBACK`, or an upload was aborted but its object was not deleted.
     Half(Option<Answer<Id>>),
     Answered(Answer<Id>),
 }
@@ -126,7 +127,7 @@ struct Actor {
     /// How often it may lose an answer, or have a request executed late.
     faults: u8,
     may_crash: bool,
-    /// How often its heartbeat may be executed at any time, also late.
+    /// How many heartbeats it may send. The store may execute each of them at any time.
     beats: u8,
 }
 
@@ -196,7 +197,7 @@ enum Step {
         request: usize,
         silent: bool,
     },
-    /// The sender gives up on a request, which is executed never or later.
+    /// The sender gives up on a request. The store executes it later, or never.
     GiveUp {
         actor: usize,
         request: usize,
@@ -254,7 +255,7 @@ impl Protocol {
         }
     }
 
-    /// Executes one step of a request of `sender`. Returns what it has become.
+    /// Executes one step of a request of `sender`. Returns the new progress of the request.
     fn execute(
         &self,
         exports: &mut [Stored],
@@ -327,7 +328,7 @@ impl Protocol {
                 }
                 stored.objects[*file] = false;
             }
-            // A stranger finds uploads by the keys in marks.
+            // Another process finds uploads by the keys in marks.
             Action::AbortUploads => {
                 if !is_stranger || stored.journal {
                     stored.abort_uploads();
@@ -354,7 +355,7 @@ impl Protocol {
         done
     }
 
-    /// What a survey of an export in mode overwrite sees as replaced.
+    /// Records which exports an export in mode overwrite replaces, as its survey sees them.
     fn note_obsolete(&self, world: &mut World, actor: usize) {
         let id = world.actors[actor].id;
         if self.modes.get(usize::from(id)) != Some(&Mode::Overwrite) {
@@ -459,8 +460,8 @@ impl Model for Protocol {
                     continue;
                 }
                 let actor = index;
-                // Requests that run at the same time are executed in order. Other orders, and a part
-                // of them, are reached by late requests and crashes.
+                // Requests that run at the same time are executed in order. Late requests and
+                // crashes lead to other orders, and to executions of only some of the requests.
                 if std::mem::take(&mut is_next) {
                     let is_look = wanted.action == Action::Survey && *sent == Sent::Waiting;
                     let looks: &[bool] = if is_look { &[false, true] } else { &[false] };
@@ -687,7 +688,7 @@ impl Model for Protocol {
             Property::always(
                 "exclusive exports exclude all others",
                 |model: &Self, world: &World| {
-                    // Of those that can still commit.
+                    // The exports that hold the target and can still commit.
                     let holding: Vec<Id> = world
                         .actors
                         .iter()
@@ -712,8 +713,8 @@ impl Model for Protocol {
                     }
                     let mut exports = world.exports.clone();
                     let all_ended = model.clean_up(&mut exports);
-                    // The limit that is told in the library's documentation: a stranger removed the
-                    // marks before the export's last upload was created.
+                    // A documented limit: another process removed the marks before the export's
+                    // last upload was created.
                     let found = |stored: &&Stored| !stored.cleaned;
                     let left = exports.iter().filter(found).any(Stored::has_pending);
                     // An export that can't be ended is decided, and keeps its `COMMIT`.
@@ -763,9 +764,15 @@ fn check(name: &str, model: Protocol) {
     let checker = model
         .checker()
         .finish_when(HasDiscoveries::AnyFailures)
-        .threads(2)
-        .spawn_bfs()
-        .join();
+        .threads(2);
+    match is_thorough() {
+        // Takes less memory, but finds longer counterexamples.
+        true => report(name, checker.spawn_dfs().join()),
+        false => report(name, checker.spawn_bfs().join()),
+    }
+}
+
+fn report(name: &str, checker: impl Checker<Protocol>) {
     println!(
         "{name}: {} states, {} of them distinct, depth {}",
         checker.state_count(),

@@ -1,7 +1,7 @@
-//! Exports under simulated time: the real export path against a store in memory whose requests are
-//! delayed, lost, repeated and reordered, by processes that stall and crash.
+//! Runs the real export path in simulated time. The store is in memory and delays, loses, repeats
+//! and reorders requests. The processes stall and crash.
 //!
-//! Invariant: one seed makes one history. A failing seed prints its history;
+//! Invariant: the same seed always gives the same history. A failing seed prints its history;
 //! `TIDEGATE_SIMULATION_SEED=7` (or `0..100000`) replays it.
 
 mod store;
@@ -34,7 +34,7 @@ const TARGET: &str = "s3://sim/target";
 
 const PART_BYTES: usize = 1 << 20;
 
-/// How long a simulation goes on: longer than any stall and any late request.
+/// Upper bound for the duration of an export: longer than any stall and any late request.
 const LONGEST: Duration = Duration::from_secs(3600);
 
 /// One process that exports.
@@ -51,7 +51,7 @@ struct Exporter {
     store: ProcessStore,
 }
 
-/// What an exporter has said.
+/// The outcome that an exporter has reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Said {
     Nothing,
@@ -141,7 +141,7 @@ fn rows(partition: usize, count: usize) -> RecordBatch {
     RecordBatch::try_new(schema(), vec![Arc::new(values), Arc::new(folders)]).unwrap()
 }
 
-/// A simulation that a seed chose.
+/// A simulation. The seed determines all its parameters.
 struct Simulation {
     seed: u64,
     store: SimulatedStore,
@@ -245,7 +245,7 @@ impl Simulation {
         futures::future::join_all(exports).await
     }
 
-    /// Ends what is left, as a user would.
+    /// Ends unfinished exports with `RECOVER EXPORT`, as a user would.
     async fn recover(&self) {
         self.store.settle().await;
         self.store.calm();
@@ -258,7 +258,7 @@ impl Simulation {
         }
     }
 
-    /// Checks what the processes have said against what is there.
+    /// Compares the reported outcomes with the contents of the store.
     fn check(&self, said: &[Said]) -> Result<(), String> {
         let keys = self.store.keys();
         if let Some(key) = keys.iter().find(|key| key.contains("_tidegate")) {
@@ -277,7 +277,7 @@ impl Simulation {
                         .is_some_and(|tag| tag.starts_with(&exporter.id))
             };
             let Some(owner) = self.exporters.iter().find(is_of) else {
-                return Err(format!("{key} is nobody's"));
+                return Err(format!("{key} belongs to no export"));
             };
             let text = String::from_utf8_lossy(&body).into_owned();
             let lines = text
@@ -296,14 +296,14 @@ impl Simulation {
             found == (0..all).collect::<Vec<_>>()
         };
         let is_absent = |exporter: &Exporter| !values.contains_key(exporter.id.as_str());
-        // An overwrite whose rows are or were there.
+        // An overwrite that may have replaced the rows of other exports.
         let replaces = |number: usize| {
             self.exporters[number].mode == Mode::Overwrite && said[number] != Said::Failure
         };
         for (number, (exporter, said)) in self.exporters.iter().zip(said).enumerate() {
             let name = &exporter.name;
             if !is_complete(exporter) && !is_absent(exporter) {
-                return Err(format!("{name} is there in part"));
+                return Err(format!("{name} is incomplete: some of its rows are there"));
             }
             let replaced =
                 (0..self.exporters.len()).any(|other| other != number && replaces(other));

@@ -1,7 +1,8 @@
 //! A store in memory that delays, loses, repeats and reorders requests.
 //!
-//! Invariant: the store executes each request atomically, and what it has answered it keeps. All
-//! disorder comes from the way between a process and the store, and from one seed.
+//! Invariant: the store executes each request atomically and keeps everything that it has
+//! confirmed. Requests are disturbed only between a process and the store, and one seed determines
+//! how.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -20,13 +21,13 @@ use crate::sink::{
     StoreErrorKind, UploadStore,
 };
 
-/// When a process gives up a request.
+/// How long a process waits for the answer to a request.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// When a process gives up a beat.
+/// How long a process waits for the answer to a beat.
 const BEAT_PATIENCE: Duration = Duration::from_secs(5);
 
-/// A request that is executed so late may belong to an export that others have removed meanwhile.
+/// If a request is executed later than this, other processes may have removed its export meanwhile.
 const LATE: Duration = Duration::from_secs(30);
 
 /// The longest delay of a request that its process has given up or repeated.
@@ -52,10 +53,10 @@ struct Contents {
     objects: BTreeMap<String, Object>,
     uploads: BTreeMap<String, Upload>,
     next_upload: u64,
-    /// A request is executed that its process has given up or repeated.
+    /// The request that is being executed is late.
     is_late: bool,
-    /// Uploads that late requests have created. Nobody can find them by the marks of an export that
-    /// has ended: the limit of the protocol.
+    /// Uploads that late requests have created. After their export has ended, it has no marks that
+    /// lead to these uploads: a limit of the protocol.
     late_uploads: BTreeSet<String>,
 }
 
@@ -73,7 +74,7 @@ pub(super) struct Manners {
 struct Shared {
     contents: Contents,
     random: StdRng,
-    /// The share of requests that something happens to.
+    /// The probability that a request is disturbed.
     disorder: f64,
     history: Vec<String>,
     started: Instant,
@@ -205,7 +206,7 @@ impl SimulatedStore {
 }
 
 impl ProcessStore {
-    /// The process stops for `pause`, and everything in it.
+    /// Stalls the whole process for `pause`.
     pub(super) fn stall(&self, pause: Duration) {
         self.state().stalled_until = Some(Instant::now() + pause);
     }
@@ -226,7 +227,7 @@ impl ProcessStore {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns once the process runs.
+    /// Waits until the process is not stalled. Never returns if the process has crashed.
     async fn run(&self) {
         loop {
             let state = *self.state();
@@ -293,7 +294,7 @@ impl ProcessStore {
                 });
             }
         };
-        // The way to the store and its answer do not depend on the process.
+        // Once a request is sent, its execution does not depend on the state of the process.
         let result = match fate {
             Fate::Normal => {
                 tokio::time::sleep(there).await;

@@ -1,8 +1,8 @@
 //! One export, from its first request to its last.
 //!
 //! Invariant: an [`Export`] ends exactly once, committed or rolled back, and only its owner task
-//! ends it. Every request of a writer that changes the store runs in a task that the export counts:
-//! rolling back waits for those under way, and once it has begun, no new one starts.
+//! ends it. Every request of a writer that changes the store runs in a task that the export counts.
+//! Once a rollback has begun, no such request starts. The rollback waits for those under way.
 
 mod guard;
 mod owner;
@@ -106,7 +106,7 @@ impl Export {
         self.ledger.spec()
     }
 
-    /// How far it has come.
+    /// Its progress counters.
     pub fn progress(&self) -> &ExportProgress {
         &self.progress
     }
@@ -124,7 +124,8 @@ impl Export {
         &self.parts
     }
 
-    /// Waits until a part of `bytes` bytes may be sent; it may be until the result is dropped.
+    /// Waits until a part of `bytes` bytes may be sent. The bytes are reserved until the result is
+    /// dropped.
     pub(super) async fn reserve(&self, bytes: usize) -> Result<impl Send + 'static> {
         let [own, shared] = &self.budgets;
         Ok((own.reserve(bytes).await?, shared.reserve(bytes).await?))
@@ -169,9 +170,9 @@ impl Export {
         self.committed.get().map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// Checks and claims the target, once; every caller waits for the same result. The query may
-    /// run from here on. Whether another export claimed the target at the same moment is found out
-    /// meanwhile: [`Self::confirmed`].
+    /// Checks and claims the target, once; every caller waits for the same result. After this, the
+    /// query may run. Meanwhile, the owner checks whether another export claimed the target at the
+    /// same moment: [`Self::confirmed`].
     ///
     /// # Errors
     /// The target is not empty or held by another export, the store refuses to list, write or
@@ -184,8 +185,8 @@ impl Export {
         self.wait_for(reached).await
     }
 
-    /// Begins the export, and waits until the target is its own. No upload may exist before,
-    /// because exports that claim a target at the same moment give way to each other.
+    /// Begins the export, and waits until it holds the target. No upload may exist before that: if
+    /// exports that exclude each other claim the target at the same moment, all but one give up.
     ///
     /// # Errors
     /// As for [`Self::begin`].
@@ -214,13 +215,14 @@ impl Export {
         refusal::inspect_target(&self.ledger, &executor).await
     }
 
-    /// Has the owner commit these files. Returns the number of rows once every object is there and
+    /// Lets the owner commit these files. Returns the number of rows once every object is there and
     /// nothing else is left.
     ///
     /// # Errors
     /// [`ErrorKind::CleanupFailed`]: every object is there, but clean-up failed.
-    /// [`ErrorKind::OutcomeUnknown`]: the store did not tell whether the object is there. Any other
-    /// kind: no object is there, and the owner rolls back; [`Self::rolled_back`] waits for it.
+    /// [`ErrorKind::OutcomeUnknown`]: it is not known whether the objects are or will be there. Any
+    /// other kind: no object is there, and the owner rolls back; [`Self::rolled_back`] waits for
+    /// it.
     pub(super) async fn commit(&self, files: Vec<StagedFile>) -> Result<u64> {
         let rows = files.iter().map(|file| file.rows).sum();
         let has_target = |phase: &Phase| matches!(phase, Phase::Writing);
@@ -272,7 +274,7 @@ impl Export {
         }
     }
 
-    /// Goes on to the phase `to` if the current one is as `from` says.
+    /// Changes to the phase `to` if `from` accepts the current phase. Returns whether it did.
     fn advance(&self, from: impl FnOnce(&Phase) -> bool, to: Phase) -> bool {
         self.phase.send_if_modified(|phase| {
             let may = from(phase);
@@ -284,7 +286,7 @@ impl Export {
     }
 
     /// Stops an export that has not begun to commit: its owner undoes it. An export that has not
-    /// begun never will. Does nothing once it commits or has ended.
+    /// begun can't begin after this. Has no effect once the export commits or has ended.
     pub fn cancel(&self) {
         if self.advance(
             |phase| matches!(phase, Phase::New),
@@ -301,8 +303,9 @@ impl Export {
         }
     }
 
-    /// Remembers why the export fails. Stopping it makes every other writer fail as cancelled, and
-    /// the user may see one of those errors first.
+    /// Records why the export fails. When the export stops, its other writers fail as cancelled,
+    /// and one of their errors may reach the user first: [`Self::explain`] replaces it by the
+    /// cause.
     pub(crate) fn note_cause(&self, cause: &Error) {
         let _ = self.cause.set(cause.copy());
     }
@@ -315,7 +318,7 @@ impl Export {
         }
     }
 
-    /// The first error of a stopped export, or that it was cancelled.
+    /// The first error of a stopped export, or an error that says that it was cancelled.
     pub(super) fn failure(&self) -> Error {
         match self.cause.get() {
             Some(cause) => cause.copy(),
@@ -341,8 +344,8 @@ impl Export {
         }
     }
 
-    /// The remains of an export that was cancelled and has not ended, that could not be removed, or
-    /// whose outcome is not known. `None` for any other export.
+    /// The leftovers of an export that has begun and has not ended, whose clean-up was not
+    /// confirmed, or whose outcome is not known. `None` for any other export.
     pub fn leftovers(&self) -> Option<Unfinished> {
         let leftovers = match &*self.phase.borrow() {
             Phase::New => return None,

@@ -27,8 +27,8 @@ pub(super) async fn own(export: Arc<Export>) {
     export.phase.send_replace(Phase::Ended(ending));
 }
 
-/// Ends an export whose owner was dropped: its runtime was shut down, or it panicked while it
-/// rolled back. Nothing may wait for such an export.
+/// Ends an export whose owner was dropped, because its runtime was shut down or because the owner
+/// panicked. Otherwise, callers would wait for the end of such an export without limit.
 struct EndOnDrop(Option<Arc<Export>>);
 
 impl Drop for EndOnDrop {
@@ -77,7 +77,7 @@ async fn drive(export: &Arc<Export>) -> Ending {
             }
             requests = machine.next(&answers);
             executor.note_finished(machine.finished());
-            // Before its writers are stopped: they fail as cancelled.
+            // The cause is recorded before the writers are stopped, because they fail as cancelled.
             let cause = match machine.undoing() {
                 Some(reason) => refusal(&export.ledger, &executor, reason),
                 None => machine.rolls_back().then(|| failure(&executor)),
@@ -105,7 +105,8 @@ async fn drive(export: &Arc<Export>) -> Ending {
     }
 }
 
-/// Executes requests. If that panics, it is not known which of them the store has executed.
+/// Executes requests. If the execution panics, the answers say that the store may have executed
+/// each of them.
 async fn run(executor: &Executor, requests: &[Request<String>]) -> Vec<Answer<String>> {
     let running = AssertUnwindSafe(executor.run(requests)).catch_unwind();
     running.await.unwrap_or_else(|panic| {
@@ -114,8 +115,8 @@ async fn run(executor: &Executor, requests: &[Request<String>]) -> Vec<Answer<St
     })
 }
 
-/// Waits for what must not run beside `requests`: requests of writers beside the abort of all
-/// uploads, and heartbeats beside the removal of `ALIVE`.
+/// Waits for work that must end before `requests` run: requests of writers before all uploads are
+/// aborted, and heartbeats before `ALIVE` is removed.
 async fn make_way(
     export: &Export,
     requests: &[Request<String>],
@@ -137,7 +138,7 @@ async fn make_way(
     }
 }
 
-/// Waits until no request of a writer is under way, and lets no other begin.
+/// Prevents new requests of writers, and waits until none is under way.
 async fn stop_writers(export: &Export) {
     export.stop(Phase::accepts_requests);
     export.operations.close();
@@ -270,7 +271,7 @@ mod tests {
         polls: usize,
         /// Cancelled when it is stopped.
         stopped: CancellationToken,
-        /// Continues it. Without it, stopping drops the owner, as a killed process does.
+        /// When this ends, the owner continues. `None` drops the owner, as a killed process does.
         resumed: Option<BoxFuture<'static, ()>>,
     }
 

@@ -5,7 +5,7 @@
 use crate::error::Error;
 use crate::sink::staged::StagedFile;
 
-/// Where an export stands. Each phase follows the one before it or is followed by `Stopping`.
+/// The phase of an export. Each phase is followed by the next one or by `Stopping`.
 #[derive(Debug, Default)]
 pub(super) enum Phase {
     /// Planned: nothing was sent.
@@ -17,7 +17,7 @@ pub(super) enum Phase {
     Claimed,
     /// The target is the export's own: uploads may be created.
     Writing,
-    /// The owner completes the uploads: from here only it decides how the export ends.
+    /// The owner completes the uploads. From here on, only the owner decides how the export ends.
     Committing(Vec<StagedFile>),
     /// The owner undoes everything.
     Stopping,
@@ -33,7 +33,7 @@ pub(super) enum Ending {
     /// No object is there. Lists the removals that the store did not confirm, in words for the
     /// user.
     RolledBack(Vec<String>),
-    /// Whether an object was replaced is not known.
+    /// It is not known whether the export's objects are or will be there.
     Unknown(Error),
 }
 

@@ -102,7 +102,7 @@ impl Reaper {
         let drained = tokio::time::timeout(patience, self.tasks.wait())
             .await
             .is_ok();
-        // Another caller may still wait, which it can only while the tracker is closed.
+        // Another caller may still wait, and that works only while the tracker is closed.
         if self.draining.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.tasks.reopen();
         }

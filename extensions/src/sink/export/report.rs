@@ -26,7 +26,7 @@ pub struct ExportReport {
     pub bytes: u64,
     /// The URL of the manifest, if the statement asked for a manifest.
     pub manifest: Option<String>,
-    /// What else the user should know, a sentence each.
+    /// Further notes for the user, one sentence each.
     pub notices: Vec<String>,
 }
 

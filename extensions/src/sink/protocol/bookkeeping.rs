@@ -1,19 +1,19 @@
 //! The small objects that describe an export to other processes.
 //!
-//! Invariant: every object says the version of its format. One that this version can't read is an
-//! error that names it, and nothing is concluded from it.
+//! Invariant: every object contains the version of its format. An object that this version can't
+//! read leads to an error that names it, and to no other action.
 //!
 //! Every key of an export, for data and for bookkeeping, contains the export's id, so cleaning up
 //! can't touch another export. Exceptions are `LOCK`, whose note contains the id, and the key of a
 //! `SINGLE FILE`, whose object has the id in its tag.
 //!
 //! ```text
-//! <prefix>/_tidegate/LOCK                     spares retries (modes error and overwrite)
-//! <prefix>/_tidegate/<export id>/INCOMPLETE   from the first moment to the last; written once
+//! <prefix>/_tidegate/LOCK                     detects most races early (modes error and overwrite)
+//! <prefix>/_tidegate/<export id>/INCOMPLETE   the export exists; written once
 //! <prefix>/_tidegate/<export id>/ALIVE        the export claims its target; the heartbeat
 //! <prefix>/_tidegate/<export id>/JOURNAL-<n>  keys of files whose uploads may be pending
-//! <prefix>/_tidegate/<export id>/COMMIT       the export is decided; first a pending upload
-//! <prefix>/_tidegate/<export id>/ROLLBACK     a file that, if it is no object, prevents finishing
+//! <prefix>/_tidegate/<export id>/COMMIT       the export is decided; before that, a pending upload
+//! <prefix>/_tidegate/<export id>/ROLLBACK     the file without which the export can't be finished
 //! <prefix>/_tidegate/<export id>/MANIFEST     stays, if the user asked for it
 //! ```
 
@@ -79,7 +79,7 @@ impl Keys {
         self.of(id, "MANIFEST")
     }
 
-    /// A key at which there is no object, to learn whether deleting is allowed.
+    /// A key without an object: deleting it shows whether deleting is allowed.
     pub(super) fn probe(&self, id: &str) -> String {
         self.of(id, "PROBE")
     }
@@ -112,9 +112,9 @@ pub(super) struct Note {
     pub(super) statement: String,
     /// In `ALIVE`: the pending upload of `COMMIT`.
     pub(super) fence: Option<PendingUpload>,
-    /// In `ALIVE`: keys of files whose uploads may be pending without a journal.
+    /// In `ALIVE`: keys of files whose uploads may be pending and that are in no journal.
     pub(super) files: Vec<String>,
-    /// In `ALIVE`: the process has given the export up and left something behind.
+    /// The process has given up the export and may have left something behind.
     pub(super) ended: bool,
 }
 
@@ -163,7 +163,7 @@ pub(super) fn to_json(content: &impl Serialize) -> Result<Bytes> {
 /// Reads the bookkeeping object at `url`.
 ///
 /// # Errors
-/// [`ErrorKind::DataCorrupted`] if it is of another version or not in the format.
+/// [`ErrorKind::DataCorrupted`] if another version wrote it or it does not have this format.
 pub(super) fn from_json<T: DeserializeOwned>(json: &[u8], url: &str) -> Result<T> {
     #[derive(Deserialize)]
     struct Version {
@@ -178,7 +178,7 @@ pub(super) fn from_json<T: DeserializeOwned>(json: &[u8], url: &str) -> Result<T
     let cure = |error: Error, which: &str| {
         error.with_hint(format!(
             "run RECOVER EXPORT with {which}; or, if nothing of this export is needed, delete the \
-             folder of this object and all files with the folder's name in their names"
+             folder of this object and all files whose names contain the name of this folder"
         ))
     };
     let version = serde_json::from_slice(json).map(|Version { format }| format);

@@ -27,10 +27,10 @@ use crate::sink::target::Target;
 /// Upper bound for concurrent requests that complete or clean up.
 const REQUESTS_AT_ONCE: usize = 16;
 
-/// Upper bound for the pause in which other exports go on.
+/// Upper bound for the pause that lets other exports proceed.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
-/// The executor of an export, of a recovery, or of a dry look.
+/// Executes the requests of an export, of a recovery, or of a check that changes nothing.
 #[derive(Debug)]
 pub(crate) struct Executor {
     store: Arc<dyn UploadStore>,
@@ -51,7 +51,7 @@ struct Known {
     etags: BTreeMap<(String, usize), Option<String>>,
     /// Exports of dead processes that were finished, in words for the user.
     finished: Vec<String>,
-    /// The key of data that is in the way.
+    /// The key of a data object under the target, if a survey has found one.
     data: Option<String>,
     looked: bool,
     claimed: bool,
@@ -138,7 +138,7 @@ impl Executor {
         self.known().intents.get(id).cloned()
     }
 
-    /// The key of data that is in the way.
+    /// The key of a data object under the target, if a survey has found one.
     pub(super) fn data(&self) -> Option<String> {
         self.known().data.clone()
     }
@@ -311,7 +311,7 @@ impl Executor {
             Action::Announce | Action::CreateFence | Action::Claim | Action::Decide => match own {
                 Some(ledger) => self.execute_own(ledger, &request.action).await,
                 None => {
-                    let why = "a stranger can't claim or decide for an export";
+                    let why = "another process can't claim or decide for an export";
                     Err(Error::new(ErrorKind::Internal, why).into())
                 }
             },
@@ -377,7 +377,7 @@ impl Executor {
         Answer::Seen(survey)
     }
 
-    /// Puts `INCOMPLETE`, and beside it `LOCK`, which lets most races end at once.
+    /// Puts `INCOMPLETE` and, at the same time, `LOCK`, which detects most races early.
     async fn announce(&self, ledger: &Ledger) -> Executed {
         let (store, keys) = (self.store(), self.keys());
         let note = to_json(&ledger.note(false))?;
@@ -402,7 +402,7 @@ impl Executor {
                 ledger.set_lock(false);
                 DONE
             }
-            // The answer to an earlier attempt may have been lost: then the lock is ours.
+            // If the answer to an earlier attempt was lost, this export holds the lock.
             Err(error) if error.kind == StoreErrorKind::AlreadyExists => {
                 match read_note(store, &key).await? {
                     Some(note) if note.export_id == ledger.id() => DONE,
@@ -429,7 +429,8 @@ impl Executor {
         store.seal_upload(&fence).await?;
         match store.complete_upload(&fence, &[part.receipt]).await {
             Ok(_) => DONE,
-            // An earlier attempt may have completed it: the abort and the look that follow show it.
+            // An earlier attempt may have completed it. The abort and the look that follow show
+            // whether it did.
             Err(error) if error.kind == StoreErrorKind::NoSuchUpload => {
                 Err(Failure::Error(error.error))
             }
@@ -598,8 +599,8 @@ impl Executor {
         )
     }
 
-    /// Tells other processes that this one has given the export up. Without this they would wait
-    /// until it seems dead.
+    /// Tells other processes that this process has given up the export. Otherwise they would wait
+    /// until the export seems dead.
     pub(crate) async fn note_end(&self) {
         let Some(ledger) = &self.own else {
             return;
@@ -633,7 +634,7 @@ impl Executor {
     }
 }
 
-/// The pause of the export `id` in which others go on. Each export has another one.
+/// The pause of the export `id`, in which other exports proceed. It differs between exports.
 fn wait_of(id: &str) -> Duration {
     let mut hasher = DefaultHasher::new();
     id.hash(&mut hasher);
@@ -667,10 +668,10 @@ pub(super) fn describe(id: &str, started: &str) -> String {
 }
 
 pub(super) fn in_use(folder: &Target, holder: &str) -> Error {
-    // Also for a single file, only one export at a time may use its folder.
+    // Even for a single file, only one export at a time may use its folder.
     Error::new(
         ErrorKind::TargetInUse,
         format!("another export holds {folder}: {holder}"),
     )
-    .with_hint("wait until it ends; if its process is gone, it is given up after a minute")
+    .with_hint("wait until it ends; if its process died, run the statement again after a minute")
 }

@@ -35,9 +35,9 @@ pub(super) async fn complete(
 
 /// Looks whether a file of the export `id` is an object. Returns its ETag, if the store has ETags.
 ///
-/// A key that holds the export's id is nobody else's, and listing it needs no permission to read.
-/// The key of a single file is the user's choice: there the size and our own tag decide, because the
-/// ETag of a multipart object can't be computed under KMS.
+/// A key that contains the export's id belongs to this export only, and listing it needs no
+/// permission to read. The user chooses the key of a single file: there the size and the export's
+/// tag identify the object, because the ETag of a multipart object can't be computed under KMS.
 pub(super) async fn find(
     store: &dyn UploadStore,
     target: &Target,
@@ -65,8 +65,8 @@ pub(super) async fn withdraw(
     if let Some(upload) = file.upload() {
         store.abort_upload(&upload).await?;
     }
-    // A single file has no object of this export: the export is rolled back because its only file
-    // never becomes one. An object with its name is somebody else's.
+    // A single file is not an object here: the export is rolled back because its only file can't
+    // become one. An object at its key does not belong to this export.
     match target.file() {
         Some(_) => Ok(()),
         None => store.delete(&file.key).await,

@@ -1,7 +1,7 @@
 //! The heartbeat of an export.
 //!
 //! Invariant: an export whose heartbeats are not confirmed stops itself before other processes may
-//! take it for dead. No safety depends on it: an export that is taken for dead can't commit.
+//! declare it dead. Safety does not depend on this: an export that was declared dead can't commit.
 //!
 //! After [`Heartbeat::stop`] has returned, nothing writes `ALIVE`.
 
@@ -30,10 +30,10 @@ const STOP_AFTER: Duration = Duration::from_secs(40);
 /// An export is dead if its newest bookkeeping is older than this, by the store's own clock.
 pub(crate) const DEAD_AFTER: Duration = Duration::from_secs(60);
 
-// A living export beats at least once before it stops itself, also if one beat hangs.
+// Even if one beat hangs, a live export sends another beat before it stops itself.
 const _: () = assert!(HEARTBEAT.as_secs() + 2 * BEAT_TIMEOUT.as_secs() + 1 < STOP_AFTER.as_secs());
-// An export has stopped itself, and the store has executed its last beat, before others may take it
-// for dead.
+// Before other processes may declare an export dead, the export has stopped itself, and the store
+// has executed its last beat.
 const _: () = assert!(STOP_AFTER.as_secs() + 2 * BEAT_TIMEOUT.as_secs() < DEAD_AFTER.as_secs());
 
 /// The task that keeps `ALIVE` fresh. It ends when this is dropped.
@@ -45,7 +45,7 @@ pub(crate) struct Heartbeat {
 
 impl Heartbeat {
     /// Rewrites the `ALIVE` of an export that has just written it. Calls `give_up` once if the
-    /// export must stop: its beats are not confirmed, or another process has taken it for dead.
+    /// export must stop: its beats are not confirmed, or another process has declared it dead.
     pub(crate) fn start(ledger: Arc<Ledger>, give_up: impl FnOnce(Error) + Send + 'static) -> Self {
         let stop = CancellationToken::new();
         let stopped = stop.clone();
@@ -121,12 +121,12 @@ pub(crate) fn taken_for_dead(ledger: &Ledger) -> Error {
     Error::new(
         ErrorKind::TargetInUse,
         format!(
-            "another process took the export to {} for dead and removed it",
+            "another process declared the export to {} dead and removed it",
             ledger.spec().target
         ),
     )
     .with_hint(format!(
-        "this process gave no sign of life for {} seconds: it was paused, or the store was not \
+        "this process wrote no heartbeat for {} seconds: it was paused, or the store was not \
          reachable; run the statement again",
         DEAD_AFTER.as_secs()
     ))
@@ -136,7 +136,7 @@ fn unconfirmed(ledger: &Ledger) -> Error {
     Error::new(
         ErrorKind::ConnectionFailure,
         format!(
-            "the store did not confirm a sign of life of the export to {} for {} seconds, so the \
+            "the store did not confirm a heartbeat of the export to {} for {} seconds, so the \
              export was stopped",
             ledger.spec().target,
             STOP_AFTER.as_secs()

@@ -13,7 +13,7 @@ use super::bookkeeping::{FORMAT, JournalPage, MEDIA_TYPE, to_json};
 use super::ledger::Ledger;
 use crate::error::Result;
 
-/// Keys that were announced, and keys that wait for it.
+/// Keys that were announced, and keys that wait to be announced.
 #[derive(Debug, Default)]
 pub(super) struct Journal {
     waiting: Mutex<Waiting>,
@@ -78,7 +78,7 @@ impl Journal {
                 Ok(())
             }
             Err(error) => {
-                // Whoever else waits for these keys tries again.
+                // Another caller that waits for these keys tries again.
                 self.waiting().files.extend(page.files);
                 Err(error.into())
             }

@@ -1,7 +1,7 @@
-//! What one export has sent to its store.
+//! The requests that one export has sent to its store.
 //!
-//! Invariant: an entry is made before the request that it is about is sent, so that rolling back
-//! undoes every request that the store may have executed.
+//! Invariant: an entry is recorded before its request is sent, so that a rollback undoes every
+//! request that the store may have executed.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -141,8 +141,8 @@ impl Ledger {
         self.entries().files = files.into();
     }
 
-    /// Announces the uploads of `files` to other processes, which must find them if this process
-    /// dies. Called before an upload is created.
+    /// Announces the uploads of `files` to other processes, which must find the uploads if this
+    /// process dies. Must be called before an upload is created.
     ///
     /// # Errors
     /// The store refuses to write the journal.
@@ -150,12 +150,13 @@ impl Ledger {
         self.journal.announce(self, files).await
     }
 
-    /// The answer to a request that creates an upload at `key` was lost, but a later one arrived.
+    /// Records that the answer to a request that creates an upload at `key` was lost, but a
+    /// repeated request was answered.
     pub(crate) fn record_lost_upload(&self, key: &str) {
         self.entries().lost.insert(key.to_owned());
     }
 
-    /// A request that creates an upload at `key` was given up without an answer.
+    /// Records that a request that creates an upload at `key` was given up without an answer.
     pub(crate) fn record_given_up_upload(&self, key: &str) {
         let mut entries = self.entries();
         entries.lost.insert(key.to_owned());
@@ -167,12 +168,12 @@ impl Ledger {
         self.entries().uploads.insert(upload);
     }
 
-    /// An upload is gone: it became an object, or was aborted.
+    /// Removes an upload that became an object or was aborted.
     pub(crate) fn forget_upload(&self, upload: &PendingUpload) {
         self.entries().uploads.remove(upload);
     }
 
-    /// The uploads that exist, as far as the store has said.
+    /// The uploads that exist according to the store's answers.
     pub(crate) fn uploads(&self) -> Vec<PendingUpload> {
         self.entries().uploads.iter().cloned().collect()
     }

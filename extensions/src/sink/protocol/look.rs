@@ -1,7 +1,7 @@
-//! What an export sees under its target before it may write there.
+//! Checks the target of an export before the export may write there.
 //!
-//! Invariant: the marks of other exports are listed before the data, so an export that ends between
-//! the two is seen by its marks or by its data.
+//! Invariant: the look after the claim lists the marks of other exports before the data, or both at
+//! once. Therefore it sees the marks or the data of an export that ends meanwhile.
 
 use std::collections::BTreeMap;
 
@@ -29,9 +29,9 @@ pub(super) struct Sight {
     pub(super) data: Option<String>,
 }
 
-/// The first look. With `is_first`, also learns whether the target is of the right kind and whether
-/// deleting is allowed there. All requests run at the same time, because each may be slow; the look
-/// after the claim decides.
+/// The first look. With `is_first`, also checks whether the target is of the right kind and whether
+/// deleting is allowed there. All requests run at the same time, because each may be slow. Their
+/// order does not matter, because the look after the claim decides.
 ///
 /// # Errors
 /// The target has the name of an object or folder, or the store refuses to list or delete.
@@ -61,7 +61,7 @@ pub(super) async fn look(ledger: &Ledger, is_first: bool) -> Result<Sight> {
     Ok(sight)
 }
 
-/// What is under the target before the claim, by a single request if it shows everything.
+/// Lists the target before the claim, with a single request if that shows everything.
 async fn see(ledger: &Ledger) -> Result<Sight> {
     let (store, target) = (ledger.store().as_ref(), &ledger.spec().target);
     if target.file().is_none() {
@@ -107,7 +107,7 @@ pub(super) async fn confirm(ledger: &Ledger) -> Result<Sight> {
     })
 }
 
-/// The look after the claim by a single request, if it shows everything.
+/// The look after the claim, with a single request. `None` if that does not show everything.
 async fn look_once(ledger: &Ledger) -> Result<Option<Sight>> {
     let target = &ledger.spec().target;
     if target.file().is_some() {

@@ -1,16 +1,16 @@
 //! The commit protocol, which makes an export all or nothing.
 //!
-//! Invariant: what an export or a stranger does next is decided by the machines of
-//! [`tidegate_commit`] alone. This module executes their requests.
+//! Invariant: only the machines of [`tidegate_commit`] decide what an export, or a process that
+//! ends it, does next. This module executes their requests.
 //!
 //! | module | contents |
 //! |---|---|
 //! | `bookkeeping` | the small objects that describe an export to other processes |
 //! | `journal` | the keys of files whose uploads may be pending |
-//! | `ledger` | what one export has sent |
+//! | `ledger` | the requests that one export has sent |
 //! | `heartbeat` | show other processes that the export is alive |
 //! | `survey` | find the exports of other processes under a target |
-//! | `look` | what an export sees before it may write |
+//! | `look` | check the target before an export may write there |
 //! | `uploads` | find and abort pending uploads |
 //! | `files` | complete, find and withdraw the files of a decided export |
 //! | `manifest` | the list of objects that a finished export may leave |

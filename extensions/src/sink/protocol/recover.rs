@@ -1,6 +1,6 @@
 //! Finishes or removes exports whose process died.
 //!
-//! Invariant: an export that was decided is finished, any other is removed. A live export is left
+//! Invariant: a decided export is finished, and any other export is removed. A live export is left
 //! alone, unless `force` is set. A decided export that can't be finished because an upload is gone
 //! is removed only if `force` is set. An interrupted recovery can be repeated.
 
@@ -67,11 +67,11 @@ pub async fn recover_exports(
         return Err(Error::new(
             ErrorKind::TargetInUse,
             format!(
-                "export {living} to {target} gave a sign of life {} seconds ago",
+                "export {living} to {target} is alive: it wrote its bookkeeping {} seconds ago",
                 age.unwrap_or_default().as_secs()
             ),
         )
-        .with_hint("wait a minute, or add FORCE = true if its process is certainly gone"));
+        .with_hint("wait a minute, or add FORCE = true if you are sure that its process is gone"));
     }
     Ok(recovered)
 }
@@ -173,8 +173,8 @@ pub(super) fn stuck(executor: &Executor, folder: &Target, id: &str, replaces: bo
     let store = executor.store();
     let commit = store.url(&Keys::new(folder).commit(id));
     let cure = match replaces {
-        true => format!("look which of its objects you want to keep, then delete {commit}"),
-        false => "RECOVER EXPORT with FORCE = true removes what is there of the export".to_owned(),
+        true => format!("decide which of its objects you want to keep, then delete {commit}"),
+        false => "RECOVER EXPORT with FORCE = true removes everything of this export".to_owned(),
     };
     Error::new(
         ErrorKind::DataCorrupted,
@@ -184,11 +184,11 @@ pub(super) fn stuck(executor: &Executor, folder: &Target, id: &str, replaces: bo
         ),
     )
     .with_hint(format!(
-        "something else aborted it: a lifecycle rule, or another program; {cure}"
+        "a lifecycle rule or another program aborted it; {cure}"
     ))
 }
 
-/// Removes a decided export that can't be finished: the user vouches that nobody needs it.
+/// Removes a decided export that can't be finished. By `force`, the user says that nobody needs it.
 async fn remove_by_force(executor: &Executor, id: &str) -> Result<Recovered> {
     let files = executor.intent(id).map_or(0, |intent| intent.files.len());
     let request = |action| Request {

@@ -68,7 +68,7 @@ pub(crate) fn failure(executor: &Executor) -> Error {
             ErrorKind::DataCorrupted,
             "the upload of a file is gone and did not become an object",
         )
-        .with_hint("something else aborted it: a lifecycle rule, or another program")
+        .with_hint("a lifecycle rule or another program aborted it")
     })
 }
 
@@ -84,7 +84,7 @@ fn occupied(ledger: &Ledger, executor: &Executor) -> Error {
         )
         .with_hint("choose another target, or MODE = 'append' or 'overwrite'"),
     };
-    // A nightly run must not look for the rows of the night before.
+    // The user must know that this statement has finished an earlier export.
     match executor.finished().as_slice() {
         [] => error,
         finished => {
@@ -99,19 +99,19 @@ pub(crate) fn taken(ledger: &Ledger) -> Error {
     Error::new(
         ErrorKind::OutcomeUnknown,
         format!(
-            "another process took the export to {} for dead and ended it; whether its rows are there \
-             is not known",
+            "another process declared the export to {} dead and ended it; it is not known whether \
+             its rows are there",
             ledger.spec().target
         ),
     )
-    .with_hint("look at the target: the other process finished the export, and may have replaced it")
+    .with_hint("check the target: the other process finished or removed the export")
 }
 
 /// The error of an export whose outcome is not known.
 pub(crate) fn outcome_unknown(ledger: &Ledger, executor: &Executor) -> Error {
     let cause = failure(executor);
     let message = format!(
-        "{}; whether the objects of {} are or will be there is not known",
+        "{}; it is not known whether the objects of {} are or will be there",
         cause.message(),
         ledger.spec().target,
     );

@@ -1,7 +1,7 @@
 //! Finds the exports and objects under a target.
 //!
-//! Invariant: a survey changes nothing. The age of an export is only ever the age that the store
-//! reports, never a comparison with times in its bookkeeping.
+//! Invariant: a survey changes nothing. The age of an export is the age that the store reports. The
+//! times in its bookkeeping are not used.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub(super) struct FoundExport {
     pub(super) id: String,
     /// The content of `ALIVE`, or else of `INCOMPLETE` or `LOCK`.
     pub(super) note: Option<Note>,
-    /// It has an `ALIVE`, and so a fence.
+    /// It has an `ALIVE` that names a fence.
     pub(super) claimed: bool,
     /// It has a `COMMIT`.
     pub(super) committed: bool,
@@ -32,7 +32,7 @@ pub(super) struct FoundExport {
     pub(super) rolled_back: bool,
     /// The keys of its journals.
     pub(super) journals: Vec<String>,
-    /// The time since its last sign of life. `None` if only journals are left.
+    /// The age of its newest bookkeeping, without journals. `None` if only journals are left.
     pub(super) age: Option<Duration>,
 }
 
@@ -50,7 +50,8 @@ impl FoundExport {
             // An export without notes is removing its bookkeeping, so it writes nothing any more.
             exclusive: note.is_some_and(|note| note.mode != Mode::Append),
             silent: self.is_silent(),
-            // Journals are written after `ALIVE`, so where there is no `ALIVE`, it was removed.
+            // Journals are written after `ALIVE`. If there is a journal and no `ALIVE`, `ALIVE` was
+            // removed.
             claimed: self.claimed || self.rolled_back || !self.journals.is_empty(),
             committed: self.committed,
         }
@@ -65,8 +66,8 @@ impl FoundExport {
 
 /// The exports that have bookkeeping at `listed` keys, by id, without the export `own_id`.
 ///
-/// An export that holds the `LOCK` skips it by `has_lock`. An access key without permission to read
-/// objects can still export where no other export is.
+/// `has_lock` skips `LOCK`, for an export that holds it. Therefore an access key without permission
+/// to read objects can export to a target that no other export uses.
 ///
 /// # Errors
 /// The store fails, or a note can't be read by this version.
@@ -158,8 +159,8 @@ pub(super) async fn find_data(store: &dyn UploadStore, target: &Target) -> Resul
     Ok(all.into_iter().find(|key| target.has_data(key)))
 }
 
-/// The data objects of one export. Their keys contain its id. The key of a single file is the
-/// user's choice, so there the tag of the upload decides.
+/// The data objects of one export. Their keys contain its id. The user chooses the key of a single
+/// file, so there the tag of the upload identifies the object.
 pub(super) async fn list_objects(
     store: &dyn UploadStore,
     target: &Target,

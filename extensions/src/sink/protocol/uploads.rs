@@ -2,9 +2,9 @@
 //!
 //! Invariant: an upload that became an object, or that may be another export's, is never aborted.
 //!
-//! Some stores list pending uploads only by their exact key, others by folder. Keys that hold the
-//! export's id are nobody else's. The key of a single file may be: its uploads are aborted only while
-//! no other export to the folder is alive or decided.
+//! Some stores list pending uploads only by their exact key, others by folder. A key that contains
+//! the export's id belongs to this export only. Several exports may use the key of a single file,
+//! so its uploads are aborted only while no other export to the folder is alive or decided.
 
 use futures::StreamExt;
 
@@ -19,8 +19,8 @@ use crate::sink::target::Target;
 /// Upper bound for concurrent requests.
 const REQUESTS_AT_ONCE: usize = 16;
 
-/// Aborts the fence of an export: the one that its `ALIVE` names, and any other pending upload of
-/// its `COMMIT`. From then on the export can't commit, unless `COMMIT` is there.
+/// Aborts the fence of an export: the upload that its `ALIVE` names, and any other pending upload
+/// of its `COMMIT`. After that, the export can't commit, unless `COMMIT` exists already.
 pub(super) async fn abort_fence(
     store: &dyn UploadStore,
     keys: &Keys,
@@ -177,7 +177,7 @@ async fn refuse_others(store: &dyn UploadStore, keys: &Keys, id: &str) -> Result
     }
 }
 
-/// Looks for uploads key by key, on stores that list them only so.
+/// Looks for uploads key by key, on stores that list uploads only by exact key.
 async fn find_announced(
     store: &dyn UploadStore,
     found: &FoundExport,

@@ -151,7 +151,7 @@ pub trait UploadStore: std::fmt::Debug + Send + Sync {
         only_new: bool,
     ) -> Result<Option<String>, StoreError>;
 
-    /// Writes a small object as a sign of life: in one attempt that takes at most [`BEAT_TIMEOUT`],
+    /// Writes a small object as a heartbeat: in one attempt that takes at most [`BEAT_TIMEOUT`],
     /// not delayed by other requests.
     async fn beat(&self, key: &str, body: Bytes, content_type: &str) -> Result<(), StoreError>;
 

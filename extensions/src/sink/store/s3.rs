@@ -166,8 +166,8 @@ impl UploadStore for S3UploadStore {
             let text = header_text(&headers, name.as_str())?;
             DateTime::parse_from_rfc2822(&text).ok()
         };
-        // Without both dates the age is unknown. It counts as zero, so that the export is not taken
-        // for dead.
+        // Without both dates the age is unknown. It counts as zero, so that the export is not
+        // declared dead.
         let age = time(DATE)
             .zip(time(LAST_MODIFIED))
             .and_then(|(now, then)| (now - then).to_std().ok());
