@@ -14,7 +14,7 @@ use url::Url;
 use crate::catalog::Connection;
 use crate::credentials::ConnectionCredentials;
 use crate::error::{Error, ErrorKind, Result};
-use crate::s3::{RetryPolicy, S3Client, S3Settings, UrlStyle, is_express_bucket};
+use crate::s3::{RetryPolicy, S3Client, S3ErrorKind, S3Settings, UrlStyle, is_express_bucket};
 use crate::services::Services;
 use crate::sink::{LocalUploadStore, ObjectOptions, Place, S3UploadStore, Target, UploadStore};
 
@@ -170,6 +170,14 @@ pub(crate) async fn readable_location(
     Ok(format!("{root}{path}"))
 }
 
+/// The location as a user writes it, of a location that [`readable_location`] has returned.
+pub(crate) fn written_location(location: &str) -> String {
+    match location.split_once("://") {
+        Some((scheme, rest)) if scheme.starts_with("s3+") => format!("s3://{rest}"),
+        _ => location.to_owned(),
+    }
+}
+
 /// A URL scheme that only this connection has. Characters that a scheme can't contain are encoded.
 fn internal_scheme(connection: &str) -> String {
     let mut scheme = String::from("s3+");
@@ -182,21 +190,24 @@ fn internal_scheme(connection: &str) -> String {
     scheme
 }
 
-/// The region of a bucket. The store is asked only if the connection sets no region and the
-/// provider has no fixed one.
-async fn region_of(services: &Services, connection: &Connection, bucket: &str) -> Result<String> {
-    if connection.region.is_some() || connection.provider().has_fixed_region() {
-        return Ok(connection.signing_region());
-    }
-    let client = connect(
-        services,
-        connection,
-        Some(bucket),
-        services.retry.impatient(),
-    )?;
-    if let Err(error) = client.list_objects("", 1).await {
-        // Ignored: if something is wrong, reading fails and reports it.
-        tracing::debug!(%error, "the bucket's region could not be asked for");
+/// Asks the store for a key, so that errors of reading say what errors of an export say, and returns
+/// the bucket's region.
+///
+/// # Errors
+/// The store's, except that the connection may not list: it may still read.
+async fn ask_for_region(
+    services: &Services,
+    connection: &Connection,
+    bucket: &str,
+) -> Result<String> {
+    let retry = services.retry.impatient();
+    let client = connect(services, connection, Some(bucket), retry)?;
+    match client.list_objects("", 1).await {
+        Err(error) if error.kind == S3ErrorKind::AccessDenied => {
+            tracing::debug!(%error, "the bucket may not be listed");
+        }
+        Err(error) => return Err(Error::from(error).in_connection(&connection.name)),
+        Ok(_) => {}
     }
     Ok(client.region())
 }
@@ -211,7 +222,7 @@ async fn read_store(
     let virtual_hosted = connection.url_style.unwrap_or(default_style) == UrlStyle::Virtual;
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(bucket)
-        .with_region(region_of(services, connection, bucket).await?)
+        .with_region(ask_for_region(services, connection, bucket).await?)
         .with_virtual_hosted_style_request(virtual_hosted)
         .with_client_options(ClientOptions::new().with_allow_http(true))
         .with_credentials(credentials(services, connection));

@@ -42,6 +42,7 @@ mod connect;
 mod credentials;
 mod error;
 pub mod format;
+mod media_type;
 pub mod memory;
 pub mod plan;
 pub mod read;

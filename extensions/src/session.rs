@@ -15,7 +15,7 @@ use datafusion::prelude::SessionContext;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{TidegateQueryPlanner, bind_statement};
-use crate::read::{CountScans, with_csv, with_exported_folders, with_parquet};
+use crate::read::{CountScans, with_csv, with_exported_folders, with_json, with_parquet};
 use crate::services::Services;
 use crate::sql::{SqlDialect, parse_statement, split_script};
 use crate::suggest::with_suggestion;
@@ -28,6 +28,7 @@ use crate::suggest::with_suggestion;
 pub fn install(mut builder: SessionStateBuilder, services: Services) -> SessionStateBuilder {
     let config = builder.config().take().unwrap_or_default();
     with_csv(&mut builder);
+    with_json(&mut builder);
     with_parquet(&mut builder);
     with_exported_folders(&mut builder);
     builder

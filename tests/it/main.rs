@@ -37,3 +37,4 @@ mod servers;
 mod statements;
 mod terminal;
 mod validate;
+mod wrong_rows;

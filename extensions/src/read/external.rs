@@ -1,4 +1,4 @@
-//! `CREATE EXTERNAL TABLE` over a folder.
+//! `CREATE EXTERNAL TABLE` over files.
 //!
 //! Invariant: a statement that this factory does not support goes to DataFusion's own factory.
 
@@ -11,63 +11,77 @@ use datafusion::execution::SessionState;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::CreateExternalTable;
 
-use super::hive::read_partitions;
-use super::paths::Folder;
+use super::folder::FilesOf;
+use crate::connect::written_location;
 use crate::error::{Error, ErrorKind};
 
-/// Wraps each table factory of the session, so that its external tables can read an export's
-/// folder.
+/// The formats that this module reads, as DataFusion names them.
+const FORMATS: [&str; 4] = ["parquet", "csv", "json", "arrow"];
+
+/// Wraps each table factory of the session, so that its external tables are read by this module.
 pub(crate) fn with_exported_folders(builder: &mut SessionStateBuilder) {
     let Some(factories) = builder.table_factories() else {
         return;
     };
     for factory in factories.values_mut() {
         let inner = Arc::clone(factory);
-        *factory = Arc::new(FolderFactory { inner });
+        *factory = Arc::new(FilesFactory { inner });
     }
 }
 
 #[derive(Debug)]
-struct FolderFactory {
+struct FilesFactory {
     inner: Arc<dyn TableProviderFactory>,
 }
 
 #[async_trait]
-impl TableProviderFactory for FolderFactory {
+impl TableProviderFactory for FilesFactory {
     async fn create(
         &self,
         state: &dyn Session,
         cmd: &CreateExternalTable,
     ) -> Result<Arc<dyn TableProvider>> {
         let has_more = cmd.unbounded || !cmd.order_exprs.is_empty();
-        let (Some(session), [location], false) = (
+        let is_named = |format: &&&str| format.eq_ignore_ascii_case(&cmd.file_type);
+        let (Some(session), [location], Some(format), false) = (
             state.as_any().downcast_ref::<SessionState>(),
             cmd.locations.as_slice(),
+            FORMATS.iter().find(is_named),
             has_more,
         ) else {
             return self.inner.create(state, cmd).await;
         };
-        if !location.ends_with('/') || session.get_file_format_factory(&cmd.file_type).is_none() {
-            return self.inner.create(state, cmd).await;
-        }
-        let folder = Folder {
-            format: &cmd.file_type,
-            table: Some(&cmd.name),
-            options: &cmd.options,
+        let names: Vec<String> = cmd.table_partition_cols.iter().map(unquoted).collect();
+        let files = FilesOf {
             location,
+            written: &written_location(location),
+            format: Some(format),
+            options: &cmd.options,
             declared: cmd.schema.inner(),
-            partition_columns: &cmd.table_partition_cols,
+            partitioned_by: Some(names.as_slice()).filter(|names| !names.is_empty()),
         };
-        let Some(table) = folder.list(session).await? else {
-            let why = format!("there are no files to read at '{location}'");
+        let Some(mut table) = files.open(session).await? else {
+            let why = format!("there are no files to read at '{}'", files.written);
             let error = Error::new(ErrorKind::UndefinedObject, why);
             let error = error.with_hint("declare the columns to make a table without files");
             return Err(DataFusionError::from(error));
         };
-        let table = table
-            .with_definition(cmd.definition.clone())
-            .with_constraints(cmd.constraints.clone())
-            .with_column_defaults(cmd.column_defaults.clone());
-        read_partitions(table, cmd.schema.inner())
+        // Files may come and go.
+        table.files = None;
+        table.definition.clone_from(&cmd.definition);
+        table.constraints = cmd.constraints.clone();
+        table.defaults.clone_from(&cmd.column_defaults);
+        Ok(Arc::new(table))
+    }
+}
+
+/// DataFusion keeps the quotes of the names in PARTITIONED BY.
+fn unquoted(name: &String) -> String {
+    let inner = name
+        .strip_prefix('"')
+        .and_then(|name| name.strip_suffix('"'));
+    match inner {
+        Some(inner) => inner.replace("\"\"", "\""),
+        None => name.clone(),
     }
 }

@@ -25,6 +25,10 @@ const FUNCTIONS: [(&str, &str); 3] = [
 
 const CONNECTION: &str = "aws_connection";
 
+/// Reads every column of a CSV file as text: no record is looked at for its types.
+const ALL_TEXT: &str = "all_varchar";
+const SAMPLE_RECORDS: &str = "format.schema_infer_max_rec";
+
 /// DuckDB's name of each option, DataFusion's name, and the formats that have the option.
 const OPTIONS: [(&str, &str, &[&str]); 8] = [
     ("header", "format.has_header", &["csv"]),
@@ -121,6 +125,19 @@ impl FunctionCall {
             self.connection = Some(value);
             return Ok(());
         }
+        if name == ALL_TEXT && self.format == "csv" {
+            match value.to_ascii_lowercase().as_str() {
+                "true" => self
+                    .options
+                    .push((SAMPLE_RECORDS.to_owned(), "0".to_owned())),
+                "false" => {}
+                _ => {
+                    let why = format!("{ALL_TEXT} of {} is true or false", self.function);
+                    return Err(invalid(why));
+                }
+            }
+            return Ok(());
+        }
         let known = OPTIONS
             .iter()
             .filter(|(_, _, formats)| formats.contains(&self.format));
@@ -130,6 +147,7 @@ impl FunctionCall {
         }
         let names: Vec<&str> = known
             .map(|(name, _, _)| *name)
+            .chain((self.format == "csv").then_some(ALL_TEXT))
             .chain([CONNECTION])
             .collect();
         let error = invalid(format!("unknown argument {name} of {}", self.function));

@@ -1,27 +1,39 @@
 //! Reading files as tables.
 //!
-//! Invariant: reading an export's files returns the exported rows. DataFusion's own listing tables
-//! read the files; this module adds the features that they lack:
+//! Invariant: every row is read as it was written, or the query fails. Reading an export's files
+//! returns the exported rows.
 //!
+//! - `location`: which files a path, folder, glob or URL names.
+//! - `kinds`: their format and compression.
+//! - `partitions`: the columns in the names of their folders.
+//! - `folder`, `table`: all of them as a table.
 //! - `csv`: NULL is not the empty text.
-//! - `counted`: a scan of whole Parquet files returns as many rows as their footers say.
+//! - `json`: every value as its text says, every key a column.
 //! - `parquet`: statistics supply no values, and exclude rows only where they can be trusted.
-//! - `partitions`: a folder `p=__HIVE_DEFAULT_PARTITION__` holds the rows whose `p` is NULL.
-//! - `external`: a folder of `CREATE EXTERNAL TABLE` holds no data under names like `_tidegate`.
-//! - `files`: `SELECT * FROM 'data/*.parquet'`, a path as a table.
+//! - `counted`: a scan of whole Parquet files returns as many rows as their footers say.
+//! - `external`: tables of `CREATE EXTERNAL TABLE`.
+//! - `paths`: `SELECT * FROM 'data/*.parquet'`, a path as a table.
 //! - `functions`: `read_parquet('s3://…', aws_connection => 'c')`, with a connection and options.
 
 mod counted;
 mod csv;
 mod external;
+mod folder;
 mod functions;
-mod hive;
+mod json;
+mod kinds;
+mod location;
+mod open;
 mod parquet;
+mod partitions;
 mod paths;
+mod scan;
+mod table;
 
 pub(crate) use counted::CountScans;
 pub(crate) use csv::with_csv;
 pub(crate) use external::with_exported_folders;
 pub(crate) use functions::rewrite_functions;
+pub(crate) use json::with_json;
 pub(crate) use parquet::with_parquet;
 pub use paths::with_file_tables;

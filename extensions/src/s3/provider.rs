@@ -116,11 +116,6 @@ impl Provider {
         *self == AWS
     }
 
-    /// Whether the region is known without asking the store.
-    pub fn has_fixed_region(&self) -> bool {
-        !self.host_suffix.is_empty() && !self.is_aws()
-    }
-
     /// The region to sign for, if the connection sets none.
     pub fn default_region(&self, endpoint: Option<&Url>) -> String {
         let host = endpoint.and_then(Url::host_str).unwrap_or_default();

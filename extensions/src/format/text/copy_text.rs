@@ -71,7 +71,10 @@ impl CopyTextFormat {
 
 impl LineFormat for CopyTextFormat {
     const NAME: &'static str = "text";
-    const CONTENT_TYPE: &'static str = "text/plain";
+
+    fn content_type(&self) -> &'static str {
+        "text/plain"
+    }
 
     fn compression(&self) -> TextCompression {
         TextCompression::None

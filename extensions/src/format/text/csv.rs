@@ -13,6 +13,7 @@ use super::compression::TextCompression;
 use super::lines::format_lines;
 use super::values::{ColumnText, PLAIN_PUNCTUATION, plain_arrays, refuse_textless, texts};
 use crate::error::Result;
+use crate::media_type::{WITH_HEADER, WITHOUT_HEADER};
 
 /// Options for writing CSV.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -153,7 +154,13 @@ fn has<const N: usize>(bytes: &[u8; N], is: impl Fn(u8) -> bool) -> bool {
 
 impl LineFormat for CsvFormat {
     const NAME: &'static str = "csv";
-    const CONTENT_TYPE: &'static str = "text/csv";
+
+    fn content_type(&self) -> &'static str {
+        match self.options.header {
+            true => WITH_HEADER,
+            false => WITHOUT_HEADER,
+        }
+    }
 
     fn compression(&self) -> TextCompression {
         self.options.compression

@@ -56,7 +56,10 @@ impl JsonFormat {
 
 impl LineFormat for JsonFormat {
     const NAME: &'static str = "json";
-    const CONTENT_TYPE: &'static str = "application/x-ndjson";
+
+    fn content_type(&self) -> &'static str {
+        "application/x-ndjson"
+    }
 
     fn compression(&self) -> TextCompression {
         self.options.compression

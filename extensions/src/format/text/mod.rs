@@ -41,7 +41,7 @@ pub trait LineFormat: std::fmt::Debug + Clone + Send + Sync + 'static {
     const NAME: &'static str;
 
     /// The media type of its files, before they are compressed.
-    const CONTENT_TYPE: &'static str;
+    fn content_type(&self) -> &'static str;
 
     /// How its files are compressed.
     fn compression(&self) -> TextCompression;
@@ -78,7 +78,7 @@ impl<F: LineFormat> FileFormat for F {
     }
 
     fn content_type(&self) -> &'static str {
-        F::CONTENT_TYPE
+        LineFormat::content_type(self)
     }
 
     fn content_encoding(&self) -> Option<&'static str> {

@@ -13,7 +13,7 @@ use arrow::array::{
     LargeBinaryArray, MAX_INLINE_VIEW_LEN, PrimitiveArray, RecordBatch, StringViewArray,
 };
 use arrow::buffer::NullBuffer;
-use arrow::compute::cast;
+use arrow::compute::{cast, max, min};
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Date32Type, Date64Type, Decimal32Type, Decimal64Type,
     Decimal128Type, Decimal256Type, DurationMicrosecondType, DurationMillisecondType,
@@ -257,6 +257,13 @@ pub(super) fn column_text<'a>(field: &Field, array: &'a dyn Array) -> Result<Col
         DataType::Date64 => write_with(array.as_primitive::<Date64Type>(), |millis, out| {
             push_date_with_era(millis.div_euclid(MILLIS_PER_DAY), out);
         }),
+        DataType::Time32(_) | DataType::Time64(_) if !is_within_day(array) => {
+            let why = format!(
+                "the column {} has a time that is not within a day",
+                field.name()
+            );
+            return Err(Error::new(ErrorKind::Query, why));
+        }
         DataType::Time32(TimeUnit::Second) => {
             write_with(array.as_primitive::<Time32SecondType>(), |value, out| {
                 push_time(i64::from(value), 0, 0, out);
@@ -319,6 +326,33 @@ pub(super) fn column_text<'a>(field: &Field, array: &'a dyn Array) -> Result<Col
         nulls: array.logical_nulls(),
         values,
     })
+}
+
+/// Whether all times of an array are from 00:00:00 to before 24:00:00.
+fn is_within_day(array: &dyn Array) -> bool {
+    fn bounds<T: ArrowPrimitiveType>(array: &dyn Array) -> Option<(i64, i64)>
+    where
+        T::Native: Into<i64>,
+    {
+        let times = array.as_primitive::<T>();
+        Some((min(times)?.into(), max(times)?.into()))
+    }
+    let (unit, bounds) = match array.data_type() {
+        DataType::Time32(TimeUnit::Second) => (TimeUnit::Second, bounds::<Time32SecondType>(array)),
+        DataType::Time32(_) => (
+            TimeUnit::Millisecond,
+            bounds::<Time32MillisecondType>(array),
+        ),
+        DataType::Time64(TimeUnit::Nanosecond) => {
+            (TimeUnit::Nanosecond, bounds::<Time64NanosecondType>(array))
+        }
+        _ => (
+            TimeUnit::Microsecond,
+            bounds::<Time64MicrosecondType>(array),
+        ),
+    };
+    let (_, per_second) = fraction(unit);
+    bounds.is_none_or(|(first, last)| first >= 0 && last < per_second * SECONDS_PER_DAY)
 }
 
 /// Whether a column holds UUIDs.

@@ -9,6 +9,7 @@ use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
 use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{FieldRef, SchemaRef};
 
+use super::exact::find_inexact;
 use super::records::Record;
 use super::values::{BadValue, values_of};
 use crate::error::{Error, ErrorKind, Result};
@@ -29,6 +30,46 @@ pub(super) struct Layout {
     pub(super) null: String,
     /// Whether values may be missing at the end of a record; they are NULL.
     pub(super) may_be_short: bool,
+    /// Whether the types were guessed from the first records.
+    pub(super) is_guessed: bool,
+}
+
+impl Layout {
+    /// The layout of a file with a header. `names` are the names in it, `columns` all columns of the
+    /// table. A header without any of the table's names renames nothing: its columns are the table's
+    /// in order.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Query`] if the header has some of the columns, or others beside them.
+    pub(super) fn by_names(self, names: &[String], columns: &[String], file: &str) -> Result<Self> {
+        let mut places = Vec::with_capacity(columns.len());
+        for column in columns {
+            let exact = names.iter().position(|name| name == column);
+            let similar = || {
+                let mut names = names.iter();
+                names.position(|name| name.eq_ignore_ascii_case(column))
+            };
+            places.push(exact.or_else(similar));
+        }
+        let found: Option<Vec<usize>> = places.iter().copied().collect();
+        match found {
+            Some(found) if names.len() == columns.len() => Ok(Self {
+                projection: self
+                    .projection
+                    .iter()
+                    .map(|column| found[*column])
+                    .collect(),
+                ..self
+            }),
+            None if places.iter().all(Option::is_none) && names.len() == columns.len() => Ok(self),
+            _ => {
+                let (names, columns) = (names.join(", "), columns.join(", "));
+                let why = format!("{file} has the columns {names}, but {columns} are expected");
+                let hint = "read the files one by one, or name their columns alike";
+                Err(Error::new(ErrorKind::Query, why).with_hint(hint))
+            }
+        }
+    }
 }
 
 /// Collects records until they are a batch.
@@ -157,12 +198,28 @@ impl BatchBuilder {
         texts: &StringArray,
         lines: &[u64],
     ) -> Result<ArrayRef> {
-        values_of(texts, field.data_type()).map_err(|bad| match bad {
+        let values = values_of(texts, field.data_type());
+        let values = values.and_then(|values| {
+            let inexact = match self.layout.is_guessed {
+                true => find_inexact(texts, field.data_type()),
+                false => None,
+            };
+            inexact.map_or(Ok(values), |row| Err(BadValue::Row(row)))
+        });
+        values.map_err(|bad| match bad {
             BadValue::Row(row) => {
                 let (text, data_type) = (shorten(texts.value(row)), field.data_type());
                 let why = format!("column {}: '{text}' is no {data_type}", field.name());
-                let hint = "declare the column as text, and cast it in the query";
-                self.error_at(lines[row], &why).with_hint(hint)
+                let error = self.error_at(lines[row], &why);
+                match self.layout.is_guessed {
+                    true => error.with_hint(
+                        "the type was guessed from the first records; all_varchar => true in \
+                         read_csv, or columns declared in CREATE EXTERNAL TABLE, read the texts",
+                    ),
+                    false => {
+                        error.with_hint("declare the column as text, and cast it in the query")
+                    }
+                }
             }
             BadValue::Arrow(error) => {
                 let why = format!("column {} of {} can't be read", field.name(), self.file);

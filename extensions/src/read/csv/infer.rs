@@ -8,15 +8,16 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::csv::reader::Format;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
-use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use object_store::{ObjectMeta, ObjectStore};
 
 use super::CsvSettings;
 use super::columns::{BatchBuilder, Layout};
+use super::exact::find_inexact;
 use super::records::Record;
-use super::stream::{BatchReader, RecordStream, read_chunks};
+use super::stream::{BatchReader, RecordStream, read_header};
 use super::values::values_of;
 use crate::error::{Error, ErrorKind, Result};
+use crate::read::open::open_file;
 
 /// Infers the columns from the first records of the files.
 ///
@@ -25,39 +26,37 @@ use crate::error::{Error, ErrorKind, Result};
 /// or too few values.
 pub(super) async fn infer_schema(
     settings: &CsvSettings,
-    compression: FileCompressionType,
     store: &Arc<dyn ObjectStore>,
     objects: &[ObjectMeta],
 ) -> Result<Schema> {
-    let mut first: Option<(Vec<String>, &ObjectMeta)> = None;
+    let mut names: Option<Vec<String>> = None;
     let mut samples: Vec<RecordBatch> = Vec::new();
     let mut wanted = settings.inferred_records;
     for object in objects {
         let file = object.location.to_string();
-        let chunks = read_chunks(store.as_ref(), &object.location, compression).await?;
-        let mut records = RecordStream::new(settings.dialect.clone(), file.clone(), chunks);
-        let Some((names, values)) = read_names(settings, &mut records).await? else {
-            continue;
-        };
-        let names = match &first {
-            None => &first.insert((names, object)).0,
-            Some((expected, _)) if *expected == names => expected,
-            Some((expected, other)) => {
-                let (names, expected) = (names.join(", "), expected.join(", "));
-                let other = &other.location;
-                let why = format!("{file} has the columns {names}, but {other} has {expected}");
-                let hint = "read them one by one, or declare the columns in CREATE EXTERNAL TABLE";
-                return Err(Error::new(ErrorKind::Query, why).with_hint(hint));
+        let compression = settings.compression_of(&object.location);
+        let opened = open_file(store.as_ref(), &object.location, compression).await?;
+        let has_header = settings.has_header_of(opened.says_header);
+        let dialect = settings.dialect.clone();
+        let mut records = RecordStream::new(dialect, file.clone(), opened.chunks);
+        let mut first = None;
+        let found = match has_header {
+            true => read_header(&mut records).await?,
+            false => {
+                first = read_first(&mut records).await?;
+                first.as_ref().map(number_columns)
             }
         };
-        let mut builder = BatchBuilder::new(text_layout(settings, names), file);
-        if let Some(record) = values.filter(|_| wanted > 0) {
+        let Some(found) = found else { continue };
+        let names = names.get_or_insert_with(|| found.clone());
+        let layout = text_layout(settings, names).by_names(&found, names, &file)?;
+        let mut builder = BatchBuilder::new(layout, file);
+        if let Some(record) = first.filter(|_| wanted > 0) {
             builder.push(&record)?;
         }
         let mut reader = BatchReader {
             records,
             builder,
-            skip_header: false,
             batch_rows: wanted,
         };
         if wanted > 0
@@ -70,11 +69,13 @@ pub(super) async fn infer_schema(
             break;
         }
     }
-    let names = first.map(|(names, _)| names).unwrap_or_default();
+    let names = names.unwrap_or_default();
     let types = guess_types(&names, &samples)?;
     let fields = names.iter().enumerate().zip(types);
     let fields = fields.map(|((column, name), guess)| {
-        let data_type = match samples.iter().all(|batch| fits(batch, column, &guess)) {
+        // Without samples, every column is text.
+        let is_guess = guess != DataType::Null;
+        let data_type = match is_guess && samples.iter().all(|batch| fits(batch, column, &guess)) {
             true => guess,
             false => DataType::Utf8,
         };
@@ -83,25 +84,20 @@ pub(super) async fn infer_schema(
     Ok(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-/// The columns' names, and the first record if it is not the header. `None` for an empty file.
-async fn read_names(
-    settings: &CsvSettings,
-    records: &mut RecordStream,
-) -> Result<Option<(Vec<String>, Option<Record>)>> {
+/// The first record that is no empty line; `None` for an empty file.
+async fn read_first(records: &mut RecordStream) -> Result<Option<Record>> {
     while let Some(record) = records.next().await? {
-        if record.is_empty_line() {
-            continue;
+        if !record.is_empty_line() {
+            return Ok(Some(record.clone()));
         }
-        if settings.has_header {
-            let names = record.values();
-            let names = names.map(|(name, _)| String::from_utf8_lossy(name).into_owned());
-            return Ok(Some((names.collect(), None)));
-        }
-        // As DataFusion names them.
-        let names = (1..=record.len()).map(|number| format!("column_{number}"));
-        return Ok(Some((names.collect(), Some(record.clone()))));
     }
     Ok(None)
+}
+
+/// Names for the columns of a file without a header, as DataFusion gives them.
+fn number_columns(record: &Record) -> Vec<String> {
+    let numbers = 1..=record.len();
+    numbers.map(|number| format!("column_{number}")).collect()
 }
 
 fn text_layout(settings: &CsvSettings, names: &[String]) -> Layout {
@@ -114,6 +110,7 @@ fn text_layout(settings: &CsvSettings, names: &[String]) -> Layout {
         file_columns: names.len(),
         null: settings.null.clone(),
         may_be_short: settings.may_be_short,
+        is_guessed: false,
     }
 }
 
@@ -167,5 +164,5 @@ fn guess_types(names: &[String], samples: &[RecordBatch]) -> Result<Vec<DataType
 /// text.
 fn fits(batch: &RecordBatch, column: usize, data_type: &DataType) -> bool {
     let texts = batch.column(column).as_string();
-    *data_type != DataType::Null && values_of(texts, data_type).is_ok()
+    values_of(texts, data_type).is_ok() && find_inexact(texts, data_type).is_none()
 }

@@ -9,17 +9,22 @@
 //! table of CSV files.
 
 mod columns;
+mod exact;
 mod infer;
 mod nested;
 mod records;
+mod sniff;
 mod source;
 mod stream;
 mod values;
 
-use std::collections::HashMap;
-use std::sync::Arc;
+pub(super) use exact::find_inexact;
+pub(super) use values::{BadValue, values_of};
 
-use arrow::datatypes::SchemaRef;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::common::config::CsvOptions;
@@ -27,20 +32,21 @@ use datafusion::common::{GetExt, Statistics};
 use datafusion::datasource::file_format::csv::{CsvFormat, CsvFormatFactory};
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use datafusion::datasource::file_format::{FileFormat, FileFormatFactory};
-use datafusion::datasource::physical_plan::{
-    FileScanConfig, FileScanConfigBuilder, FileSinkConfig, FileSource,
-};
+use datafusion::datasource::physical_plan::{FileScanConfig, FileSinkConfig, FileSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::physical_expr::LexRequirement;
 use datafusion::physical_plan::ExecutionPlan;
+use futures::StreamExt;
+use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
 
+use super::open::{compression_of, open_file};
+use super::scan::TextScan;
 use crate::error::{Error, ErrorKind};
 use records::Dialect;
-use source::CsvScan;
 
 /// Makes the session read CSV files with this module.
 pub(crate) fn with_csv(builder: &mut SessionStateBuilder) {
@@ -65,6 +71,7 @@ impl FileFormatFactory for CsvFactory {
         state: &dyn Session,
         options: &HashMap<String, String>,
     ) -> Result<Arc<dyn FileFormat>> {
+        let told = Told::by(options);
         let format = self.options.create(state, options)?;
         let format: Option<&CsvFormat> = format.downcast_ref();
         let mut options = format.map(|format| format.options().clone());
@@ -72,12 +79,14 @@ impl FileFormatFactory for CsvFactory {
             let has_header = state.config_options().catalog.has_header;
             options.has_header.get_or_insert(has_header);
         }
-        Ok(Arc::new(CsvFiles::new(options.unwrap_or_default())?))
+        Ok(Arc::new(CsvFiles::new(options.unwrap_or_default(), told)?))
     }
 
     fn default(&self) -> Arc<dyn FileFormat> {
         Arc::new(CsvFiles {
             settings: CsvSettings::default(),
+            told: Told::default(),
+            found: OnceLock::new(),
             writer: CsvFormat::default(),
         })
     }
@@ -89,17 +98,61 @@ impl GetExt for CsvFactory {
     }
 }
 
+/// What somebody has said about files. The rest is found out.
+#[derive(Debug, Clone, Copy, Default)]
+struct Told {
+    delimiter: bool,
+    quote: bool,
+    header: bool,
+    compression: bool,
+}
+
+impl Told {
+    fn by(options: &HashMap<String, String>) -> Self {
+        let has = |name: &str| {
+            let mut options = options.keys();
+            options.any(|option| option.strip_prefix("format.").unwrap_or(option) == name)
+        };
+        Self {
+            delimiter: has("delimiter"),
+            quote: has("quote"),
+            header: has("has_header"),
+            compression: has("compression"),
+        }
+    }
+}
+
 /// The settings for reading CSV files.
 #[derive(Debug, Clone)]
 struct CsvSettings {
     dialect: Dialect,
     has_header: bool,
+    /// Whether files that say something else about their header are wrong.
+    is_header_told: bool,
+    /// Whether the columns' types were guessed.
+    is_guessed: bool,
     /// The text that is NULL unless it is quoted.
     null: String,
     /// Whether values may be missing at the end of a record; they are NULL.
     may_be_short: bool,
     /// How many records, over all files, are read to infer the types.
     inferred_records: usize,
+    /// The compression of all files. If it was not told, each file's name tells its own.
+    compression: Option<FileCompressionType>,
+}
+
+impl CsvSettings {
+    /// Whether a file that says this about its header has one.
+    fn has_header_of(&self, says_header: Option<bool>) -> bool {
+        match says_header {
+            Some(says) if !self.is_header_told => says,
+            _ => self.has_header,
+        }
+    }
+
+    fn compression_of(&self, file: &Path) -> FileCompressionType {
+        self.compression.unwrap_or_else(|| compression_of(file))
+    }
 }
 
 impl Default for CsvSettings {
@@ -120,9 +173,12 @@ impl From<&CsvOptions> for CsvSettings {
                 terminator: options.terminator,
             },
             has_header: options.has_header.unwrap_or(true),
+            is_header_told: false,
+            is_guessed: false,
             null: options.null_value.clone().unwrap_or_default(),
             may_be_short: options.truncated_rows.unwrap_or(false),
             inferred_records: options.schema_infer_max_rec.unwrap_or(INFERRED_RECORDS),
+            compression: None,
         }
     }
 }
@@ -131,11 +187,31 @@ impl From<&CsvOptions> for CsvSettings {
 #[derive(Debug)]
 struct CsvFiles {
     settings: CsvSettings,
+    told: Told,
+    /// The settings after the files were looked at.
+    found: OnceLock<CsvSettings>,
     writer: CsvFormat,
 }
 
+/// Finds out how files are written. `declared` are their columns, if somebody has declared them.
+/// Does nothing for other formats.
+///
+/// # Errors
+/// The store's.
+pub(super) async fn look_at(
+    format: &Arc<dyn FileFormat>,
+    store: &Arc<dyn ObjectStore>,
+    objects: &[ObjectMeta],
+    declared: Option<&Schema>,
+) -> Result<()> {
+    match format.downcast_ref::<CsvFiles>() {
+        Some(files) => files.look(store, objects, declared).await.map(drop),
+        None => Ok(()),
+    }
+}
+
 impl CsvFiles {
-    fn new(options: CsvOptions) -> Result<Self> {
+    fn new(options: CsvOptions, told: Told) -> Result<Self> {
         if options.null_regex.is_some() {
             let error = Error::new(
                 ErrorKind::InvalidParameter,
@@ -145,14 +221,53 @@ impl CsvFiles {
                 .with_hint("format.null_value is the text that is NULL unless it stands in quotes")
                 .into());
         }
+        let compression = FileCompressionType::from(options.compression);
         Ok(Self {
-            settings: CsvSettings::from(&options),
+            settings: CsvSettings {
+                compression: told.compression.then_some(compression),
+                is_header_told: told.header,
+                ..CsvSettings::from(&options)
+            },
+            told,
+            found: OnceLock::new(),
             writer: CsvFormat::default().with_options(options),
         })
     }
 
     fn compression(&self) -> FileCompressionType {
         self.writer.options().compression.into()
+    }
+
+    /// The settings, found out by the first file.
+    async fn look(
+        &self,
+        store: &Arc<dyn ObjectStore>,
+        objects: &[ObjectMeta],
+        declared: Option<&Schema>,
+    ) -> Result<&CsvSettings> {
+        if let Some(found) = self.found.get() {
+            return Ok(found);
+        }
+        let mut found = match objects.first() {
+            Some(object) => {
+                let compression = self.settings.compression_of(&object.location);
+                let opened = open_file(store.as_ref(), &object.location, compression);
+                let mut chunks = opened.await?.chunks;
+                let mut sample = Vec::new();
+                let mut is_whole = true;
+                while let Some(chunk) = chunks.next().await {
+                    sample.extend_from_slice(&chunk?);
+                    if sample.len() >= sniff::SAMPLE_BYTES {
+                        is_whole = false;
+                        break;
+                    }
+                }
+                sniff::sniff(&self.settings, self.told, &sample, is_whole, declared)
+            }
+            None => self.settings.clone(),
+        };
+        found.is_guessed = declared.is_none();
+        Ok(self.found.get_or_init(|| found))
     }
 }
 
@@ -176,7 +291,8 @@ impl FileFormat for CsvFiles {
         store: &Arc<dyn ObjectStore>,
         objects: &[ObjectMeta],
     ) -> Result<SchemaRef> {
-        let schema = infer::infer_schema(&self.settings, self.compression(), store, objects);
+        let settings = self.look(store, objects, None).await?;
+        let schema = infer::infer_schema(settings, store, objects);
         schema.await.map(Arc::new).map_err(DataFusionError::from)
     }
 
@@ -195,9 +311,6 @@ impl FileFormat for CsvFiles {
         _state: &dyn Session,
         scan: FileScanConfig,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let scan = FileScanConfigBuilder::from(scan)
-            .with_file_compression_type(self.compression())
-            .build();
         Ok(DataSourceExec::from_data_source(scan))
     }
 
@@ -214,7 +327,8 @@ impl FileFormat for CsvFiles {
     }
 
     fn file_source(&self, table_schema: TableSchema) -> Arc<dyn FileSource> {
-        Arc::new(CsvScan::new(self.settings.clone(), table_schema))
+        let settings = self.found.get().unwrap_or(&self.settings);
+        Arc::new(TextScan::new(settings.clone(), table_schema))
     }
 }
 
@@ -310,10 +424,14 @@ mod tests {
             file_columns: batch.num_columns(),
             null: options.null.clone(),
             may_be_short: false,
+            is_guessed: false,
         };
+        let mut records = RecordStream::new(dialect, "f.csv".to_owned(), chunks);
+        if options.header {
+            stream::read_header(&mut records).await.unwrap();
+        }
         let mut reader = BatchReader {
-            records: RecordStream::new(dialect, "f.csv".to_owned(), chunks),
-            skip_header: options.header,
+            records,
             builder: BatchBuilder::new(layout, "f.csv".to_owned()),
             batch_rows: usize::MAX,
         };

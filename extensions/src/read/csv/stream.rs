@@ -2,61 +2,14 @@
 //!
 //! Invariant: at most one chunk of the file and one batch are held in memory.
 
-use std::io::{ErrorKind as IoErrorKind, Read};
-
 use arrow::array::RecordBatch;
 use bytes::{Buf, Bytes};
-use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
-use datafusion::error::{DataFusionError, Result as DataFusionResult};
-use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
-use object_store::path::Path;
-use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt};
+use futures::StreamExt;
 
 use super::columns::BatchBuilder;
 use super::records::{Dialect, Record, RecordReader};
 use crate::error::{Error, ErrorKind, Result};
-
-/// The number of bytes of one read from a local file.
-const CHUNK_BYTES: usize = 256 << 10;
-
-pub(super) type Chunks = BoxStream<'static, DataFusionResult<Bytes>>;
-
-/// The bytes of a file, decompressed.
-///
-/// # Errors
-/// The store's, and an error for a compression that this build does not support.
-pub(super) async fn read_chunks(
-    store: &dyn ObjectStore,
-    location: &Path,
-    compression: FileCompressionType,
-) -> DataFusionResult<Chunks> {
-    match store.get(location).await?.payload {
-        GetResultPayload::File(file, _) => {
-            let mut file = compression.convert_read(file)?;
-            let chunks = std::iter::from_fn(move || read_chunk(&mut file).transpose());
-            Ok(futures::stream::iter(chunks).boxed())
-        }
-        GetResultPayload::Stream(bytes) => {
-            compression.convert_stream(bytes.map_err(DataFusionError::from).boxed())
-        }
-    }
-}
-
-fn read_chunk(file: &mut dyn Read) -> DataFusionResult<Option<Bytes>> {
-    let mut chunk = vec![0; CHUNK_BYTES];
-    loop {
-        match file.read(&mut chunk) {
-            Ok(0) => return Ok(None),
-            Ok(length) => {
-                chunk.truncate(length);
-                return Ok(Some(chunk.into()));
-            }
-            Err(error) if error.kind() == IoErrorKind::Interrupted => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
+use crate::read::open::Chunks;
 
 /// The records of a file, one after the other.
 pub(super) struct RecordStream {
@@ -130,6 +83,21 @@ impl RecordStream {
     }
 }
 
+/// Reads the header: the first record that is no empty line. `None` for an empty file.
+///
+/// # Errors
+/// As [`RecordStream::next`].
+pub(super) async fn read_header(records: &mut RecordStream) -> Result<Option<Vec<String>>> {
+    while let Some(record) = records.next().await? {
+        if !record.is_empty_line() {
+            let names = record.values();
+            let names = names.map(|(name, _)| String::from_utf8_lossy(name).into_owned());
+            return Ok(Some(names.collect()));
+        }
+    }
+    Ok(None)
+}
+
 /// The byte order mark that Windows programs write at the beginning of a UTF-8 file.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -137,8 +105,6 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 pub(super) struct BatchReader {
     pub(super) records: RecordStream,
     pub(super) builder: BatchBuilder,
-    /// Whether the next record is the header.
-    pub(super) skip_header: bool,
     pub(super) batch_rows: usize,
 }
 
@@ -150,10 +116,6 @@ impl BatchReader {
     pub(super) async fn next(&mut self) -> Result<Option<RecordBatch>> {
         while let Some(record) = self.records.next().await? {
             if self.builder.skips(record) {
-                continue;
-            }
-            if std::mem::take(&mut self.skip_header) {
-                self.builder.check_width(record)?;
                 continue;
             }
             self.builder.push(record)?;

@@ -15,13 +15,24 @@ use arrow::compute::{CastOptions, can_cast_types, cast, cast_with_options};
 use arrow::datatypes::{DataType, FieldRef, Fields, IntervalUnit};
 use arrow::error::ArrowError;
 
+use super::exact::is_date;
 use super::nested::{ListTexts, record_texts};
 
 /// Why a column can't be read: the first row whose text is not a value, or Arrow's error.
 #[derive(Debug)]
-pub(super) enum BadValue {
+pub(in crate::read) enum BadValue {
     Row(usize),
     Arrow(ArrowError),
+}
+
+impl BadValue {
+    /// The same in the row that holds the value's row.
+    pub(in crate::read) fn in_row(self, row_of: impl Fn(usize) -> usize) -> Self {
+        match self {
+            Self::Row(row) => Self::Row(row_of(row)),
+            other => other,
+        }
+    }
 }
 
 impl From<ArrowError> for BadValue {
@@ -35,13 +46,26 @@ impl From<ArrowError> for BadValue {
 /// # Errors
 /// [`BadValue::Row`] for the first text that is not a value of the type, [`BadValue::Arrow`] if no
 /// text can be converted to the type.
-pub(super) fn values_of(texts: &StringArray, data_type: &DataType) -> Result<ArrayRef, BadValue> {
+pub(in crate::read) fn values_of(
+    texts: &StringArray,
+    data_type: &DataType,
+) -> Result<ArrayRef, BadValue> {
     match data_type {
         DataType::Utf8 => Ok(Arc::new(texts.clone())),
         DataType::Binary
         | DataType::LargeBinary
         | DataType::BinaryView
         | DataType::FixedSizeBinary(_) => cast_checked(&bytes_of(texts)?, data_type),
+        // Arrow would cut a time off.
+        DataType::Date32 | DataType::Date64 => {
+            match texts
+                .iter()
+                .position(|text| text.is_some_and(|text| !is_date(text)))
+            {
+                Some(row) => Err(BadValue::Row(row)),
+                None => cast_checked(texts, data_type),
+            }
+        }
         DataType::Boolean => cast_checked(&map_texts(texts, spell_boolean), data_type),
         DataType::Interval(_) => cast_checked(&map_texts(texts, spell_interval), data_type),
         DataType::Float16 => {

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -22,6 +23,7 @@ use futures::future::BoxFuture;
 use object_store::{ObjectMeta, ObjectStore};
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::AsyncFileReader;
+use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 
 use super::trust::trusted;
@@ -43,8 +45,17 @@ impl Footers<'_> {
             .with_metadata_size_hint(self.size_hint)
             .with_file_metadata_cache(Some(Arc::clone(&self.cache)))
             .with_page_index_policy(Some(PageIndexPolicy::Skip));
-        let footer = footer.fetch_metadata().await.map_err(|error| {
-            let why = format!("{} can't be read as Parquet", object.location);
+        let wrong = || format!("{} can't be read as Parquet", object.location);
+        // The parquet crate panics at some damaged footers.
+        let fetched = AssertUnwindSafe(footer.fetch_metadata())
+            .catch_unwind()
+            .await;
+        let fetched = fetched.map_err(|_| {
+            let hint = "its footer is damaged";
+            Error::new(ErrorKind::Query, wrong()).with_hint(hint)
+        })?;
+        let footer = fetched.map_err(|error| {
+            let why = format!("{}: {error}", wrong());
             Error::new(ErrorKind::Query, why).with_source(error)
         })?;
         Ok(keep_trusted(footer, object, self.cache.as_ref()))
@@ -134,7 +145,13 @@ impl AsyncFileReader for TrustedReader {
         options: Option<&'a ArrowReaderOptions>,
     ) -> BoxFuture<'a, parquet::errors::Result<Arc<ParquetMetaData>>> {
         async move {
-            let footer = self.inner.get_metadata(options).await?;
+            let fetched = AssertUnwindSafe(self.inner.get_metadata(options))
+                .catch_unwind()
+                .await;
+            let footer = fetched.unwrap_or_else(|_| {
+                let why = format!("the footer of {} is damaged", self.object.location);
+                Err(ParquetError::General(why))
+            })?;
             Ok(keep_trusted(footer, &self.object, self.cache.as_ref()))
         }
         .boxed()

@@ -20,12 +20,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use rustix::fs::XattrFlags;
+
 use super::direct_file::DirectFile;
 use super::{
     ContentHeaders, CreatedUpload, ObjectIdentity, PendingUpload, SentPart, StoreError,
     StoreErrorKind, UploadStore,
 };
 use crate::error::{Error, ErrorKind};
+use crate::media_type::{ATTRIBUTE, says_header};
 use crate::sink::target::{FOLDER, Target};
 
 /// The name of the folder that holds bookkeeping.
@@ -124,11 +127,16 @@ impl LocalUploadStore {
         }
     }
 
-    fn create_staged(&self, path: &Path) -> io::Result<u64> {
+    fn create_staged(&self, path: &Path, media_type: &str) -> io::Result<u64> {
         self.look_at_folder();
         let file = in_folder(path, || {
             OpenOptions::new().write(true).create_new(true).open(path)
         })?;
+        if says_header(media_type).is_some() {
+            // Not every file system keeps attributes. Reading then finds out about the header.
+            let attribute = media_type.as_bytes();
+            let _ = rustix::fs::fsetxattr(&file, ATTRIBUTE, attribute, XattrFlags::empty());
+        }
         let inode = file.metadata()?.ino();
         let id = upload_id(path, inode);
         let file = DirectFile::new(file);
@@ -464,7 +472,7 @@ impl UploadStore for LocalUploadStore {
     async fn create_upload(
         &self,
         key: &str,
-        _content: ContentHeaders,
+        content: ContentHeaders,
         file_tag: &str,
     ) -> Result<CreatedUpload, StoreError> {
         // The tag begins with the export's id: `<export id>/<writer>/<sequence>`.
@@ -472,7 +480,9 @@ impl UploadStore for LocalUploadStore {
         let file = file.replace('/', "-");
         let staged = format!("{}{FOLDER}{export_id}/{file}{STAGED}", self.folder);
         let inode = self
-            .run("create", &staged, |store, path| store.create_staged(path))
+            .run("create", &staged, move |store, path| {
+                store.create_staged(path, content.content_type)
+            })
             .await?;
         let upload_id = upload_id(&path_of(&staged), inode);
         let tag = file_tag.to_owned();

@@ -205,7 +205,8 @@ pub fn can_partition_by(data_type: &DataType) -> bool {
 }
 
 fn folder_value(column: &ArrayRef, row: usize) -> Result<String> {
-    if column.is_null(row) {
+    // An array of type Null has no null bitmap.
+    if column.is_null(row) || *column.data_type() == DataType::Null {
         return Ok(NULL_PARTITION.to_owned());
     }
     let options = FormatOptions::default()

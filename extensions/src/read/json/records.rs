@@ -1,0 +1,260 @@
+//! Streams a JSON file's records, and turns them into batches.
+//!
+//! Invariant: at most one chunk of the file and one batch are held in memory. An error names the file
+//! and the line of the record.
+
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::error::ArrowError;
+use arrow::json::ReaderBuilder;
+use bytes::{Buf, Bytes};
+use futures::StreamExt;
+
+use super::split::{Record, Splitter};
+use super::values::{text_fields, values_from};
+use crate::error::{Error, ErrorKind, Result};
+use crate::read::csv::BadValue;
+use crate::read::open::Chunks;
+
+/// A batch ends after this many bytes of JSON, regardless of its rows, to bound its memory.
+const BATCH_BYTES: usize = 8 << 20;
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// The records of a file, one after the other.
+pub(super) struct RecordStream {
+    splitter: Splitter,
+    chunks: Chunks,
+    chunk: Bytes,
+    has_begun: bool,
+    has_ended: bool,
+}
+
+impl RecordStream {
+    pub(super) fn new(chunks: Chunks) -> Self {
+        Self {
+            splitter: Splitter::new(),
+            chunks,
+            chunk: Bytes::new(),
+            has_begun: false,
+            has_ended: false,
+        }
+    }
+
+    /// The next record.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(super) async fn next(&mut self) -> Result<Option<Record>> {
+        loop {
+            if !self.chunk.is_empty() {
+                let (read, record) = self.splitter.read(&self.chunk);
+                self.chunk.advance(read);
+                if record.is_some() {
+                    return Ok(record);
+                }
+            } else if self.has_ended {
+                return Ok(None);
+            } else if let Some(chunk) = self.chunks.next().await {
+                self.chunk = chunk?;
+                self.skip_byte_order_mark().await?;
+            } else {
+                self.has_ended = true;
+                return Ok(self.splitter.finish());
+            }
+        }
+    }
+
+    /// Skips a byte order mark at the file's beginning. Its bytes may come in several chunks.
+    async fn skip_byte_order_mark(&mut self) -> Result<()> {
+        if std::mem::replace(&mut self.has_begun, true) {
+            return Ok(());
+        }
+        while self.chunk.len() < BYTE_ORDER_MARK.len() && BYTE_ORDER_MARK.starts_with(&self.chunk) {
+            let Some(more) = self.chunks.next().await else {
+                break;
+            };
+            self.chunk = [self.chunk.as_ref(), &more?].concat().into();
+        }
+        if self.chunk.starts_with(BYTE_ORDER_MARK) {
+            self.chunk.advance(BYTE_ORDER_MARK.len());
+        }
+        Ok(())
+    }
+}
+
+/// Turns records into batches.
+#[derive(Debug, Clone)]
+pub(super) struct Decoder {
+    /// The columns that are read.
+    schema: SchemaRef,
+    /// The wanted ones of them.
+    projection: Vec<usize>,
+    /// Whether the columns and their types were guessed. Then every key must be one of them.
+    is_guessed: bool,
+    /// For errors.
+    file: String,
+}
+
+impl Decoder {
+    /// A decoder of the columns of `schema` that `projection` names.
+    ///
+    /// # Errors
+    /// A column is not in the schema.
+    pub(super) fn new(
+        schema: &SchemaRef,
+        projection: Vec<usize>,
+        is_guessed: bool,
+        file: String,
+    ) -> Result<Self> {
+        // Declared columns may be some of the keys; the others need not be read.
+        let (schema, projection) = match is_guessed || projection.is_empty() {
+            true => (SchemaRef::clone(schema), projection),
+            false => {
+                let wanted = schema.project(&projection).map_err(|error| {
+                    let why = "a column is not in its schema";
+                    Error::new(ErrorKind::Internal, why).with_source(error)
+                })?;
+                (Arc::new(wanted), (0..projection.len()).collect())
+            }
+        };
+        Ok(Self {
+            schema,
+            projection,
+            is_guessed,
+            file,
+        })
+    }
+
+    /// # Errors
+    /// [`ErrorKind::Query`] for a record that does not fit the columns.
+    pub(super) fn decode(&self, records: &[Record]) -> Result<RecordBatch> {
+        let texts = match self.read_texts(records) {
+            Ok(texts) => texts,
+            // The parser reads all records at once, so its error does not tell which one is wrong.
+            Err(error) => {
+                let mut singles = records.iter();
+                let wrong = singles.find_map(|record| {
+                    let error = self.read_texts(std::slice::from_ref(record)).err()?;
+                    Some((record, error))
+                });
+                let (record, error) = match &wrong {
+                    Some((record, error)) => (Some(*record), error),
+                    None => (records.first(), &error),
+                };
+                return Err(self.wrong(record, &reason_of(error)));
+            }
+        };
+        let fields = self
+            .projection
+            .iter()
+            .map(|column| self.schema.field(*column));
+        let columns = self
+            .projection
+            .iter()
+            .zip(fields.clone())
+            .map(|(column, field)| {
+                let values = values_from(texts.column(*column), field.data_type(), self.is_guessed);
+                values.map_err(|bad| match bad {
+                    BadValue::Row(row) => {
+                        let why =
+                            format!("a value of {} is no {}", field.name(), field.data_type());
+                        self.wrong(records.get(row), &why)
+                    }
+                    BadValue::Arrow(error) => {
+                        let why = format!("{} of {} can't be read", field.name(), self.file);
+                        Error::new(ErrorKind::Query, why).with_source(error)
+                    }
+                })
+            });
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        let schema = Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>()));
+        let options = RecordBatchOptions::new().with_row_count(Some(records.len()));
+        RecordBatch::try_new_with_options(schema, columns, &options).map_err(|error| {
+            let why = format!("{} does not fit its table", self.file);
+            Error::new(ErrorKind::Query, why).with_source(error)
+        })
+    }
+
+    /// The columns as texts.
+    fn read_texts(&self, records: &[Record]) -> std::result::Result<RecordBatch, ArrowError> {
+        let fields = text_fields(self.schema.fields());
+        read_texts(&Arc::new(Schema::new(fields)), records, self.is_guessed)
+    }
+
+    fn wrong(&self, record: Option<&Record>, why: &str) -> Error {
+        let line = record.map(|record| format!(", line {}", record.line));
+        let why = format!("{}{}: {why}", self.file, line.unwrap_or_default());
+        let error = Error::new(ErrorKind::Query, why);
+        match self.is_guessed {
+            true => error.with_hint(
+                "the columns and their types were guessed from the first records; declare them in \
+                 CREATE EXTERNAL TABLE, as text where values differ",
+            ),
+            false => error.with_hint("declare the column as text, and cast it in the query"),
+        }
+    }
+}
+
+/// Reads records whose leaves are texts. `is_strict`: a key without a column is an error.
+pub(super) fn read_texts(
+    schema: &SchemaRef,
+    records: &[Record],
+    is_strict: bool,
+) -> std::result::Result<RecordBatch, ArrowError> {
+    let mut decoder = ReaderBuilder::new(SchemaRef::clone(schema))
+        .with_batch_size(records.len().max(1))
+        .with_coerce_primitive(true)
+        .with_strict_mode(is_strict)
+        .build_decoder()?;
+    for record in records {
+        decoder.decode(&record.bytes)?;
+        decoder.decode(b"\n")?;
+    }
+    let batch = decoder.flush()?;
+    let batch = batch.unwrap_or_else(|| RecordBatch::new_empty(SchemaRef::clone(schema)));
+    match batch.num_rows() == records.len() {
+        true => Ok(batch),
+        false => Err(ArrowError::JsonError(
+            "a record is no whole object".to_owned(),
+        )),
+    }
+}
+
+fn reason_of(error: &ArrowError) -> String {
+    match error {
+        ArrowError::JsonError(why) => why.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// The batches of a file.
+pub(super) struct BatchReader {
+    pub(super) records: RecordStream,
+    pub(super) decoder: Decoder,
+    pub(super) batch_rows: usize,
+}
+
+impl BatchReader {
+    /// The next batch; `None` after the last.
+    ///
+    /// # Errors
+    /// The store's; [`ErrorKind::Query`] for a record that does not fit the columns.
+    pub(super) async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        let mut records = Vec::new();
+        let mut bytes = 0;
+        while records.len() < self.batch_rows && bytes < BATCH_BYTES {
+            let Some(record) = self.records.next().await? else {
+                break;
+            };
+            bytes += record.bytes.len();
+            records.push(record);
+        }
+        match records.is_empty() {
+            true => Ok(None),
+            false => self.decoder.decode(&records).map(Some),
+        }
+    }
+}

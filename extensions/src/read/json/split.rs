@@ -1,0 +1,162 @@
+//! Splits the bytes of a JSON file into its records.
+//!
+//! Invariant: a record is a whole value, whatever line ends and brackets its texts hold, and however
+//! the bytes are cut into chunks. Records stand one after the other, on one line each or on several,
+//! or as the items of one array.
+
+/// A record and the line that it begins on, from 1.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) bytes: Vec<u8>,
+    pub(super) line: u64,
+}
+
+/// Finds the ends of records in chunks of bytes.
+#[derive(Debug)]
+pub(super) struct Splitter {
+    record: Record,
+    /// The current line, from 1.
+    line: u64,
+    /// How many braces and brackets of the record are open.
+    depth: usize,
+    in_text: bool,
+    is_escaped: bool,
+    /// The records are the items of an array.
+    in_array: bool,
+    /// Nothing but white space has been read.
+    is_new: bool,
+    /// Where the current record has begun.
+    has_begun: bool,
+}
+
+impl Splitter {
+    pub(super) fn new() -> Self {
+        Self {
+            record: Record::default(),
+            line: 1,
+            depth: 0,
+            in_text: false,
+            is_escaped: false,
+            in_array: false,
+            is_new: true,
+            has_begun: false,
+        }
+    }
+
+    /// Reads up to the end of a record. Returns how many bytes were read, and the record if it is
+    /// whole.
+    pub(super) fn read(&mut self, bytes: &[u8]) -> (usize, Option<Record>) {
+        for (at, &byte) in bytes.iter().enumerate() {
+            if byte == b'\n' {
+                self.line += 1;
+            }
+            if self.in_text {
+                match byte {
+                    _ if self.is_escaped => self.is_escaped = false,
+                    b'\\' => self.is_escaped = true,
+                    b'"' => self.in_text = false,
+                    _ => {}
+                }
+                self.record.bytes.push(byte);
+                continue;
+            }
+            let is_between = !self.has_begun;
+            match byte {
+                b' ' | b'\t' | b'\r' | b'\n' if is_between => continue,
+                b'[' if is_between && self.is_new => {
+                    self.in_array = true;
+                    self.is_new = false;
+                    continue;
+                }
+                b',' | b']' if is_between && self.in_array => continue,
+                // A value without braces ends before one of these.
+                b' ' | b'\t' | b'\r' | b'\n' | b',' | b']' if self.depth == 0 => {
+                    return (at + 1, self.take());
+                }
+                _ => {}
+            }
+            if is_between {
+                self.is_new = false;
+                self.has_begun = true;
+                self.record.line = self.line;
+            }
+            self.record.bytes.push(byte);
+            match byte {
+                b'"' => self.in_text = true,
+                b'{' | b'[' => self.depth += 1,
+                b'}' | b']' => {
+                    self.depth = self.depth.saturating_sub(1);
+                    if self.depth == 0 {
+                        return (at + 1, self.take());
+                    }
+                }
+                _ => {}
+            }
+        }
+        (bytes.len(), None)
+    }
+
+    /// The last record, at the end of the file.
+    pub(super) fn finish(&mut self) -> Option<Record> {
+        self.take()
+    }
+
+    fn take(&mut self) -> Option<Record> {
+        let has_begun = std::mem::take(&mut self.has_begun);
+        (self.depth, self.in_text) = (0, false);
+        has_begun.then(|| std::mem::take(&mut self.record))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(text: &str, chunk: usize) -> Vec<(String, u64)> {
+        let mut splitter = Splitter::new();
+        let mut records = Vec::new();
+        for mut chunk in text.as_bytes().chunks(chunk) {
+            while !chunk.is_empty() {
+                let (read, record) = splitter.read(chunk);
+                records.extend(record);
+                chunk = &chunk[read..];
+            }
+        }
+        records.extend(splitter.finish());
+        let text = |record: Record| (String::from_utf8(record.bytes).unwrap(), record.line);
+        records.into_iter().map(text).collect()
+    }
+
+    #[test]
+    fn records_are_whole_values() {
+        let cases: [(&str, &[(&str, u64)]); 8] = [
+            ("", &[]),
+            (" \n ", &[]),
+            (
+                "{\"a\":1}\n{\"a\":2}",
+                &[("{\"a\":1}", 1), ("{\"a\":2}", 2)],
+            ),
+            (
+                "{\"a\":\"}\\\"{\"}\r\n\n{}",
+                &[("{\"a\":\"}\\\"{\"}", 1), ("{}", 3)],
+            ),
+            (
+                "[\n {\"a\":[1,2]},\n {\"b\":{}}\n]\n",
+                &[("{\"a\":[1,2]}", 2), ("{\"b\":{}}", 3)],
+            ),
+            ("{\n\"a\":\n1}{}", &[("{\n\"a\":\n1}", 1), ("{}", 3)]),
+            ("1 \"x y\"\n", &[("1", 1), ("\"x y\"", 1)]),
+            ("{\"a\":", &[("{\"a\":", 1)]),
+        ];
+        for (text, expected) in cases {
+            for chunk in [1, 2, 3, 1000] {
+                let found = split(text, chunk);
+                let found: Vec<(&str, u64)> = found
+                    .iter()
+                    .map(|(text, line)| (text.as_str(), *line))
+                    .collect();
+                assert_eq!(found, expected, "{text:?} in chunks of {chunk}");
+            }
+        }
+    }
+}
