@@ -6,6 +6,7 @@
 
 use arrow::array::StringArray;
 use arrow::datatypes::{DataType, TimeUnit};
+use memchr::memchr;
 
 /// The first text that is a value of the type, but not of this very text.
 pub(in crate::read) fn find_inexact(texts: &StringArray, data_type: &DataType) -> Option<usize> {
@@ -20,16 +21,19 @@ pub(in crate::read) fn find_inexact(texts: &StringArray, data_type: &DataType) -
         DataType::Float64 => is_double,
         DataType::Timestamp(TimeUnit::Microsecond, _) => |text| has_fraction_of(text, 6),
         DataType::Timestamp(TimeUnit::Nanosecond, _) => |text| has_fraction_of(text, 9),
-        DataType::Date32 => is_date,
         _ => return None,
     };
     let mut texts = texts.iter();
     texts.position(|text| text.is_some_and(|text| !text.is_empty() && !is_exact(text)))
 }
 
-/// Whether a text that a date was read from has nothing beyond the date.
-pub(super) fn is_date(text: &str) -> bool {
-    !text.contains(':')
+/// The first text that has a time, which a date would cut off.
+pub(super) fn find_time(texts: &StringArray) -> Option<usize> {
+    // Most columns of dates have no time at all.
+    memchr(b':', texts.value_data())?;
+    texts
+        .iter()
+        .position(|text| text.is_some_and(|text| text.contains(':')))
 }
 
 fn is_integer(text: &str) -> bool {
@@ -41,9 +45,28 @@ fn is_integer(text: &str) -> bool {
     }
 }
 
-/// A double gives back 15 significant digits of every number.
+/// A double gives back this many significant digits of every number.
+const DIGITS: usize = 15;
+
 fn is_double(text: &str) -> bool {
-    const DIGITS: usize = 15;
+    is_short_decimal(text.as_bytes()) || is_exact_double(text)
+}
+
+/// Whether a text has at most 15 digits, a point among them, and no zero at its beginning, as most
+/// numbers have.
+fn is_short_decimal(text: &[u8]) -> bool {
+    let number = text.strip_prefix(b"-").unwrap_or(text);
+    let is_digit = |byte: &u8| byte.is_ascii_digit();
+    let points = number.iter().filter(|byte| **byte == b'.').count();
+    number.len() <= DIGITS + points
+        && points <= 1
+        && number
+            .first()
+            .is_some_and(|first| (b'1'..=b'9').contains(first))
+        && number.iter().all(|byte| is_digit(byte) || *byte == b'.')
+}
+
+fn is_exact_double(text: &str) -> bool {
     let number = text.strip_prefix('-').unwrap_or(text);
     let Some((digits, exponent)) = normalize(number) else {
         // NaN and Infinity.
@@ -143,8 +166,9 @@ mod tests {
         assert!(exact("2024-01-01 10:11:12.123456", &micros));
         assert!(exact("2024-01-01 10:11:12.123456000+02", &micros));
         assert!(!exact("2024-01-01 10:11:12.1234567", &micros));
-        assert!(exact("2024-01-01", &DataType::Date32));
-        assert!(!exact("2024-01-01 10:11:12", &DataType::Date32));
+        let dates = StringArray::from(vec!["2024-01-01", "2024-01-01 10:11:12"]);
+        assert_eq!(find_time(&dates), Some(1));
+        assert_eq!(find_time(&dates.slice(0, 1)), None);
     }
 
     proptest! {

@@ -15,7 +15,7 @@ use arrow::compute::{CastOptions, can_cast_types, cast, cast_with_options};
 use arrow::datatypes::{DataType, FieldRef, Fields, IntervalUnit};
 use arrow::error::ArrowError;
 
-use super::exact::is_date;
+use super::exact::find_time;
 use super::nested::{ListTexts, record_texts};
 
 /// Why a column can't be read: the first row whose text is not a value, or Arrow's error.
@@ -57,15 +57,10 @@ pub(in crate::read) fn values_of(
         | DataType::BinaryView
         | DataType::FixedSizeBinary(_) => cast_checked(&bytes_of(texts)?, data_type),
         // Arrow would cut a time off.
-        DataType::Date32 | DataType::Date64 => {
-            match texts
-                .iter()
-                .position(|text| text.is_some_and(|text| !is_date(text)))
-            {
-                Some(row) => Err(BadValue::Row(row)),
-                None => cast_checked(texts, data_type),
-            }
-        }
+        DataType::Date32 | DataType::Date64 => match find_time(texts) {
+            Some(row) => Err(BadValue::Row(row)),
+            None => cast_checked(texts, data_type),
+        },
         DataType::Boolean => cast_checked(&map_texts(texts, spell_boolean), data_type),
         DataType::Interval(_) => cast_checked(&map_texts(texts, spell_interval), data_type),
         DataType::Float16 => {

@@ -26,11 +26,10 @@ use datafusion::datasource::file_format::{FileFormat, FileFormatFactory};
 use datafusion::datasource::physical_plan::{FileScanConfig, FileSinkConfig, FileSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::physical_expr::LexRequirement;
 use datafusion::physical_plan::ExecutionPlan;
-use futures::StreamExt;
 use futures::future::BoxFuture;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
@@ -213,11 +212,7 @@ impl TextFormat for JsonSettings {
                 decoder,
                 batch_rows,
             };
-            let batches = futures::stream::try_unfold(batches, |mut batches| async move {
-                let batch = batches.next().await?;
-                Ok::<_, DataFusionError>(batch.map(|batch| (batch, batches)))
-            });
-            Ok(batches.boxed())
+            Ok(batches.into_batches())
         })
     }
 }

@@ -10,13 +10,16 @@ use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::json::ReaderBuilder;
 use bytes::{Buf, Bytes};
-use futures::StreamExt;
+use datafusion::common::runtime::SpawnedTask;
+use datafusion::error::DataFusionError;
+use futures::{StreamExt, TryStreamExt};
 
 use super::split::{Record, Splitter};
 use super::values::{text_fields, values_from};
 use crate::error::{Error, ErrorKind, Result};
 use crate::read::csv::BadValue;
 use crate::read::open::Chunks;
+use crate::read::scan::Batches;
 
 /// A batch ends after this many bytes of JSON, regardless of its rows, to bound its memory.
 const BATCH_BYTES: usize = 8 << 20;
@@ -230,6 +233,9 @@ fn reason_of(error: &ArrowError) -> String {
     }
 }
 
+/// How many batches of a file are decoded at the same time.
+const BATCHES_AT_ONCE: usize = 2;
+
 /// The batches of a file.
 pub(super) struct BatchReader {
     pub(super) records: RecordStream,
@@ -238,11 +244,11 @@ pub(super) struct BatchReader {
 }
 
 impl BatchReader {
-    /// The next batch; `None` after the last.
+    /// Starts decoding the next batch, in a task that ends when it is dropped. `None` after the last.
     ///
     /// # Errors
-    /// The store's; [`ErrorKind::Query`] for a record that does not fit the columns.
-    pub(super) async fn next(&mut self) -> Result<Option<RecordBatch>> {
+    /// The store's.
+    async fn start_next(&mut self) -> Result<Option<SpawnedTask<Result<RecordBatch>>>> {
         let mut records = Vec::new();
         let mut bytes = 0;
         while records.len() < self.batch_rows && bytes < BATCH_BYTES {
@@ -254,7 +260,28 @@ impl BatchReader {
         }
         match records.is_empty() {
             true => Ok(None),
-            false => self.decoder.decode(&records).map(Some),
+            false => {
+                let decoder = self.decoder.clone();
+                let decode = async move { decoder.decode(&records) };
+                Ok(Some(SpawnedTask::spawn(decode)))
+            }
         }
+    }
+
+    /// The batches. An error is the store's, or [`ErrorKind::Query`] for a record that does not fit
+    /// the columns.
+    pub(super) fn into_batches(self) -> Batches {
+        let started = futures::stream::try_unfold(self, |mut batches| async move {
+            let task = batches.start_next().await?;
+            Ok::<_, DataFusionError>(task.map(|task| (task, batches)))
+        });
+        let joined = started.map_ok(|task| async move {
+            let batch = task.join().await.map_err(|error| {
+                let why = "a batch of JSON was not decoded";
+                Error::new(ErrorKind::Internal, why).with_source(error)
+            })?;
+            Ok(batch?)
+        });
+        joined.try_buffered(BATCHES_AT_ONCE).boxed()
     }
 }

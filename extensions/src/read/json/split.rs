@@ -4,6 +4,8 @@
 //! the bytes are cut into chunks. Records stand one after the other, on one line each or on several,
 //! or as the items of one array.
 
+use memchr::memchr3;
+
 /// A record and the line that it begins on, from 1.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Record {
@@ -46,54 +48,78 @@ impl Splitter {
     /// Reads up to the end of a record. Returns how many bytes were read, and the record if it is
     /// whole.
     pub(super) fn read(&mut self, bytes: &[u8]) -> (usize, Option<Record>) {
-        for (at, &byte) in bytes.iter().enumerate() {
+        let mut start = 0;
+        let mut at = 0;
+        while let Some(&byte) = bytes.get(at) {
+            if self.in_text {
+                at = self.skip_text(bytes, at);
+                continue;
+            }
+            at += 1;
             if byte == b'\n' {
                 self.line += 1;
             }
-            if self.in_text {
+            if !self.has_begun {
                 match byte {
-                    _ if self.is_escaped => self.is_escaped = false,
-                    b'\\' => self.is_escaped = true,
-                    b'"' => self.in_text = false,
+                    b' ' | b'\t' | b'\r' | b'\n' => continue,
+                    b'[' if self.is_new => {
+                        self.in_array = true;
+                        self.is_new = false;
+                        continue;
+                    }
+                    b',' | b']' if self.in_array => continue,
                     _ => {}
                 }
-                self.record.bytes.push(byte);
-                continue;
-            }
-            let is_between = !self.has_begun;
-            match byte {
-                b' ' | b'\t' | b'\r' | b'\n' if is_between => continue,
-                b'[' if is_between && self.is_new => {
-                    self.in_array = true;
-                    self.is_new = false;
-                    continue;
-                }
-                b',' | b']' if is_between && self.in_array => continue,
-                // A value without braces ends before one of these.
-                b' ' | b'\t' | b'\r' | b'\n' | b',' | b']' if self.depth == 0 => {
-                    return (at + 1, self.take());
-                }
-                _ => {}
-            }
-            if is_between {
                 self.is_new = false;
                 self.has_begun = true;
                 self.record.line = self.line;
+                start = at - 1;
             }
-            self.record.bytes.push(byte);
             match byte {
                 b'"' => self.in_text = true,
                 b'{' | b'[' => self.depth += 1,
+                // A value without braces ends before one of these.
+                b' ' | b'\t' | b'\r' | b'\n' | b',' | b']' if self.depth == 0 => {
+                    self.record.bytes.extend_from_slice(&bytes[start..at - 1]);
+                    return (at, self.take());
+                }
                 b'}' | b']' => {
                     self.depth = self.depth.saturating_sub(1);
                     if self.depth == 0 {
-                        return (at + 1, self.take());
+                        self.record.bytes.extend_from_slice(&bytes[start..at]);
+                        return (at, self.take());
                     }
                 }
                 _ => {}
             }
         }
+        if self.has_begun {
+            self.record.bytes.extend_from_slice(&bytes[start..]);
+        }
         (bytes.len(), None)
+    }
+
+    /// Skips the text that `at` is in. Returns the place behind its end, or the end of the bytes.
+    fn skip_text(&mut self, bytes: &[u8], mut at: usize) -> usize {
+        if std::mem::take(&mut self.is_escaped) {
+            at += 1;
+        }
+        while let Some(rest) = bytes.get(at..) {
+            let Some(found) = memchr3(b'"', b'\\', b'\n', rest) else {
+                break;
+            };
+            at += found + 1;
+            match rest[found] {
+                b'"' => {
+                    self.in_text = false;
+                    return at;
+                }
+                b'\n' => self.line += 1,
+                _ if at == bytes.len() => self.is_escaped = true,
+                _ => at += 1,
+            }
+        }
+        bytes.len()
     }
 
     /// The last record, at the end of the file.

@@ -24,7 +24,7 @@ use object_store::{ObjectMeta, ObjectStore};
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
+use parquet::file::metadata::ParquetMetaData;
 
 use super::trust::trusted;
 use crate::error::{Error, ErrorKind};
@@ -43,8 +43,7 @@ impl Footers<'_> {
     pub(super) async fn fetch(&self, object: &ObjectMeta) -> Result<Arc<ParquetMetaData>> {
         let footer = DFParquetMetadata::new(self.store.as_ref(), object)
             .with_metadata_size_hint(self.size_hint)
-            .with_file_metadata_cache(Some(Arc::clone(&self.cache)))
-            .with_page_index_policy(Some(PageIndexPolicy::Skip));
+            .with_file_metadata_cache(Some(Arc::clone(&self.cache)));
         let wrong = || format!("{} can't be read as Parquet", object.location);
         // The parquet crate panics at some damaged footers.
         let fetched = AssertUnwindSafe(footer.fetch_metadata())
