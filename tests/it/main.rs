@@ -30,6 +30,7 @@ mod program;
 mod readers;
 mod repl;
 mod round_trip;
+mod same_rows;
 mod scheduling;
 mod scripts;
 mod secrecy;

@@ -338,6 +338,12 @@ async fn folders_have_all_their_files_and_no_others() {
             .gives(&format!("SELECT sum(n) FROM '@/{glob}'"), sum)
             .await;
     }
+    bench
+        .gives(
+            "SELECT replace(file, '@/', ''), size FROM glob('@/f/**') ORDER BY 1",
+            "f/sub/sub/x.csv 6; f/sub/x.csv 5; f/x.csv 4",
+        )
+        .await;
     for name in ["a%3Ab", "a#b", "a?b", "v[1]", "a b", "x*y", "{a,b}"] {
         bench.write(&format!("odd/{name}/f.csv"), "n\n7\n");
         for path in [

@@ -1,4 +1,5 @@
-//! `read_parquet`, `read_csv` and `read_json`: files as tables, with a connection and options.
+//! `read_parquet`, `read_csv` and `read_json`: files as tables, with a connection and options; and
+//! `glob`, which lists files.
 //!
 //! Invariant: every call is replaced by a table name, which encodes its arguments, before
 //! DataFusion plans the statement. DataFusion's table functions can't take named arguments or read
@@ -17,11 +18,15 @@ use url::form_urlencoded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sql::nearest;
 
-const FUNCTIONS: [(&str, &str); 3] = [
+const FUNCTIONS: [(&str, &str); 4] = [
     ("read_parquet", "parquet"),
     ("read_csv", "csv"),
     ("read_json", "json"),
+    (GLOB, "*"),
 ];
+
+/// Lists files instead of reading them.
+pub(super) const GLOB: &str = "glob";
 
 const CONNECTION: &str = "aws_connection";
 

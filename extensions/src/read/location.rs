@@ -15,6 +15,7 @@ use glob::Pattern;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 
+use crate::connect::written_location;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A location before its files are looked for.
@@ -77,6 +78,15 @@ impl Location {
         })
     }
 
+    /// The path or URL by which a user reads one of the location's files.
+    pub(super) fn name_of(&self, file: &Path) -> String {
+        let store = written_location(self.store.as_str());
+        match store.strip_prefix("file:") {
+            Some(_) => format!("/{file}"),
+            None => format!("{}/{file}", store.trim_end_matches('/')),
+        }
+    }
+
     /// The location as a URL of a folder, for DataFusion's writers.
     pub(super) fn folder_url(&self) -> String {
         let store = self.store.as_str().trim_end_matches('/');
@@ -131,6 +141,7 @@ impl Location {
         let Ok(path) = Path::parse(&self.path) else {
             return Ok(None);
         };
+        let mut refused = None;
         if !self.is_folder && !self.path.is_empty() {
             match store.head(&path).await {
                 Ok(object) => {
@@ -139,15 +150,15 @@ impl Location {
                     let is_folder = false;
                     return Ok(Some(Listing { files, is_folder }));
                 }
-                // Some keys have no slash after them, and some stores need one to tell.
                 Err(object_store::Error::NotFound { .. }) => {}
-                Err(error) if self.path.contains(SPECIAL) => {
-                    tracing::debug!(%error, "a pattern is no file");
-                }
-                Err(error) => return Err(self.failed(error)),
+                // A store may refuse to tell whether there is an object, and list the folder.
+                Err(error) => refused = Some(error),
             }
         }
         let files = self.list_below(store, &path).await?;
+        if let (None, Some(error), false) = (&files, refused, self.path.contains(SPECIAL)) {
+            return Err(self.failed(error));
+        }
         let is_folder = true;
         Ok(files.map(|files| Listing { files, is_folder }))
     }

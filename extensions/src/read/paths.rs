@@ -5,16 +5,19 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::Schema;
 use async_trait::async_trait;
 use datafusion::catalog::{DynamicFileCatalog, TableProvider, UrlTableFactory};
+use datafusion::datasource::MemTable;
 use datafusion::datasource::dynamic_file::DynamicListTableFactory;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::SessionState;
 use datafusion::prelude::SessionContext;
 
 use super::folder::FilesOf;
-use super::functions::FunctionCall;
+use super::functions::{FunctionCall, GLOB};
+use super::location::Location;
 use crate::connect::readable_location;
 use crate::error::{Error, ErrorKind, Result};
 use crate::services::Services;
@@ -113,6 +116,9 @@ async fn called_table(state: &SessionState, call: &FunctionCall) -> Result<Arc<d
         }
         None => call.location.clone(),
     };
+    if call.function == GLOB {
+        return list_files(state, &location, &call.location).await;
+    }
     let files = FilesOf {
         location: &location,
         written: &call.location,
@@ -127,4 +133,31 @@ async fn called_table(state: &SessionState, call: &FunctionCall) -> Result<Arc<d
         Error::new(ErrorKind::UndefinedObject, why)
     })?;
     Ok(Arc::new(table))
+}
+
+/// The files of a location as rows: path, size in bytes, time of the last change.
+async fn list_files(
+    state: &SessionState,
+    location: &str,
+    written: &str,
+) -> Result<Arc<dyn TableProvider>> {
+    let location = Location::parse(location, written)?;
+    let files = location.list(state).await?.files;
+    let objects = || files.iter().map(|file| &file.object);
+    let paths = objects().map(|object| Some(location.name_of(&object.location)));
+    let sizes = objects().map(|object| i64::try_from(object.size).ok());
+    let times = objects().map(|object| object.last_modified.timestamp_micros());
+    let columns: [(&str, ArrayRef); 3] = [
+        ("file", Arc::new(paths.collect::<StringArray>())),
+        ("size", Arc::new(sizes.collect::<Int64Array>())),
+        (
+            "last_modified",
+            Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone_utc()),
+        ),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).map_err(DataFusionError::from)?;
+    Ok(Arc::new(MemTable::try_new(
+        batch.schema(),
+        vec![vec![batch]],
+    )?))
 }
