@@ -357,6 +357,21 @@ async fn folders_have_all_their_files_and_no_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_view_sees_the_files_that_are_there() {
+    let bench = Bench::new();
+    bench.write("v/1.csv", "n\n1\n");
+    bench
+        .gives("CREATE VIEW v AS SELECT sum(n) AS n FROM '@/v'", "")
+        .await;
+    bench.write("v/2.csv", "n\n10\n");
+    bench.gives("SELECT n FROM v", "11").await;
+    bench.write("v/3.csv", "n\n100\n");
+    bench.gives("SELECT n FROM v", "111").await;
+    std::fs::remove_file(bench.path().join("v/1.csv")).unwrap();
+    bench.gives("SELECT n FROM v", "110").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn partition_columns_keep_their_types() {
     let bench = Bench::new();
     bench
@@ -446,6 +461,21 @@ async fn declared_partition_columns_are_those_of_the_folders() {
         );
         bench.fails(&sql, &["the folders of", "name Day"]).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_stays_above_a_window() {
+    let bench = Bench::new();
+    let rows = "(VALUES (1, 'a'), (1, 'b'), (2, 'c'), (3, 'd'), (3, 'e')) AS v(g, s)";
+    bench
+        .gives(&format!("CREATE TABLE t AS SELECT * FROM {rows}"), "")
+        .await;
+    bench
+        .gives(
+            "SELECT g, count(*) OVER () AS n FROM t GROUP BY g ORDER BY g LIMIT 1",
+            "1 3",
+        )
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

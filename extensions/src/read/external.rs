@@ -66,8 +66,6 @@ impl TableProviderFactory for FilesFactory {
             let error = error.with_hint("declare the columns to make a table without files");
             return Err(DataFusionError::from(error));
         };
-        // Files may come and go.
-        table.files = None;
         table.definition.clone_from(&cmd.definition);
         table.constraints = cmd.constraints.clone();
         table.defaults.clone_from(&cmd.column_defaults);

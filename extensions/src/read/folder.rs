@@ -15,7 +15,7 @@ use super::csv::look_at;
 use super::kinds::kind_of_all;
 use super::location::{Listing, Location};
 use super::partitions::{partition_fields, partition_names};
-use super::table::FileTable;
+use super::table::{FileTable, PARQUET, refuse_empty};
 use crate::error::{Error, ErrorKind, Result};
 
 /// DataFusion's option for the delimiter of CSV files.
@@ -65,7 +65,7 @@ impl FilesOf<'_> {
             Error::new(ErrorKind::Unsupported, why)
         })?;
         let format = factory.create(state, &options)?;
-        if name == "parquet" {
+        if name == PARQUET {
             refuse_empty(&listing)?;
         }
 
@@ -95,7 +95,6 @@ impl FilesOf<'_> {
             schema: TableSchema::builder(columns)
                 .with_table_partition_cols(fields)
                 .build(),
-            files: Some(listing.files),
             definition: None,
             constraints: Constraints::default(),
             defaults: HashMap::new(),
@@ -124,20 +123,5 @@ impl FilesOf<'_> {
             return Err(Error::new(ErrorKind::InvalidParameter, why));
         }
         Ok(named.to_vec())
-    }
-}
-
-/// A Parquet file has a footer, even without rows.
-fn refuse_empty(listing: &Listing) -> Result<()> {
-    let mut files = listing.files.iter();
-    match files.find(|file| file.object.size == 0) {
-        None => Ok(()),
-        Some(file) => {
-            let why = format!(
-                "{} is empty, so it is no Parquet file",
-                file.object.location
-            );
-            Err(Error::new(ErrorKind::Query, why))
-        }
     }
 }

@@ -27,7 +27,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use futures::{StreamExt, TryStreamExt};
 
-use super::location::{FoundFile, Location};
+use super::location::{Listing, Location};
 use super::partitions::partition_values;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -37,8 +37,6 @@ pub(super) struct FileTable {
     pub(super) location: Location,
     pub(super) format: Arc<dyn FileFormat>,
     pub(super) schema: TableSchema,
-    /// The files, if they are looked for only once; otherwise every scan looks for them.
-    pub(super) files: Option<Vec<FoundFile>>,
     pub(super) definition: Option<String>,
     pub(super) constraints: Constraints,
     pub(super) defaults: std::collections::HashMap<String, Expr>,
@@ -60,14 +58,15 @@ impl FileTable {
 
     /// The files that a scan reads.
     async fn list(&self, state: &SessionState, filters: &[Expr]) -> Result<Vec<PartitionedFile>> {
-        let found = match &self.files {
-            Some(files) => files.clone(),
-            None => self.location.list(state).await?.files,
-        };
+        // Listed for every scan: a view keeps the table while files come and go.
+        let listing = self.location.list(state).await?;
+        if self.format.get_ext() == PARQUET {
+            refuse_empty(&listing)?;
+        }
         let fields = self.partitions();
-        let mut files = Vec::with_capacity(found.len());
-        for file in found {
-            // An empty file has no rows, in any format that may be empty.
+        let mut files = Vec::with_capacity(listing.files.len());
+        for file in listing.files {
+            // An empty text file has no rows.
             if file.object.size == 0 {
                 continue;
             }
@@ -120,6 +119,22 @@ impl FileTable {
             *file = file.clone().with_statistics(Arc::new(statistics));
         }
         Ok(all)
+    }
+}
+
+/// DataFusion's name of the format that has no empty files.
+pub(super) const PARQUET: &str = "parquet";
+
+/// Refuses empty Parquet files: a file without rows has a footer, too.
+pub(super) fn refuse_empty(listing: &Listing) -> Result<()> {
+    let mut files = listing.files.iter();
+    match files.find(|file| file.object.size == 0) {
+        None => Ok(()),
+        Some(file) => {
+            let path = &file.object.location;
+            let why = format!("{path} is empty, so it is no Parquet file");
+            Err(Error::new(ErrorKind::Query, why))
+        }
     }
 }
 

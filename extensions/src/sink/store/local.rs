@@ -171,9 +171,13 @@ impl LocalUploadStore {
         if let Some(tag) = open.tags.remove(upload_id) {
             open.completed.insert(key.to_owned(), tag);
         }
+        // The last of this process's uploads leaves an empty folder.
+        let is_last = open.tags.is_empty();
         drop(open);
         sync_folder(path)?;
-        self.remove_empty_folders(&staged);
+        if is_last {
+            self.remove_empty_folders(&staged);
+        }
         Ok(())
     }
 
@@ -318,7 +322,9 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes files that a process which died was writing in a bookkeeping folder.
+/// Removes files that a process which died was writing in a bookkeeping folder, up to the first
+/// other file: with it the folder is not empty anyway. Reading all of the folder for each of
+/// thousands of files would take quadratic time.
 fn remove_unfinished(folder: &Path) {
     let is_abandoned = |entry: &fs::DirEntry| {
         let written = entry.metadata().and_then(|found| found.modified()).ok();
@@ -328,7 +334,10 @@ fn remove_unfinished(folder: &Path) {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     for entry in entries {
         let is_new = entry.path().extension().is_some_and(|end| end == "new");
-        if is_new && is_abandoned(&entry) {
+        if !is_new {
+            return;
+        }
+        if is_abandoned(&entry) {
             let _ = fs::remove_file(entry.path());
         }
     }
