@@ -54,14 +54,16 @@ impl TableProviderFactory for FilesFactory {
         let names: Vec<String> = cmd.table_partition_cols.iter().map(unquoted).collect();
         let files = FilesOf {
             location,
-            written: &written_location(location),
             format: Some(format),
             options: &cmd.options,
             declared: cmd.schema.inner(),
             partitioned_by: Some(names.as_slice()).filter(|names| !names.is_empty()),
         };
         let Some(mut table) = files.open(session).await? else {
-            let why = format!("there are no files to read at '{}'", files.written);
+            let why = format!(
+                "there are no files to read at '{}'",
+                written_location(location)
+            );
             let error = Error::new(ErrorKind::UndefinedObject, why);
             let error = error.with_hint("declare the columns to make a table without files");
             return Err(DataFusionError::from(error));

@@ -25,8 +25,6 @@ const DELIMITER: &str = "format.delimiter";
 pub(super) struct FilesOf<'a> {
     /// A path, glob or URL, as the session's stores know it.
     pub(super) location: &'a str,
-    /// The location as the user wrote it.
-    pub(super) written: &'a str,
     /// The format as DataFusion names it; the files' endings tell it if it is not given.
     pub(super) format: Option<&'static str>,
     /// DataFusion's options of the format.
@@ -45,7 +43,7 @@ impl FilesOf<'_> {
     /// The store's; [`ErrorKind::InvalidParameter`] and [`ErrorKind::Query`] if files do not fit
     /// each other, the format, or the named partition columns.
     pub(super) async fn open(&self, state: &SessionState) -> Result<Option<FileTable>> {
-        let location = Location::parse(self.location, self.written)?;
+        let location = Location::parse(self.location)?;
         let listing = location.list(state).await?;
         let is_declared = !self.declared.fields().is_empty();
         if listing.files.is_empty() && !is_declared {
@@ -81,7 +79,7 @@ impl FilesOf<'_> {
             let in_files = |field: &&FieldRef| !names.contains(field.name());
             let fields = self.declared.fields().iter().filter(in_files);
             let columns = Schema::new(fields.cloned().collect::<Vec<_>>());
-            look_at(&format, &store, &objects, Some(&columns)).await?;
+            look_at(&format, store.as_ref(), &objects, &columns).await?;
             SchemaRef::new(columns)
         } else {
             format.infer_schema(state, &store, &objects).await?

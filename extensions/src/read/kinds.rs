@@ -70,8 +70,7 @@ impl Kind {
 /// unknown endings have it, too, and outside of a folder also others.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidParameter`] if files differ in their format or compression, or a file's format
-/// is unknown.
+/// [`ErrorKind::InvalidParameter`] if files differ in their format, or a file's format is unknown.
 pub(super) fn kind_of_all(
     location: &Location,
     listing: &Listing,

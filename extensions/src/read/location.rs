@@ -47,12 +47,12 @@ pub(super) struct FoundFile {
 }
 
 impl Location {
-    /// Parses a path or URL. `location` is what the session's stores know; it differs from what the
-    /// user wrote if the location is read through a connection.
+    /// Parses a path or URL, as the session's stores know it.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidParameter`] if it is no path and no URL.
-    pub(super) fn parse(location: &str, written: &str) -> Result<Self> {
+    pub(super) fn parse(location: &str) -> Result<Self> {
+        let written = written_location(location);
         let invalid = |why: String| {
             let why = format!("'{written}' is no location of files: {why}");
             Error::new(ErrorKind::InvalidParameter, why)
@@ -71,7 +71,7 @@ impl Location {
             None => (ObjectStoreUrl::local_filesystem(), absolute(location)?),
         };
         Ok(Self {
-            written: written.to_owned(),
+            written,
             store,
             is_folder: path.ends_with('/'),
             path: path.trim_matches('/').to_owned(),
@@ -449,7 +449,7 @@ mod tests {
 
     #[test]
     fn paths_are_absolute() {
-        let parsed = |path: &str| Location::parse(path, path).unwrap();
+        let parsed = |path: &str| Location::parse(path).unwrap();
         assert_eq!(parsed("/a/./b/../c/").path, "a/c");
         assert!(parsed("/a/").is_folder);
         assert_eq!(parsed("/a b/[1]/*.csv").path, "a b/[1]/*.csv");

@@ -7,6 +7,7 @@
 //! - `kinds`: their format and compression.
 //! - `partitions`: the columns in the names of their folders.
 //! - `folder`, `table`: all of them as a table.
+//! - `open`, `text`, `scan`: text files, their formats and scans.
 //! - `csv`: NULL is not the empty text.
 //! - `json`: every value as its text says, every key a column.
 //! - `parquet`: statistics supply no values, and exclude rows only where they can be trusted.
@@ -29,6 +30,7 @@ mod partitions;
 mod paths;
 mod scan;
 mod table;
+mod text;
 
 pub(crate) use counted::CountScans;
 pub(crate) use csv::with_csv;
@@ -37,3 +39,20 @@ pub(crate) use functions::rewrite_functions;
 pub(crate) use json::with_json;
 pub(crate) use parquet::with_parquet;
 pub use paths::with_file_tables;
+
+use std::sync::Arc;
+
+use datafusion::datasource::file_format::FileFormatFactory;
+use datafusion::execution::session_state::SessionStateBuilder;
+
+/// Makes the session use `factory` instead of DataFusion's factory `F`.
+fn replace_factory<F: FileFormatFactory>(
+    builder: &mut SessionStateBuilder,
+    factory: Arc<dyn FileFormatFactory>,
+) {
+    for format in builder.file_formats().iter_mut().flatten() {
+        if format.is::<F>() {
+            *format = Arc::clone(&factory);
+        }
+    }
+}

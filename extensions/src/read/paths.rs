@@ -77,7 +77,6 @@ async fn path_table(
     }
     let files = FilesOf {
         location: path,
-        written: path,
         format: None,
         options: &HashMap::new(),
         declared: &Schema::empty(),
@@ -117,11 +116,10 @@ async fn called_table(state: &SessionState, call: &FunctionCall) -> Result<Arc<d
         None => call.location.clone(),
     };
     if call.function == GLOB {
-        return list_files(state, &location, &call.location).await;
+        return list_files(state, &location).await;
     }
     let files = FilesOf {
         location: &location,
-        written: &call.location,
         format: Some(call.format),
         options: &call.options.iter().cloned().collect(),
         declared: &Schema::empty(),
@@ -136,12 +134,8 @@ async fn called_table(state: &SessionState, call: &FunctionCall) -> Result<Arc<d
 }
 
 /// The files of a location as rows: path, size in bytes, time of the last change.
-async fn list_files(
-    state: &SessionState,
-    location: &str,
-    written: &str,
-) -> Result<Arc<dyn TableProvider>> {
-    let location = Location::parse(location, written)?;
+async fn list_files(state: &SessionState, location: &str) -> Result<Arc<dyn TableProvider>> {
+    let location = Location::parse(location)?;
     let files = location.list(state).await?.files;
     let objects = || files.iter().map(|file| &file.object);
     let paths = objects().map(|object| Some(location.name_of(&object.location)));

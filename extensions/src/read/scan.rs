@@ -6,7 +6,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::listing::PartitionedFile;
@@ -20,35 +19,12 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::projection::ProjectionExprs;
 use datafusion::physical_plan::DisplayFormatType;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
-use futures::future::BoxFuture;
-use futures::stream::BoxStream;
 use object_store::ObjectStore;
-use object_store::path::Path;
+
+use super::text::{FileToRead, TextFormat};
 
 /// DataFusion's default batch size, used if DataFusion does not set one.
 const BATCH_ROWS: usize = 8192;
-
-/// The rows of a file that is being read.
-pub(super) type Batches = BoxStream<'static, Result<RecordBatch>>;
-
-/// Reads the files of a format.
-pub(super) trait TextFormat: fmt::Debug + Send + Sync + 'static {
-    /// DataFusion's name of the format.
-    fn name(&self) -> &'static str;
-
-    /// What a plan shows of it.
-    fn describe(&self) -> String;
-
-    /// Opens a file whose columns are those of `schema`; only those in `projection` are wanted.
-    fn open(
-        self: Arc<Self>,
-        store: Arc<dyn ObjectStore>,
-        file: Path,
-        schema: SchemaRef,
-        projection: Vec<usize>,
-        batch_rows: usize,
-    ) -> BoxFuture<'static, Result<Batches>>;
-}
 
 /// A scan of text files.
 #[derive(Debug)]
@@ -172,12 +148,14 @@ struct TextOpener<F> {
 
 impl<F: TextFormat> FileOpener for TextOpener<F> {
     fn open(&self, file: PartitionedFile) -> Result<FileOpenFuture> {
-        Ok(Arc::clone(&self.format).open(
-            Arc::clone(&self.store),
-            file.object_meta.location,
-            SchemaRef::clone(&self.schema),
-            self.projection.clone(),
-            self.batch_rows,
-        ))
+        let format = Arc::clone(&self.format);
+        let file = FileToRead {
+            store: Arc::clone(&self.store),
+            path: file.object_meta.location,
+            schema: SchemaRef::clone(&self.schema),
+            projection: self.projection.clone(),
+            batch_rows: self.batch_rows,
+        };
+        Ok(Box::pin(async move { Ok(format.read(file).await?) }))
     }
 }

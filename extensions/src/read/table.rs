@@ -3,15 +3,16 @@
 //! Invariant: a scan reads every file of the table's location, each with the values of its folders'
 //! columns. Only files whose folders a filter excludes are left out.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{BooleanArray, RecordBatch};
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::compute::and_kleene;
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::SchemaExt;
 use datafusion::common::stats::Precision;
-use datafusion::common::{Constraints, DFSchema, ScalarValue, Statistics};
+use datafusion::common::{Constraints, DFSchema, ScalarValue, SchemaExt, Statistics};
 use datafusion::datasource::file_format::FileFormat;
 use datafusion::datasource::listing::helpers::expr_applicable_for_cols;
 use datafusion::datasource::listing::{ListingTableUrl, PartitionedFile};
@@ -22,6 +23,7 @@ use datafusion::datasource::table_schema::TableSchema;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::dml::InsertOp;
+use datafusion::logical_expr::expr_rewriter::unnormalize_col;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
@@ -39,7 +41,7 @@ pub(super) struct FileTable {
     pub(super) schema: TableSchema,
     pub(super) definition: Option<String>,
     pub(super) constraints: Constraints,
-    pub(super) defaults: std::collections::HashMap<String, Expr>,
+    pub(super) defaults: HashMap<String, Expr>,
 }
 
 impl FileTable {
@@ -157,31 +159,16 @@ fn rows_that_pass(
     let df_schema = DFSchema::try_from(schema)?;
     let mut passed = BooleanArray::from(vec![true; files.len()]);
     for filter in filters {
-        let filter = unqualified(filter)?;
+        let filter = unnormalize_col(filter.clone());
         let filter = state.create_physical_expr(filter, &df_schema)?;
         let result = filter.evaluate(&batch)?.into_array(batch.num_rows())?;
-        let result = arrow::array::AsArray::as_boolean_opt(result.as_ref()).cloned();
-        let result = result.ok_or_else(|| {
+        let result = result.as_boolean_opt().cloned().ok_or_else(|| {
             let why = "a filter of partition columns gives no truth value";
             DataFusionError::from(Error::new(ErrorKind::Internal, why))
         })?;
-        passed = arrow::compute::and_kleene(&passed, &result)?;
+        passed = and_kleene(&passed, &result)?;
     }
     Ok(passed)
-}
-
-/// The filter with columns that name no table.
-fn unqualified(filter: &Expr) -> DataFusionResult<Expr> {
-    use datafusion::common::tree_node::{Transformed, TreeNode};
-    let changed = filter.clone().transform(|expr| {
-        Ok(match expr {
-            Expr::Column(column) => Transformed::yes(Expr::Column(
-                datafusion::common::Column::new_unqualified(column.name),
-            )),
-            other => Transformed::no(other),
-        })
-    })?;
-    Ok(changed.data)
 }
 
 fn session_state(session: &dyn Session) -> DataFusionResult<&SessionState> {

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a value of a guessed type has the text that it was read from, up to zeros at the end of
 //! a fraction and the form of an exponent. `007` is no integer, `12345678901234567.25` no
-//! double, and `2024-01-01 10:11:12` no date. A type that somebody declared needs no such proof.
+//! double, and `2024-01-01 10:11:12` no date. Declared types are not checked in this way.
 
 use arrow::array::StringArray;
 use arrow::datatypes::{DataType, TimeUnit};
@@ -10,17 +10,15 @@ use memchr::memchr;
 
 /// The first text that is a value of the type, but not of this very text.
 pub(in crate::read) fn find_inexact(texts: &StringArray, data_type: &DataType) -> Option<usize> {
-    if let DataType::Decimal128(_, scale) = data_type {
-        let digits = usize::try_from(*scale).unwrap_or_default();
-        let is_exact = |text: &str| !text.contains(['e', 'E']) && has_fraction_of(text, digits);
-        let mut texts = texts.iter();
-        return texts.position(|text| text.is_some_and(|text| !is_exact(text)));
-    }
-    let is_exact: fn(&str) -> bool = match data_type {
-        DataType::Int64 | DataType::UInt64 => is_integer,
-        DataType::Float64 => is_double,
-        DataType::Timestamp(TimeUnit::Microsecond, _) => |text| has_fraction_of(text, 6),
-        DataType::Timestamp(TimeUnit::Nanosecond, _) => |text| has_fraction_of(text, 9),
+    let is_exact: &dyn Fn(&str) -> bool = match data_type {
+        DataType::Int64 | DataType::UInt64 => &is_integer,
+        DataType::Float64 => &is_double,
+        DataType::Decimal128(_, scale) => {
+            let digits = usize::try_from(*scale).unwrap_or_default();
+            &move |text: &str| !text.contains(['e', 'E']) && has_fraction_of(text, digits)
+        }
+        DataType::Timestamp(TimeUnit::Microsecond, _) => &|text: &str| has_fraction_of(text, 6),
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => &|text: &str| has_fraction_of(text, 9),
         _ => return None,
     };
     let mut texts = texts.iter();
@@ -108,7 +106,7 @@ fn normalize(number: &str) -> Option<(String, i64)> {
     Some((digits, place))
 }
 
-/// Whether a time has at most so many digits after the point, zeros at the end left out.
+/// Whether a text has at most `digits` digits after the point, without zeros at the end.
 fn has_fraction_of(text: &str, digits: usize) -> bool {
     let Some((_, rest)) = text.split_once('.') else {
         return true;

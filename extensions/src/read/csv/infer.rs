@@ -14,10 +14,9 @@ use super::CsvSettings;
 use super::columns::{BatchBuilder, Layout};
 use super::exact::find_inexact;
 use super::records::Record;
-use super::stream::{BatchReader, RecordStream, read_header};
+use super::stream::{BatchReader, read_first};
 use super::values::values_of;
 use crate::error::{Error, ErrorKind, Result};
-use crate::read::open::open_file;
 
 /// Infers the columns from the first records of the files.
 ///
@@ -26,7 +25,7 @@ use crate::read::open::open_file;
 /// or too few values.
 pub(super) async fn infer_schema(
     settings: &CsvSettings,
-    store: &Arc<dyn ObjectStore>,
+    store: &dyn ObjectStore,
     objects: &[ObjectMeta],
 ) -> Result<Schema> {
     let mut names: Option<Vec<String>> = None;
@@ -34,20 +33,14 @@ pub(super) async fn infer_schema(
     let mut wanted = settings.inferred_records;
     for object in objects {
         let file = object.location.to_string();
-        let compression = settings.compression_of(&object.location);
-        let opened = open_file(store.as_ref(), &object.location, compression).await?;
-        let has_header = settings.has_header_of(opened.says_header);
-        let dialect = settings.dialect.clone();
-        let mut records = RecordStream::new(dialect, file.clone(), opened.chunks);
-        let mut first = None;
-        let found = match has_header {
-            true => read_header(&mut records).await?,
-            false => {
-                first = read_first(&mut records).await?;
-                first.as_ref().map(number_columns)
-            }
+        let (mut records, has_header) = settings.open(store, &object.location).await?;
+        let Some(first) = read_first(&mut records).await? else {
+            continue;
         };
-        let Some(found) = found else { continue };
+        let (found, first) = match has_header {
+            true => (first.texts(), None),
+            false => (number_columns(&first), Some(first)),
+        };
         let names = names.get_or_insert_with(|| found.clone());
         let layout = text_layout(settings, names).by_names(&found, names, &file)?;
         let mut builder = BatchBuilder::new(layout, file);
@@ -82,16 +75,6 @@ pub(super) async fn infer_schema(
         Field::new(name, data_type, true)
     });
     Ok(Schema::new(fields.collect::<Vec<_>>()))
-}
-
-/// The first record that is no empty line; `None` for an empty file.
-async fn read_first(records: &mut RecordStream) -> Result<Option<Record>> {
-    while let Some(record) = records.next().await? {
-        if !record.is_empty_line() {
-            return Ok(Some(record.clone()));
-        }
-    }
-    Ok(None)
 }
 
 /// Names for the columns of a file without a header, as DataFusion gives them.

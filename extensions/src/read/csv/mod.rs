@@ -22,44 +22,35 @@ pub(super) use exact::find_inexact;
 pub(super) use values::{BadValue, values_of};
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
-use async_trait::async_trait;
+use arrow::datatypes::Schema;
 use datafusion::catalog::Session;
+use datafusion::common::GetExt;
 use datafusion::common::config::CsvOptions;
-use datafusion::common::{GetExt, Statistics};
 use datafusion::datasource::file_format::csv::{CsvFormat, CsvFormatFactory};
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use datafusion::datasource::file_format::{FileFormat, FileFormatFactory};
-use datafusion::datasource::physical_plan::{FileScanConfig, FileSinkConfig, FileSource};
-use datafusion::datasource::source::DataSourceExec;
-use datafusion::datasource::table_schema::TableSchema;
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::session_state::SessionStateBuilder;
-use datafusion::physical_expr::LexRequirement;
-use datafusion::physical_plan::ExecutionPlan;
-use futures::StreamExt;
-use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
 
-use super::open::{compression_of, open_file};
-use super::scan::TextScan;
-use crate::error::{Error, ErrorKind};
+use super::replace_factory;
+use super::text::{TextFiles, is_told};
+use crate::error::{Error, ErrorKind, Result};
 use records::Dialect;
 
 /// Makes the session read CSV files with this module.
 pub(crate) fn with_csv(builder: &mut SessionStateBuilder) {
-    for format in builder.file_formats().iter_mut().flatten() {
-        if format.is::<CsvFormatFactory>() {
-            *format = Arc::new(CsvFactory {
-                options: CsvFormatFactory::new(),
-            });
-        }
-    }
+    replace_factory::<CsvFormatFactory>(
+        builder,
+        Arc::new(CsvFactory {
+            options: CsvFormatFactory::new(),
+        }),
+    );
 }
 
-/// Creates [`CsvFiles`] from DataFusion's options for CSV.
+/// Creates the format of CSV files from DataFusion's options for CSV.
 #[derive(Debug)]
 struct CsvFactory {
     options: CsvFormatFactory,
@@ -70,7 +61,7 @@ impl FileFormatFactory for CsvFactory {
         &self,
         state: &dyn Session,
         options: &HashMap<String, String>,
-    ) -> Result<Arc<dyn FileFormat>> {
+    ) -> DataFusionResult<Arc<dyn FileFormat>> {
         let told = Told::by(options);
         let format = self.options.create(state, options)?;
         let format: Option<&CsvFormat> = format.downcast_ref();
@@ -79,16 +70,15 @@ impl FileFormatFactory for CsvFactory {
             let has_header = state.config_options().catalog.has_header;
             options.has_header.get_or_insert(has_header);
         }
-        Ok(Arc::new(CsvFiles::new(options.unwrap_or_default(), told)?))
+        let options = options.unwrap_or_default();
+        let settings = CsvSettings::new(&options, told)?;
+        let writer = CsvFormat::default().with_options(options);
+        Ok(Arc::new(TextFiles::new(settings, writer)))
     }
 
     fn default(&self) -> Arc<dyn FileFormat> {
-        Arc::new(CsvFiles {
-            settings: CsvSettings::default(),
-            told: Told::default(),
-            found: OnceLock::new(),
-            writer: CsvFormat::default(),
-        })
+        let settings = CsvSettings::from(&CsvOptions::default());
+        Arc::new(TextFiles::new(settings, CsvFormat::default()))
     }
 }
 
@@ -98,7 +88,7 @@ impl GetExt for CsvFactory {
     }
 }
 
-/// What somebody has said about files. The rest is found out.
+/// Which options the user gave. The others are detected.
 #[derive(Debug, Clone, Copy, Default)]
 struct Told {
     delimiter: bool,
@@ -109,15 +99,11 @@ struct Told {
 
 impl Told {
     fn by(options: &HashMap<String, String>) -> Self {
-        let has = |name: &str| {
-            let mut options = options.keys();
-            options.any(|option| option.strip_prefix("format.").unwrap_or(option) == name)
-        };
         Self {
-            delimiter: has("delimiter"),
-            quote: has("quote"),
-            header: has("has_header"),
-            compression: has("compression"),
+            delimiter: is_told(options, "delimiter"),
+            quote: is_told(options, "quote"),
+            header: is_told(options, "has_header"),
+            compression: is_told(options, "compression"),
         }
     }
 }
@@ -127,8 +113,7 @@ impl Told {
 struct CsvSettings {
     dialect: Dialect,
     has_header: bool,
-    /// Whether files that say something else about their header are wrong.
-    is_header_told: bool,
+    told: Told,
     /// Whether the columns' types were guessed.
     is_guessed: bool,
     /// The text that is NULL unless it is quoted.
@@ -142,22 +127,24 @@ struct CsvSettings {
 }
 
 impl CsvSettings {
-    /// Whether a file that says this about its header has one.
-    fn has_header_of(&self, says_header: Option<bool>) -> bool {
-        match says_header {
-            Some(says) if !self.is_header_told => says,
-            _ => self.has_header,
+    /// # Errors
+    /// [`ErrorKind::InvalidParameter`] for an option that reading does not have.
+    fn new(options: &CsvOptions, told: Told) -> Result<Self> {
+        if options.null_regex.is_some() {
+            let error = Error::new(
+                ErrorKind::InvalidParameter,
+                "CSV files are not read with a null_regex",
+            );
+            return Err(error.with_hint(
+                "format.null_value is the text that is NULL unless it stands in quotes",
+            ));
         }
-    }
-
-    fn compression_of(&self, file: &Path) -> FileCompressionType {
-        self.compression.unwrap_or_else(|| compression_of(file))
-    }
-}
-
-impl Default for CsvSettings {
-    fn default() -> Self {
-        Self::from(&CsvOptions::default())
+        let compression = FileCompressionType::from(options.compression);
+        Ok(Self {
+            compression: told.compression.then_some(compression),
+            told,
+            ..Self::from(options)
+        })
     }
 }
 
@@ -173,7 +160,7 @@ impl From<&CsvOptions> for CsvSettings {
                 terminator: options.terminator,
             },
             has_header: options.has_header.unwrap_or(true),
-            is_header_told: false,
+            told: Told::default(),
             is_guessed: false,
             null: options.null_value.clone().unwrap_or_default(),
             may_be_short: options.truncated_rows.unwrap_or(false),
@@ -183,152 +170,19 @@ impl From<&CsvOptions> for CsvSettings {
     }
 }
 
-/// CSV files with the same settings.
-#[derive(Debug)]
-struct CsvFiles {
-    settings: CsvSettings,
-    told: Told,
-    /// The settings after the files were looked at.
-    found: OnceLock<CsvSettings>,
-    writer: CsvFormat,
-}
-
-/// Finds out how files are written. `declared` are their columns, if somebody has declared them.
-/// Does nothing for other formats.
+/// Detects how CSV files with these declared columns are written. Does nothing for other formats.
 ///
 /// # Errors
 /// The store's.
 pub(super) async fn look_at(
     format: &Arc<dyn FileFormat>,
-    store: &Arc<dyn ObjectStore>,
+    store: &dyn ObjectStore,
     objects: &[ObjectMeta],
-    declared: Option<&Schema>,
+    declared: &Schema,
 ) -> Result<()> {
-    match format.downcast_ref::<CsvFiles>() {
-        Some(files) => files.look(store, objects, declared).await.map(drop),
+    match format.downcast_ref::<TextFiles<CsvSettings>>() {
+        Some(files) => files.look(store, objects, Some(declared)).await.map(drop),
         None => Ok(()),
-    }
-}
-
-impl CsvFiles {
-    fn new(options: CsvOptions, told: Told) -> Result<Self> {
-        if options.null_regex.is_some() {
-            let error = Error::new(
-                ErrorKind::InvalidParameter,
-                "CSV files are not read with a null_regex",
-            );
-            return Err(error
-                .with_hint("format.null_value is the text that is NULL unless it stands in quotes")
-                .into());
-        }
-        let compression = FileCompressionType::from(options.compression);
-        Ok(Self {
-            settings: CsvSettings {
-                compression: told.compression.then_some(compression),
-                is_header_told: told.header,
-                ..CsvSettings::from(&options)
-            },
-            told,
-            found: OnceLock::new(),
-            writer: CsvFormat::default().with_options(options),
-        })
-    }
-
-    fn compression(&self) -> FileCompressionType {
-        self.writer.options().compression.into()
-    }
-
-    /// The settings, found out by the first file.
-    async fn look(
-        &self,
-        store: &Arc<dyn ObjectStore>,
-        objects: &[ObjectMeta],
-        declared: Option<&Schema>,
-    ) -> Result<&CsvSettings> {
-        if let Some(found) = self.found.get() {
-            return Ok(found);
-        }
-        let mut found = match objects.first() {
-            Some(object) => {
-                let compression = self.settings.compression_of(&object.location);
-                let opened = open_file(store.as_ref(), &object.location, compression);
-                let mut chunks = opened.await?.chunks;
-                let mut sample = Vec::new();
-                let mut is_whole = true;
-                while let Some(chunk) = chunks.next().await {
-                    sample.extend_from_slice(&chunk?);
-                    if sample.len() >= sniff::SAMPLE_BYTES {
-                        is_whole = false;
-                        break;
-                    }
-                }
-                sniff::sniff(&self.settings, self.told, &sample, is_whole, declared)
-            }
-            None => self.settings.clone(),
-        };
-        found.is_guessed = declared.is_none();
-        Ok(self.found.get_or_init(|| found))
-    }
-}
-
-#[async_trait]
-impl FileFormat for CsvFiles {
-    fn get_ext(&self) -> String {
-        self.writer.get_ext()
-    }
-
-    fn get_ext_with_compression(&self, compression: &FileCompressionType) -> Result<String> {
-        self.writer.get_ext_with_compression(compression)
-    }
-
-    fn compression_type(&self) -> Option<FileCompressionType> {
-        Some(self.compression())
-    }
-
-    async fn infer_schema(
-        &self,
-        _state: &dyn Session,
-        store: &Arc<dyn ObjectStore>,
-        objects: &[ObjectMeta],
-    ) -> Result<SchemaRef> {
-        let settings = self.look(store, objects, None).await?;
-        let schema = infer::infer_schema(settings, store, objects);
-        schema.await.map(Arc::new).map_err(DataFusionError::from)
-    }
-
-    async fn infer_stats(
-        &self,
-        _state: &dyn Session,
-        _store: &Arc<dyn ObjectStore>,
-        table_schema: SchemaRef,
-        _object: &ObjectMeta,
-    ) -> Result<Statistics> {
-        Ok(Statistics::new_unknown(&table_schema))
-    }
-
-    async fn create_physical_plan(
-        &self,
-        _state: &dyn Session,
-        scan: FileScanConfig,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(DataSourceExec::from_data_source(scan))
-    }
-
-    async fn create_writer_physical_plan(
-        &self,
-        input: Arc<dyn ExecutionPlan>,
-        state: &dyn Session,
-        sink: FileSinkConfig,
-        order: Option<LexRequirement>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        self.writer
-            .create_writer_physical_plan(input, state, sink, order)
-            .await
-    }
-
-    fn file_source(&self, table_schema: TableSchema) -> Arc<dyn FileSource> {
-        let settings = self.found.get().unwrap_or(&self.settings);
-        Arc::new(TextScan::new(settings.clone(), table_schema))
     }
 }
 
@@ -345,6 +199,7 @@ mod tests {
     use super::stream::{BatchReader, RecordStream};
     use super::*;
     use crate::format;
+    use crate::read::open::without_byte_order_mark;
 
     fn text() -> impl Strategy<Value = Option<String>> {
         proptest::option::of("\\PC*|[,;1|'\"\n\r\\\\.{}()]*|NULL|n/a")
@@ -417,7 +272,7 @@ mod tests {
             .chunks(chunk)
             .map(|chunk| Ok(Bytes::copy_from_slice(chunk)))
             .collect();
-        let chunks = futures::stream::iter(chunks).boxed();
+        let chunks = without_byte_order_mark(futures::stream::iter(chunks).boxed());
         let layout = Layout {
             projection: (0..batch.num_columns()).collect(),
             schema: batch.schema(),
@@ -428,7 +283,7 @@ mod tests {
         };
         let mut records = RecordStream::new(dialect, "f.csv".to_owned(), chunks);
         if options.header {
-            stream::read_header(&mut records).await.unwrap();
+            stream::read_first(&mut records).await.unwrap();
         }
         let mut reader = BatchReader {
             records,

@@ -49,6 +49,13 @@ impl Record {
         })
     }
 
+    /// The values as texts, such as the names in a header.
+    pub(super) fn texts(&self) -> Vec<String> {
+        let values = self.values();
+        let texts = values.map(|(value, _)| String::from_utf8_lossy(value).into_owned());
+        texts.collect()
+    }
+
     /// Whether its line is empty.
     pub(super) fn is_empty_line(&self) -> bool {
         self.bytes.is_empty() && matches!(self.ends.as_slice(), [(_, false)])

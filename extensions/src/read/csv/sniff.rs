@@ -1,6 +1,6 @@
-//! Finds out how CSV files are written, as far as nobody has said it.
+//! Detects the dialect and the header of CSV files.
 //!
-//! Invariant: what was said stays. The dialect is the one whose records have the same number of
+//! Invariant: options that the user gave are kept. The dialect is the one whose records have the same number of
 //! values, the more the better. A first record is a header if it is no record of the others' types.
 //!
 //! The method is DuckDB's, in short:
@@ -11,10 +11,10 @@ use std::collections::BTreeMap;
 use arrow::array::StringArray;
 use arrow::datatypes::{DataType, Schema};
 
+use super::exact::find_inexact;
 use super::records::{Dialect, Record, RecordReader};
 use super::values::values_of;
 use super::{CsvSettings, Told};
-use crate::read::csv::exact::find_inexact;
 
 /// How much of the first file is looked at, in bytes and records.
 pub(super) const SAMPLE_BYTES: usize = 256 << 10;
@@ -28,11 +28,11 @@ const QUOTES: [u8; 2] = [b'"', b'\''];
 /// somebody has declared them. `is_whole` says that the sample is the whole file.
 pub(super) fn sniff(
     settings: &CsvSettings,
-    told: Told,
     sample: &[u8],
     is_whole: bool,
     declared: Option<&Schema>,
 ) -> CsvSettings {
+    let told = settings.told;
     let mut sniffed = settings.clone();
     let mut best: Option<(Score, Dialect, Vec<Record>)> = None;
     for dialect in candidates(&settings.dialect, told) {
@@ -86,7 +86,7 @@ fn candidates(dialect: &Dialect, told: Told) -> Vec<Dialect> {
 fn read_sample(dialect: &Dialect, sample: &[u8], is_whole: bool) -> Vec<Record> {
     let mut reader = RecordReader::new(dialect.clone());
     let mut records = Vec::new();
-    let mut rest = sample.strip_prefix(b"\xef\xbb\xbf").unwrap_or(sample);
+    let mut rest = sample;
     while !rest.is_empty() && records.len() < SAMPLE_RECORDS {
         let (read, is_complete) = reader.read(rest);
         rest = &rest[read..];
@@ -238,13 +238,19 @@ fn guess_of(text: &str) -> DataType {
 #[cfg(test)]
 mod tests {
     use arrow::datatypes::Field;
+    use bytes::Bytes;
     use datafusion::common::config::CsvOptions;
+    use futures::{StreamExt, TryStreamExt};
 
     use super::*;
+    use crate::read::open::without_byte_order_mark;
 
     fn sniffed(text: &str, declared: Option<&Schema>) -> (char, char, bool) {
         let settings = CsvSettings::from(&CsvOptions::default());
-        let found = sniff(&settings, Told::default(), text.as_bytes(), true, declared);
+        let chunks = futures::stream::iter([Ok(Bytes::copy_from_slice(text.as_bytes()))]);
+        let chunks = without_byte_order_mark(chunks.boxed()).try_collect::<Vec<Bytes>>();
+        let sample = futures::executor::block_on(chunks).unwrap().concat();
+        let found = sniff(&settings, &sample, true, declared);
         let dialect = found.dialect;
         (
             char::from(dialect.delimiter),

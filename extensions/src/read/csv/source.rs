@@ -1,22 +1,42 @@
-//! Reads a CSV file for a scan.
+//! Reads CSV files for scans.
 //!
 //! Invariant: a file with a header is read by the names in it.
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
-use datafusion::error::{DataFusionError, Result};
+use arrow::datatypes::Schema;
+use async_trait::async_trait;
+use datafusion::error::DataFusionError;
 use futures::StreamExt;
-use futures::future::BoxFuture;
-use object_store::ObjectStore;
 use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStore};
 
-use super::CsvSettings;
 use super::columns::{BatchBuilder, Layout};
-use super::stream::{BatchReader, RecordStream, read_header};
+use super::stream::{BatchReader, RecordStream, read_first};
+use super::{CsvSettings, infer, sniff};
+use crate::error::Result;
 use crate::read::open::open_file;
-use crate::read::scan::{Batches, TextFormat};
+use crate::read::text::{Batches, FileToRead, TextFormat};
 
+impl CsvSettings {
+    /// Opens a file. Returns its records, and whether the first one is its header.
+    pub(super) async fn open(
+        &self,
+        store: &dyn ObjectStore,
+        file: &Path,
+    ) -> Result<(RecordStream, bool)> {
+        let opened = open_file(store, file, self.compression).await?;
+        let has_header = match opened.says_header {
+            Some(says) if !self.told.header => says,
+            _ => self.has_header,
+        };
+        let dialect = self.dialect.clone();
+        let records = RecordStream::new(dialect, file.to_string(), opened.chunks);
+        Ok((records, has_header))
+    }
+}
+
+#[async_trait]
 impl TextFormat for CsvSettings {
     fn name(&self) -> &'static str {
         "csv"
@@ -26,50 +46,75 @@ impl TextFormat for CsvSettings {
         format!(", has_header={}", self.has_header)
     }
 
-    fn open(
-        self: Arc<Self>,
-        store: Arc<dyn ObjectStore>,
-        file: Path,
-        schema: SchemaRef,
-        projection: Vec<usize>,
-        batch_rows: usize,
-    ) -> BoxFuture<'static, Result<Batches>> {
-        Box::pin(async move {
-            let layout = Layout {
-                schema: Arc::new(schema.project(&projection)?),
-                projection,
-                file_columns: schema.fields().len(),
-                null: self.null.clone(),
-                may_be_short: self.may_be_short,
-                is_guessed: self.is_guessed,
-            };
-            let compression = self.compression_of(&file);
-            let opened = open_file(store.as_ref(), &file, compression).await?;
-            let has_header = self.has_header_of(opened.says_header);
-            let file = file.to_string();
-            let dialect = self.dialect.clone();
-            let mut records = RecordStream::new(dialect, file.clone(), opened.chunks);
-            let names = match has_header {
-                true => read_header(&mut records).await?,
-                false => None,
-            };
-            let layout = match names {
-                Some(names) => {
-                    let columns = schema.fields().iter().map(|field| field.name().clone());
-                    layout.by_names(&names, &columns.collect::<Vec<_>>(), &file)?
+    /// Detects the dialect and the header by the first file.
+    async fn look(
+        &self,
+        store: &dyn ObjectStore,
+        objects: &[ObjectMeta],
+        declared: Option<&Schema>,
+    ) -> Result<Self> {
+        let mut found = match objects.first() {
+            Some(object) => {
+                let opened = open_file(store, &object.location, self.compression);
+                let mut chunks = opened.await?.chunks;
+                let mut sample = Vec::new();
+                let mut is_whole = true;
+                while let Some(chunk) = chunks.next().await {
+                    sample.extend_from_slice(&chunk?);
+                    if sample.len() >= sniff::SAMPLE_BYTES {
+                        is_whole = false;
+                        break;
+                    }
                 }
-                None => layout,
-            };
-            let batches = BatchReader {
-                records,
-                builder: BatchBuilder::new(layout, file),
-                batch_rows,
-            };
-            let batches = futures::stream::try_unfold(batches, |mut batches| async move {
-                let batch = batches.next().await?;
-                Ok::<_, DataFusionError>(batch.map(|batch| (batch, batches)))
-            });
-            Ok(batches.boxed())
-        })
+                sniff::sniff(self, &sample, is_whole, declared)
+            }
+            None => self.clone(),
+        };
+        found.is_guessed = declared.is_none();
+        Ok(found)
+    }
+
+    async fn guess_schema(
+        &self,
+        store: &dyn ObjectStore,
+        objects: &[ObjectMeta],
+    ) -> Result<Schema> {
+        infer::infer_schema(self, store, objects).await
+    }
+
+    async fn read(&self, file: FileToRead) -> Result<Batches> {
+        let FileToRead {
+            store,
+            path,
+            schema,
+            projection,
+            batch_rows,
+        } = file;
+        let file = path.to_string();
+        let wanted = schema.project(&projection).map_err(DataFusionError::from)?;
+        let mut layout = Layout {
+            schema: Arc::new(wanted),
+            projection,
+            file_columns: schema.fields().len(),
+            null: self.null.clone(),
+            may_be_short: self.may_be_short,
+            is_guessed: self.is_guessed,
+        };
+        let (mut records, has_header) = self.open(store.as_ref(), &path).await?;
+        if has_header && let Some(header) = read_first(&mut records).await? {
+            let columns = schema.fields().iter().map(|field| field.name().clone());
+            let columns: Vec<String> = columns.collect();
+            layout = layout.by_names(&header.texts(), &columns, &file)?;
+        }
+        let batches = BatchReader {
+            records,
+            builder: BatchBuilder::new(layout, file),
+            batch_rows,
+        };
+        let batches = futures::stream::try_unfold(batches, |mut batches| async move {
+            let batch = batches.next().await?;
+            Ok::<_, DataFusionError>(batch.map(|batch| (batch, batches)))
+        });
+        Ok(batches.boxed())
     }
 }

@@ -3,7 +3,7 @@
 //! Invariant: at most one chunk of the file and one batch are held in memory.
 
 use arrow::array::RecordBatch;
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use futures::StreamExt;
 
 use super::columns::BatchBuilder;
@@ -18,7 +18,6 @@ pub(super) struct RecordStream {
     file: String,
     chunks: Chunks,
     chunk: Bytes,
-    has_begun: bool,
     has_ended: bool,
 }
 
@@ -29,26 +28,8 @@ impl RecordStream {
             file,
             chunks,
             chunk: Bytes::new(),
-            has_begun: false,
             has_ended: false,
         }
-    }
-
-    /// Skips a byte order mark at the file's beginning. Its bytes may come in several chunks.
-    async fn skip_byte_order_mark(&mut self) -> Result<()> {
-        if std::mem::replace(&mut self.has_begun, true) {
-            return Ok(());
-        }
-        while self.chunk.len() < BYTE_ORDER_MARK.len() && BYTE_ORDER_MARK.starts_with(&self.chunk) {
-            let Some(more) = self.chunks.next().await else {
-                break;
-            };
-            self.chunk = [self.chunk.as_ref(), &more?].concat().into();
-        }
-        if self.chunk.starts_with(BYTE_ORDER_MARK) {
-            self.chunk.advance(BYTE_ORDER_MARK.len());
-        }
-        Ok(())
     }
 
     /// The next record, empty lines included.
@@ -56,7 +37,6 @@ impl RecordStream {
     /// # Errors
     /// The store's; [`ErrorKind::Query`] if the file ends within quotes.
     pub(super) async fn next(&mut self) -> Result<Option<&Record>> {
-        self.skip_byte_order_mark().await?;
         let is_whole = loop {
             if !self.chunk.is_empty() {
                 let (read, is_whole) = self.reader.read(&self.chunk);
@@ -83,23 +63,18 @@ impl RecordStream {
     }
 }
 
-/// Reads the header: the first record that is no empty line. `None` for an empty file.
+/// The first record that is no empty line; `None` for an empty file.
 ///
 /// # Errors
 /// As [`RecordStream::next`].
-pub(super) async fn read_header(records: &mut RecordStream) -> Result<Option<Vec<String>>> {
+pub(super) async fn read_first(records: &mut RecordStream) -> Result<Option<Record>> {
     while let Some(record) = records.next().await? {
         if !record.is_empty_line() {
-            let names = record.values();
-            let names = names.map(|(name, _)| String::from_utf8_lossy(name).into_owned());
-            return Ok(Some(names.collect()));
+            return Ok(Some(record.clone()));
         }
     }
     Ok(None)
 }
-
-/// The byte order mark that Windows programs write at the beginning of a UTF-8 file.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The batches of a file.
 pub(super) struct BatchReader {

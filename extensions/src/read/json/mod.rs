@@ -13,46 +13,40 @@ mod values;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::{ArrayRef, StructArray};
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema};
 use async_trait::async_trait;
 use datafusion::catalog::Session;
-use datafusion::common::{GetExt, Statistics};
+use datafusion::common::GetExt;
+use datafusion::common::config::JsonOptions;
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use datafusion::datasource::file_format::json::{JsonFormat, JsonFormatFactory};
 use datafusion::datasource::file_format::{FileFormat, FileFormatFactory};
-use datafusion::datasource::physical_plan::{FileScanConfig, FileSinkConfig, FileSource};
-use datafusion::datasource::source::DataSourceExec;
-use datafusion::datasource::table_schema::TableSchema;
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::session_state::SessionStateBuilder;
-use datafusion::physical_expr::LexRequirement;
-use datafusion::physical_plan::ExecutionPlan;
-use futures::future::BoxFuture;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
 
-use super::open::{compression_of, open_file};
-use super::scan::{Batches, TextFormat, TextScan};
-use crate::error::{Error, ErrorKind};
+use super::open::open_file;
+use super::replace_factory;
+use super::text::{Batches, FileToRead, TextFiles, TextFormat, is_told};
+use crate::error::{Error, ErrorKind, Result};
 use records::{BatchReader, Decoder, RecordStream, read_texts};
 use shape::Shape;
 use split::Record;
 
 /// Makes the session read JSON files with this module.
 pub(crate) fn with_json(builder: &mut SessionStateBuilder) {
-    for format in builder.file_formats().iter_mut().flatten() {
-        if format.is::<JsonFormatFactory>() {
-            *format = Arc::new(JsonFactory {
-                options: JsonFormatFactory::new(),
-            });
-        }
-    }
+    replace_factory::<JsonFormatFactory>(
+        builder,
+        Arc::new(JsonFactory {
+            options: JsonFormatFactory::new(),
+        }),
+    );
 }
 
-/// Creates [`JsonFiles`] from DataFusion's options for JSON.
+/// Creates the format of JSON files from DataFusion's options for JSON.
 #[derive(Debug)]
 struct JsonFactory {
     options: JsonFormatFactory,
@@ -63,18 +57,21 @@ impl FileFormatFactory for JsonFactory {
         &self,
         state: &dyn Session,
         options: &HashMap<String, String>,
-    ) -> Result<Arc<dyn FileFormat>> {
-        let is_told = options.keys().any(|name| name.ends_with("compression"));
+    ) -> DataFusionResult<Arc<dyn FileFormat>> {
+        let has_compression = is_told(options, "compression");
         let format = self.options.create(state, options)?;
         let writer = match format.downcast_ref::<JsonFormat>() {
             Some(format) => JsonFormat::default().with_options(format.options().clone()),
             None => JsonFormat::default(),
         };
-        Ok(Arc::new(JsonFiles::new(writer, is_told)))
+        let settings = JsonSettings::new(writer.options(), has_compression);
+        Ok(Arc::new(TextFiles::new(settings, writer)))
     }
 
     fn default(&self) -> Arc<dyn FileFormat> {
-        Arc::new(JsonFiles::new(JsonFormat::default(), false))
+        let writer = JsonFormat::default();
+        let settings = JsonSettings::new(writer.options(), false);
+        Arc::new(TextFiles::new(settings, writer))
     }
 }
 
@@ -82,15 +79,6 @@ impl GetExt for JsonFactory {
     fn get_ext(&self) -> String {
         self.options.get_ext()
     }
-}
-
-/// JSON files with the same settings.
-#[derive(Debug)]
-struct JsonFiles {
-    settings: JsonSettings,
-    /// The columns were guessed.
-    is_guessed: AtomicBool,
-    writer: JsonFormat,
 }
 
 /// The settings for reading JSON files.
@@ -103,39 +91,34 @@ struct JsonSettings {
     is_guessed: bool,
 }
 
-impl JsonFiles {
-    fn new(writer: JsonFormat, has_compression: bool) -> Self {
+impl JsonSettings {
+    fn new(options: &JsonOptions, has_compression: bool) -> Self {
         const GUESSED_RECORDS: usize = 1000;
-        let options = writer.options();
         let compression = FileCompressionType::from(options.compression);
         Self {
-            settings: JsonSettings {
-                compression: has_compression.then_some(compression),
-                guessed_records: options.schema_infer_max_rec.unwrap_or(GUESSED_RECORDS),
-                is_guessed: false,
-            },
-            is_guessed: AtomicBool::new(false),
-            writer,
+            compression: has_compression.then_some(compression),
+            guessed_records: options.schema_infer_max_rec.unwrap_or(GUESSED_RECORDS),
+            is_guessed: false,
         }
     }
-}
 
-impl JsonSettings {
     async fn open(&self, store: &dyn ObjectStore, file: &Path) -> Result<RecordStream> {
-        let compression = self.compression.unwrap_or_else(|| compression_of(file));
-        let opened = open_file(store, file, compression).await?;
+        let opened = open_file(store, file, self.compression).await?;
         Ok(RecordStream::new(opened.chunks))
     }
 
-    /// Guesses the columns from the first records of the files.
-    async fn guess_schema(
+    /// The first records of the files, and their shape.
+    async fn sample(
         &self,
         store: &dyn ObjectStore,
         objects: &[ObjectMeta],
-    ) -> Result<Schema> {
+    ) -> Result<(Vec<Record>, Shape)> {
         let mut sample: Vec<Record> = Vec::new();
         let mut shape = Shape::Null;
         for object in objects {
+            if sample.len() >= self.guessed_records {
+                break;
+            }
             let mut records = self.open(store, &object.location).await?;
             while sample.len() < self.guessed_records {
                 let Some(record) = records.next().await? else {
@@ -148,45 +131,22 @@ impl JsonSettings {
                 let found: Shape = serde_json::from_slice(&record.bytes)
                     .map_err(|error| wrong(format!("not valid JSON: {error}")))?;
                 if !matches!(found, Shape::Object(_)) {
-                    return Err(wrong("a record must be an object".to_owned()).into());
+                    return Err(wrong("a record must be an object".to_owned()));
                 }
                 shape = shape.merge(found);
-                if let Some(key) = mixed_key(&shape) {
+                if let Some(key) = shape.find_mixed("") {
                     let why = format!("the values of \"{key}\" have no common type");
                     let hint = "read the file as lines of text, or write the key with one type";
-                    return Err(wrong(why).with_hint(hint).into());
+                    return Err(wrong(why).with_hint(hint));
                 }
                 sample.push(record);
             }
         }
-        let Shape::Object(keys) = &shape else {
-            return Ok(Schema::empty());
-        };
-        let DataType::Struct(fields) = values::shape_type(&shape) else {
-            return Ok(Schema::empty());
-        };
-        let texts = read_texts(&Arc::new(Schema::new(fields)), &sample, true)?;
-        let texts: ArrayRef = Arc::new(StructArray::from(texts));
-        match values::guess_type(&Shape::Object(keys.clone()), &texts) {
-            Some(DataType::Struct(fields)) => Ok(Schema::new(fields)),
-            _ => Ok(Schema::empty()),
-        }
+        Ok((sample, shape))
     }
 }
 
-/// A key whose values have no common type.
-fn mixed_key(shape: &Shape) -> Option<String> {
-    match shape {
-        Shape::Object(keys) => keys.iter().find_map(|(key, shape)| match shape {
-            Shape::Mixed => Some(key.clone()),
-            Shape::List(item) if **item == Shape::Mixed => Some(key.clone()),
-            inner => mixed_key(inner),
-        }),
-        Shape::List(item) => mixed_key(item),
-        _ => None,
-    }
-}
-
+#[async_trait]
 impl TextFormat for JsonSettings {
     fn name(&self) -> &'static str {
         "json"
@@ -196,87 +156,44 @@ impl TextFormat for JsonSettings {
         String::new()
     }
 
-    fn open(
-        self: Arc<Self>,
-        store: Arc<dyn ObjectStore>,
-        file: Path,
-        schema: SchemaRef,
-        projection: Vec<usize>,
-        batch_rows: usize,
-    ) -> BoxFuture<'static, Result<Batches>> {
-        Box::pin(async move {
-            let records = JsonSettings::open(&self, store.as_ref(), &file).await?;
-            let decoder = Decoder::new(&schema, projection, self.is_guessed, file.to_string())?;
-            let batches = BatchReader {
-                records,
-                decoder,
-                batch_rows,
-            };
-            Ok(batches.into_batches())
+    async fn look(
+        &self,
+        _store: &dyn ObjectStore,
+        _objects: &[ObjectMeta],
+        declared: Option<&Schema>,
+    ) -> Result<Self> {
+        Ok(Self {
+            is_guessed: declared.is_none(),
+            ..self.clone()
         })
     }
-}
 
-#[async_trait]
-impl FileFormat for JsonFiles {
-    fn get_ext(&self) -> String {
-        self.writer.get_ext()
-    }
-
-    fn get_ext_with_compression(&self, compression: &FileCompressionType) -> Result<String> {
-        self.writer.get_ext_with_compression(compression)
-    }
-
-    fn compression_type(&self) -> Option<FileCompressionType> {
-        self.writer.compression_type()
-    }
-
-    async fn infer_schema(
+    async fn guess_schema(
         &self,
-        _state: &dyn Session,
-        store: &Arc<dyn ObjectStore>,
+        store: &dyn ObjectStore,
         objects: &[ObjectMeta],
-    ) -> Result<SchemaRef> {
-        self.is_guessed.store(true, Ordering::Relaxed);
-        let schema = self.settings.guess_schema(store.as_ref(), objects);
-        schema.await.map(Arc::new)
-    }
-
-    async fn infer_stats(
-        &self,
-        _state: &dyn Session,
-        _store: &Arc<dyn ObjectStore>,
-        table_schema: SchemaRef,
-        _object: &ObjectMeta,
-    ) -> Result<Statistics> {
-        Ok(Statistics::new_unknown(&table_schema))
-    }
-
-    async fn create_physical_plan(
-        &self,
-        _state: &dyn Session,
-        scan: FileScanConfig,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(DataSourceExec::from_data_source(scan))
-    }
-
-    async fn create_writer_physical_plan(
-        &self,
-        input: Arc<dyn ExecutionPlan>,
-        state: &dyn Session,
-        sink: FileSinkConfig,
-        order: Option<LexRequirement>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        self.writer
-            .create_writer_physical_plan(input, state, sink, order)
-            .await
-    }
-
-    fn file_source(&self, table_schema: TableSchema) -> Arc<dyn FileSource> {
-        let settings = JsonSettings {
-            is_guessed: self.is_guessed.load(Ordering::Relaxed),
-            ..self.settings.clone()
+    ) -> Result<Schema> {
+        let (sample, shape) = self.sample(store, objects).await?;
+        let DataType::Struct(fields) = values::shape_type(&shape) else {
+            return Ok(Schema::empty());
         };
-        Arc::new(TextScan::new(settings, table_schema))
+        let texts = read_texts(&Arc::new(Schema::new(fields)), &sample, true);
+        let texts: ArrayRef = Arc::new(StructArray::from(texts.map_err(DataFusionError::from)?));
+        match values::guess_type(&shape, &texts) {
+            DataType::Struct(fields) => Ok(Schema::new(fields)),
+            _ => Ok(Schema::empty()),
+        }
+    }
+
+    async fn read(&self, file: FileToRead) -> Result<Batches> {
+        let records = self.open(file.store.as_ref(), &file.path).await?;
+        let name = file.path.to_string();
+        let decoder = Decoder::new(&file.schema, file.projection, self.is_guessed, name)?;
+        let batches = BatchReader {
+            records,
+            decoder,
+            batch_rows: file.batch_rows,
+        };
+        Ok(batches.into_batches())
     }
 }

@@ -1,7 +1,7 @@
 //! Streams a JSON file's records, and turns them into batches.
 //!
-//! Invariant: at most one chunk of the file and one batch are held in memory. An error names the file
-//! and the line of the record.
+//! Invariant: at most one chunk of the file and [`BATCHES_AT_ONCE`] batches are held in memory. An
+//! error names the file and the line of the record.
 
 use std::sync::Arc;
 
@@ -19,19 +19,16 @@ use super::values::{text_fields, values_from};
 use crate::error::{Error, ErrorKind, Result};
 use crate::read::csv::BadValue;
 use crate::read::open::Chunks;
-use crate::read::scan::Batches;
+use crate::read::text::Batches;
 
 /// A batch ends after this many bytes of JSON, regardless of its rows, to bound its memory.
 const BATCH_BYTES: usize = 8 << 20;
-
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The records of a file, one after the other.
 pub(super) struct RecordStream {
     splitter: Splitter,
     chunks: Chunks,
     chunk: Bytes,
-    has_begun: bool,
     has_ended: bool,
 }
 
@@ -41,7 +38,6 @@ impl RecordStream {
             splitter: Splitter::new(),
             chunks,
             chunk: Bytes::new(),
-            has_begun: false,
             has_ended: false,
         }
     }
@@ -62,29 +58,11 @@ impl RecordStream {
                 return Ok(None);
             } else if let Some(chunk) = self.chunks.next().await {
                 self.chunk = chunk?;
-                self.skip_byte_order_mark().await?;
             } else {
                 self.has_ended = true;
                 return Ok(self.splitter.finish());
             }
         }
-    }
-
-    /// Skips a byte order mark at the file's beginning. Its bytes may come in several chunks.
-    async fn skip_byte_order_mark(&mut self) -> Result<()> {
-        if std::mem::replace(&mut self.has_begun, true) {
-            return Ok(());
-        }
-        while self.chunk.len() < BYTE_ORDER_MARK.len() && BYTE_ORDER_MARK.starts_with(&self.chunk) {
-            let Some(more) = self.chunks.next().await else {
-                break;
-            };
-            self.chunk = [self.chunk.as_ref(), &more?].concat().into();
-        }
-        if self.chunk.starts_with(BYTE_ORDER_MARK) {
-            self.chunk.advance(BYTE_ORDER_MARK.len());
-        }
-        Ok(())
     }
 }
 
@@ -93,6 +71,8 @@ impl RecordStream {
 pub(super) struct Decoder {
     /// The columns that are read.
     schema: SchemaRef,
+    /// The same columns as arrow-json reads them.
+    texts: SchemaRef,
     /// The wanted ones of them.
     projection: Vec<usize>,
     /// Whether the columns and their types were guessed. Then every key must be one of them.
@@ -124,6 +104,7 @@ impl Decoder {
             }
         };
         Ok(Self {
+            texts: Arc::new(Schema::new(text_fields(schema.fields()))),
             schema,
             projection,
             is_guessed,
@@ -183,8 +164,7 @@ impl Decoder {
 
     /// The columns as texts.
     fn read_texts(&self, records: &[Record]) -> std::result::Result<RecordBatch, ArrowError> {
-        let fields = text_fields(self.schema.fields());
-        read_texts(&Arc::new(Schema::new(fields)), records, self.is_guessed)
+        read_texts(&self.texts, records, self.is_guessed)
     }
 
     fn wrong(&self, record: Option<&Record>, why: &str) -> Error {

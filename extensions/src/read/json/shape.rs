@@ -44,6 +44,16 @@ impl Shape {
         }
     }
 
+    /// The key whose values have no common type. `key` is the key of this shape.
+    pub(super) fn find_mixed<'a>(&'a self, key: &'a str) -> Option<&'a str> {
+        match self {
+            Self::Mixed => Some(key),
+            Self::List(item) => item.find_mixed(key),
+            Self::Object(keys) => keys.iter().find_map(|(key, shape)| shape.find_mixed(key)),
+            _ => None,
+        }
+    }
+
     fn is_scalar(&self) -> bool {
         matches!(
             self,
@@ -139,6 +149,14 @@ mod tests {
         assert_eq!(found, expected);
         assert_eq!(shape(&["1", "\"x\"", "true"]), Shape::Scalar);
         assert_eq!(shape(&["1", "{}"]), Shape::Mixed);
+        for mixed in [
+            "{\"a\":[1,{}]}",
+            "{\"a\":[[1,{}]]}",
+            "{\"b\":[{\"a\":[1,[]]}]}",
+        ] {
+            assert_eq!(shape(&[mixed]).find_mixed(""), Some("a"), "{mixed}");
+        }
+        assert_eq!(shape(&["{\"a\":[1,2]}"]).find_mixed(""), None);
         assert_eq!(
             shape(&["[1]", "[null]"]),
             Shape::List(Box::new(Shape::Number))

@@ -171,25 +171,24 @@ fn records(
     )?)
 }
 
-/// The type for texts of this shape in which every text is kept; `None` if there is none.
-pub(super) fn guess_type(shape: &Shape, texts: &ArrayRef) -> Option<DataType> {
-    Some(match shape {
-        Shape::Null | Shape::Text | Shape::Scalar => DataType::Utf8,
+/// The type for texts of this shape that keeps every text.
+pub(super) fn guess_type(shape: &Shape, texts: &ArrayRef) -> DataType {
+    match shape {
+        Shape::Null | Shape::Text | Shape::Scalar | Shape::Mixed => DataType::Utf8,
         Shape::Boolean => DataType::Boolean,
         Shape::Number => number_type(texts.as_string()),
         Shape::List(item) => {
-            let item = guess_type(item, texts.as_list::<i32>().values())?;
+            let item = guess_type(item, texts.as_list::<i32>().values());
             DataType::List(Arc::new(Field::new_list_field(item, true)))
         }
         Shape::Object(keys) => {
             let columns = texts.as_struct().columns().iter();
-            let fields = keys.iter().zip(columns).map(|((key, shape), texts)| {
-                Some(Field::new(key, guess_type(shape, texts)?, true))
-            });
-            DataType::Struct(fields.collect::<Option<Fields>>()?)
+            let fields = keys.iter().zip(columns);
+            let fields =
+                fields.map(|((key, shape), texts)| Field::new(key, guess_type(shape, texts), true));
+            DataType::Struct(fields.collect())
         }
-        Shape::Mixed => return None,
-    })
+    }
 }
 
 /// The shape as a type with texts for leaves.

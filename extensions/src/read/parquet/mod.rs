@@ -33,6 +33,7 @@ use datafusion::physical_expr::{LexOrdering, LexRequirement};
 use datafusion::physical_plan::ExecutionPlan;
 use object_store::{ObjectMeta, ObjectStore};
 
+use super::replace_factory;
 use footers::{Footers, TrustedFooters};
 
 /// The unit that INT96 timestamps are read in. Nanoseconds, DataFusion's default, end in the year
@@ -41,13 +42,12 @@ const INT96_UNIT: &str = "us";
 
 /// Makes the session read Parquet files with this module.
 pub(crate) fn with_parquet(builder: &mut SessionStateBuilder) {
-    for format in builder.file_formats().iter_mut().flatten() {
-        if format.is::<ParquetFormatFactory>() {
-            *format = Arc::new(ParquetFactory {
-                inner: ParquetFormatFactory::new(),
-            });
-        }
-    }
+    replace_factory::<ParquetFormatFactory>(
+        builder,
+        Arc::new(ParquetFactory {
+            inner: ParquetFormatFactory::new(),
+        }),
+    );
 }
 
 /// Creates [`ParquetFiles`] from DataFusion's options for Parquet.
