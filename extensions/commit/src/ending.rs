@@ -232,17 +232,17 @@ impl<I: Clone> Ending<I> {
         let marks = match self.has_fence {
             true => &OTHER_MARKS[..],
             // An export that has no fence yet may resume and claim its target.
-            false => &[Action::Remove(Mark::Incomplete)],
+            false => &[Mark::Incomplete],
         };
-        self.ask(Stage::RemovingMarks(result), marks)
+        self.stage = Stage::RemovingMarks(result);
+        let requests = marks.iter();
+        requests
+            .map(|mark| Request::new(&self.id, Action::Remove(*mark)))
+            .collect()
     }
 }
 
 /// All marks except `COMMIT`. `COMMIT` is removed before `ROLLBACK`, because a `COMMIT` without
 /// `ROLLBACK` says that the export must be finished.
-const OTHER_MARKS: [Action; 4] = [
-    Action::Remove(Mark::Alive),
-    Action::Remove(Mark::Journal),
-    Action::Remove(Mark::Rollback),
-    Action::Remove(Mark::Incomplete),
-];
+pub(crate) const OTHER_MARKS: [Mark; 4] =
+    [Mark::Alive, Mark::Journal, Mark::Rollback, Mark::Incomplete];

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::ending::{Ending, EndingResult};
+use crate::ending::{Ending, EndingResult, OTHER_MARKS};
 use crate::files::{Files, each};
 use crate::{Action, Answer, Commit, Mark, Mode, Request, Sign, Survey};
 
@@ -47,6 +47,8 @@ enum Stage<I> {
     AbortingAny,
     FindingAny,
     Completing(Files),
+    /// Looks for files that another process may have completed.
+    Searching(Files),
     /// One file could not be completed.
     MarkingRollback(Files, usize),
     Aborting(Files, usize),
@@ -56,6 +58,8 @@ enum Stage<I> {
     CheckingCommit(Files),
     Publishing,
     RemovingMarks,
+    /// Another process has finished the export.
+    RemovingFinished,
     Withdrawing,
     WithdrawingUploads {
         clean: bool,
@@ -277,20 +281,25 @@ impl<I: Clone + Ord> Exporter<I> {
                 false => self.end(Outcome::Unknown),
             },
             Stage::FindingAny => match answers {
-                [Answer::Done] => self.end(Outcome::Committed { clean: true }),
+                [Answer::Done] => self.remove(Stage::RemovingFinished, &OTHER_MARKS),
                 [Answer::Gone] => self.undo(Reason::Fenced),
                 _ => self.end(Outcome::Unknown),
             },
             Stage::Completing(mut files) => {
                 let asked = files.open();
                 files.completed(&asked, answers);
-                match files.open().first() {
-                    None => self.ask(Stage::Publishing, Action::Publish),
-                    Some(&first) => self.ask(
-                        Stage::MarkingRollback(files, first),
-                        Action::MarkRollback(first),
-                    ),
+                if !answers.contains(&Answer::Gone) {
+                    return self.settle(files);
                 }
+                let requests = each(&self.id, &files.open(), Action::Find);
+                self.stage = Stage::Searching(files);
+                requests
+            }
+            Stage::Searching(mut files) => {
+                let asked = files.open();
+                // A file that is not an object yet may still have a pending upload.
+                files.completed(&asked, answers);
+                self.settle(files)
             }
             Stage::MarkingRollback(files, first) => match done {
                 true => self.ask(Stage::Aborting(files, first), Action::Abort(first)),
@@ -343,17 +352,16 @@ impl<I: Clone + Ord> Exporter<I> {
                 ),
                 false => self.end(Outcome::Committed { clean: false }),
             },
-            Stage::RemovingMarks => self.end(Outcome::Committed { clean: done }),
+            Stage::RemovingMarks | Stage::RemovingFinished => {
+                self.end(Outcome::Committed { clean: done })
+            }
             Stage::Withdrawing => self.withdraw_uploads(done),
             Stage::WithdrawingUploads { clean } => match clean && done {
                 true => self.ask(Stage::RemovingWithdrawnCommit, Action::Remove(Mark::Commit)),
                 false => self.end(Outcome::RolledBack { clean: false }),
             },
             Stage::RemovingWithdrawnCommit => match done {
-                true => self.remove(
-                    Stage::RemovingWithdrawnMarks,
-                    &[Mark::Alive, Mark::Journal, Mark::Rollback, Mark::Incomplete],
-                ),
+                true => self.remove(Stage::RemovingWithdrawnMarks, &OTHER_MARKS),
                 false => self.end(Outcome::RolledBack { clean: false }),
             },
             Stage::RemovingWithdrawnMarks => self.end(Outcome::RolledBack { clean: done }),
@@ -486,8 +494,7 @@ impl<I: Clone + Ord> Exporter<I> {
 
     /// Removes marks that this process may have written after another one had removed them.
     fn remove_taken(&mut self) -> Vec<Request<I>> {
-        let marks = [Mark::Alive, Mark::Journal, Mark::Rollback, Mark::Incomplete];
-        self.remove(Stage::RemovingTaken, &marks)
+        self.remove(Stage::RemovingTaken, &OTHER_MARKS)
     }
 
     fn remove_undone(&mut self, reason: Reason<I>) -> Vec<Request<I>> {
@@ -502,6 +509,17 @@ impl<I: Clone + Ord> Exporter<I> {
         }
         self.stage = Stage::Completing(files);
         requests
+    }
+
+    /// Publishes the export, or begins its rollback if a file is not an object yet.
+    fn settle(&mut self, files: Files) -> Vec<Request<I>> {
+        match files.open().first() {
+            None => self.ask(Stage::Publishing, Action::Publish),
+            Some(&first) => self.ask(
+                Stage::MarkingRollback(files, first),
+                Action::MarkRollback(first),
+            ),
+        }
     }
 
     fn withdraw_uploads(&mut self, clean: bool) -> Vec<Request<I>> {

@@ -127,6 +127,8 @@ struct Actor {
     /// How often it may lose an answer, or have a request executed late.
     faults: u8,
     may_crash: bool,
+    /// The store has executed one of its requests after it had given up the request.
+    was_late: bool,
     /// How many heartbeats it may send. The store may execute each of them at any time.
     beats: u8,
 }
@@ -422,6 +424,7 @@ impl Model for Protocol {
             obsolete: BTreeSet::new(),
             faults: self.faults,
             may_crash: true,
+            was_late: false,
             beats: self.beats,
         });
         let mut actors: Vec<Actor> = exporters.collect();
@@ -435,6 +438,7 @@ impl Model for Protocol {
             obsolete: BTreeSet::new(),
             faults: self.faults,
             may_crash: true,
+            was_late: false,
             beats: 0,
         }));
         vec![World {
@@ -555,6 +559,10 @@ impl Model for Protocol {
             }
             Step::ExecuteLate(sender, request) => {
                 world.late.remove(&(sender, request.clone()));
+                let mut actors = world.actors.iter_mut();
+                if let Some(actor) = actors.find(|actor| actor.id == sender) {
+                    actor.was_late = true;
+                }
                 let mut sent = Sent::Waiting;
                 while !matches!(sent, Sent::Answered(_)) {
                     sent = self.execute(&mut world.exports, sender, &request, &sent, true);
@@ -723,6 +731,27 @@ impl Model for Protocol {
                         stored.has_objects() && !stored.is_complete() && !stored.commit
                     });
                     !left && !half && (all_ended || stuck)
+                },
+            ),
+            Property::always(
+                "a clean end leaves no mark and no upload",
+                |_: &Self, world: &World| {
+                    world.actors.iter().all(|actor| {
+                        let clean = matches!(
+                            actor.outcome(),
+                            Some(
+                                Outcome::Committed { clean: true }
+                                    | Outcome::Undone { clean: true, .. }
+                                    | Outcome::RolledBack { clean: true }
+                                    | Outcome::Taken { clean: true }
+                            )
+                        );
+                        let stored = world.exports.get(usize::from(actor.id));
+                        !clean
+                            || actor.was_late
+                            || stored
+                                .is_none_or(|stored| !stored.has_marks() && !stored.has_pending())
+                    })
                 },
             ),
             Property::sometimes("an export succeeds", |_: &Self, world: &World| {

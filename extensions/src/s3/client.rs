@@ -269,10 +269,14 @@ impl S3Client {
                 key: xml::decode_key(object.key, encoding),
                 ..object
             }));
-            match page.next_continuation_token {
-                Some(next) if page.is_truncated => token = Some(next),
-                _ => break,
+            if !page.is_truncated {
+                break;
             }
+            let Some(next) = page.next_continuation_token else {
+                let why = "a truncated page has no continuation token";
+                return Err(self.malformed(OPERATION, prefix, why));
+            };
+            token = Some(next);
         }
         Ok(objects)
     }
@@ -303,13 +307,15 @@ impl S3Client {
                 key: xml::decode_key(upload.key, encoding),
                 ..upload
             }));
-            match page.next_key_marker {
-                Some(key) if page.is_truncated => {
-                    let key = xml::decode_key(key, encoding);
-                    marker = Some((key, page.next_upload_id_marker));
-                }
-                _ => return Ok(uploads),
+            if !page.is_truncated {
+                return Ok(uploads);
             }
+            let Some(key) = page.next_key_marker else {
+                let why = "a truncated page has no next key";
+                return Err(self.malformed(OPERATION, prefix, why));
+            };
+            let key = xml::decode_key(key, encoding);
+            marker = Some((key, page.next_upload_id_marker));
         }
     }
 

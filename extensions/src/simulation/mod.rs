@@ -46,6 +46,8 @@ struct Exporter {
     partitions: usize,
     /// Rows of each partition of the query.
     rows: usize,
+    /// Each row becomes a file.
+    rolls: bool,
     partitioned: bool,
     starts: Duration,
     store: ProcessStore,
@@ -91,7 +93,7 @@ impl Exporter {
             partition,
             writers: self.partitions as u32,
             format: Arc::new(CsvFormat::new(CsvOptions::default())),
-            max_file_bytes: u64::MAX,
+            max_file_bytes: if self.rolls { 1 } else { u64::MAX },
             part_bytes: PART_BYTES,
             manifest: false,
             memory: ExportMemory::default(),
@@ -106,7 +108,7 @@ impl Exporter {
         let export = Export::with_id(self.id.clone(), self.spec(), store, budget, Reaper::new());
         let export = Arc::new(export);
         let partitions: Vec<Vec<RecordBatch>> = (0..self.partitions)
-            .map(|partition| vec![rows(partition, self.rows)])
+            .map(|partition| rows(partition, self.rows))
             .collect();
         let input = MemorySourceConfig::try_new_exec(&partitions, schema(), None)?;
         let writers = match self.partitions {
@@ -134,11 +136,15 @@ fn schema() -> SchemaRef {
     ]))
 }
 
-fn rows(partition: usize, count: usize) -> RecordBatch {
+/// The rows of a partition of the query, one in each batch.
+fn rows(partition: usize, count: usize) -> Vec<RecordBatch> {
     let first = (partition * count) as i64;
-    let values: Int64Array = (first..first + count as i64).map(Some).collect();
-    let folders: Int64Array = (0..count as i64).map(|row| Some(row % 2)).collect();
-    RecordBatch::try_new(schema(), vec![Arc::new(values), Arc::new(folders)]).unwrap()
+    let row = |row: i64| {
+        let value = Int64Array::from(vec![first + row]);
+        let folder = Int64Array::from(vec![row % 2]);
+        RecordBatch::try_new(schema(), vec![Arc::new(value), Arc::new(folder)]).unwrap()
+    };
+    (0..count as i64).map(row).collect()
 }
 
 /// A simulation. The seed determines all its parameters.
@@ -159,6 +165,10 @@ impl Simulation {
         let disorder = [0.0, 0.01, 0.05, 0.15][random.random_range(0..4)];
         let store = SimulatedStore::new(seed, disorder, manners);
         let is_single = random.random_bool(0.2);
+        // Another generator, so that seeds keep the rest of their history.
+        let mut shape = StdRng::seed_from_u64(!seed);
+        let rolls = !is_single && shape.random_bool(0.3);
+        let is_empty = is_single && shape.random_bool(0.3);
         let count = random.random_range(2..5);
         let exporters = (0..count).map(|number| {
             let modes = match is_single {
@@ -175,7 +185,8 @@ impl Simulation {
                 } else {
                     random.random_range(1..3)
                 },
-                rows: random.random_range(1..4),
+                rows: random.random_range(1..4) * usize::from(!is_empty),
+                rolls,
                 partitioned: !is_single && random.random_bool(0.3),
                 starts: Duration::from_secs_f64(random.random_range(0.0..[0.2, 200.0][number % 2])),
                 store: store.process(&name),
@@ -266,6 +277,11 @@ impl Simulation {
         }
         if let Some(key) = self.store.pending().first() {
             return Err(format!("an upload of {key} is left"));
+        }
+        if let Some(key) = self.store.unannounced() {
+            return Err(format!(
+                "an upload of {key} was created before it was announced"
+            ));
         }
         let mut values: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
         for key in &keys {

@@ -58,6 +58,21 @@ struct Contents {
     /// Uploads that late requests have created. After their export has ended, it has no marks that
     /// lead to these uploads: a limit of the protocol.
     late_uploads: BTreeSet<String>,
+    /// Keys of uploads that were created before any bookkeeping named the key.
+    unannounced: Vec<String>,
+}
+
+impl Contents {
+    /// Whether other processes can find an upload of `key` if its process dies.
+    fn is_announced(&self, key: &str, tag: &str) -> bool {
+        let id = tag.split('/').next().unwrap_or_default();
+        let is_own = |(name, _): &(&String, &Object)| name.contains(&format!("_tidegate/{id}/"));
+        let mut own = self.objects.iter().filter(is_own).peekable();
+        // Without bookkeeping, the export has ended, or it creates its fence.
+        own.peek().is_none()
+            || key.contains("_tidegate/")
+            || own.any(|(_, object)| String::from_utf8_lossy(&object.body).contains(key))
+    }
 }
 
 /// How a store differs from AWS.
@@ -192,6 +207,11 @@ impl SimulatedStore {
         let shared = self.shared();
         let object = shared.contents.objects.get(key)?;
         Some((object.body.clone(), object.tag.clone()))
+    }
+
+    /// A key whose upload was created before any bookkeeping named the key.
+    pub(super) fn unannounced(&self) -> Option<String> {
+        self.shared().contents.unannounced.first().cloned()
     }
 
     /// The keys of pending uploads, without those that late requests have created.
@@ -461,6 +481,9 @@ impl UploadStore for ProcessStore {
         let (wanted, tag) = (key.to_owned(), file_tag.to_owned());
         let upload = self
             .request(format!("create {key}"), PATIENCE, move |contents| {
+                if !contents.is_late && !contents.is_announced(&wanted, &tag) {
+                    contents.unannounced.push(wanted.clone());
+                }
                 contents.next_upload += 1;
                 let upload_id = format!("upload-{}", contents.next_upload);
                 let upload = Upload {

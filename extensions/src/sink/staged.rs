@@ -19,8 +19,8 @@ use crate::format::ColumnSummary;
 pub struct StagedFile {
     /// The key the object will have.
     pub key: String,
-    /// The id of the pending upload. `None` for a file without bytes: it needs no upload, and some
-    /// stores refuse to complete an empty one.
+    /// The id of the pending upload. `None` for a file without bytes on a store that refuses an empty
+    /// part.
     pub upload_id: Option<String>,
     /// The store's receipts for its parts, in order.
     #[serde(rename = "etags")]

@@ -91,6 +91,9 @@ async fn drive(export: &Arc<Export>) -> Ending {
             }
         }
         if let Some(outcome) = machine.outcome() {
+            if let Some(heartbeat) = heartbeat.take() {
+                heartbeat.stop().await;
+            }
             return end(export, &executor, outcome).await;
         }
         export.advance(|phase| matches!(phase, Phase::Claimed), Phase::Writing);

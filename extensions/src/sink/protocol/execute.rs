@@ -27,6 +27,9 @@ use crate::sink::target::Target;
 /// Upper bound for concurrent requests that complete or clean up.
 const REQUESTS_AT_ONCE: usize = 16;
 
+/// How many replaced objects are deleted before the export looks for its `COMMIT` again.
+const DELETES_BETWEEN_LOOKS: usize = 256;
+
 /// Upper bound for the pause that lets other exports proceed.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
@@ -185,6 +188,10 @@ impl Executor {
     /// answers in the same order. Completions of this process's export start in order, and none
     /// starts after one has failed: the export is then likely to be rolled back.
     pub(crate) async fn run(&self, requests: &[Request<String>]) -> Vec<Answer<String>> {
+        if requests.iter().any(|request| is_progress(&request.action)) {
+            // The machine has dealt with earlier failures.
+            self.known().failure = None;
+        }
         let failed = AtomicBool::new(false);
         let failed = &failed;
         let execute = |request: &Request<String>| {
@@ -257,10 +264,14 @@ impl Executor {
             Action::Complete(number) => match self.file(id, *number) {
                 None => Ok(Answer::Gone),
                 Some(file) => {
-                    let etag = files::complete(store, &file).await?;
-                    if let (Some(ledger), Some(upload)) = (own, file.upload()) {
-                        ledger.forget_upload(&upload);
-                    }
+                    let etag = match own {
+                        Some(ledger) => {
+                            let etag = files::complete(store, &file).await?;
+                            ledger.forget_upload_of(&file);
+                            etag
+                        }
+                        None => self.complete_foreign(id, &file).await?,
+                    };
                     self.known().etags.insert((id.clone(), *number), etag);
                     DONE
                 }
@@ -288,8 +299,8 @@ impl Executor {
                 if let Some(file) = self.file(id, *number) {
                     files::withdraw(store, &self.target_of(id), &file).await?;
                     self.known().removed += 1;
-                    if let (Some(ledger), Some(upload)) = (own, file.upload()) {
-                        ledger.forget_upload(&upload);
+                    if let Some(ledger) = own {
+                        ledger.forget_upload_of(&file);
                     }
                 }
                 DONE
@@ -318,13 +329,27 @@ impl Executor {
         }
     }
 
+    /// Completes a file of another export, unless it is an object already: then some stores would
+    /// only fail after all retries.
+    async fn complete_foreign(
+        &self,
+        id: &str,
+        file: &StagedFile,
+    ) -> std::result::Result<Option<String>, Failure> {
+        let store = self.store();
+        match files::find(store, &self.target_of(id), id, file).await? {
+            Some(etag) => Ok(etag),
+            None => Ok(files::complete(store, file).await?),
+        }
+    }
+
     async fn execute_own(&self, ledger: &Ledger, action: &Action) -> Executed {
         let (store, keys, id) = (self.store(), self.keys(), ledger.id());
         match action {
             Action::Announce => self.announce(ledger).await,
             Action::CreateFence => {
                 let key = keys.commit(id);
-                let tag = format!("{id}/fence");
+                let tag = format!("{id}/COMMIT");
                 let created = store.create_upload(&key, ContentHeaders::BOOKKEEPING, &tag);
                 let created = created.await?;
                 if created.maybe_another {
@@ -502,6 +527,11 @@ impl Executor {
             (None, None) => return Ok(Answer::Lost),
         };
         let committed = self.committed(id, &intent.files);
+        let changes_folder = intent.manifest.is_some() || !intent.obsolete.is_empty();
+        if changes_folder && !is_there(store, &keys.commit(id)).await? {
+            // Another process has done this already. Later exports may have used the keys again.
+            return DONE;
+        }
         if let Some(manifest) = &intent.manifest {
             let json = manifest.clone().finish(&committed, |key| store.url(key))?;
             store
@@ -514,7 +544,7 @@ impl Executor {
                 None => Vec::new(),
             }
         };
-        let deletes = files::delete_all(store, &intent.obsolete);
+        let deletes = self.delete_obsolete(id, &intent.obsolete);
         let (deleted, left) = tokio::join!(deletes, sweep);
         deleted?;
         if left.is_empty() {
@@ -522,6 +552,18 @@ impl Executor {
         }
         let why = format!("left behind: {}", left.join("; "));
         Err(Error::new(ErrorKind::ConnectionFailure, why).into())
+    }
+
+    /// Deletes the objects that a decided export replaces, as long as the export's `COMMIT` is there.
+    async fn delete_obsolete(&self, id: &str, obsolete: &[String]) -> Result<()> {
+        let (store, commit) = (self.store(), self.keys().commit(id));
+        for (number, keys) in obsolete.chunks(DELETES_BETWEEN_LOOKS).enumerate() {
+            if number > 0 && !is_there(store, &commit).await? {
+                return Ok(());
+            }
+            files::delete_all(store, keys).await?;
+        }
+        Ok(())
     }
 
     async fn remove(&self, id: &str, mark: Mark, own: Option<&Ledger>) -> Executed {
@@ -632,6 +674,20 @@ impl Executor {
             _ => self.intent(id)?.files.get(number).cloned(),
         }
     }
+}
+
+/// Whether a machine takes this action only if no earlier failure decides the outcome.
+fn is_progress(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::Survey
+            | Action::Announce
+            | Action::CreateFence
+            | Action::Claim
+            | Action::Decide
+            | Action::Complete(_)
+            | Action::Publish
+    )
 }
 
 /// The pause of the export `id`, in which other exports proceed. It differs between exports.

@@ -8,7 +8,7 @@ use futures::StreamExt;
 
 use crate::error::Result;
 use crate::sink::staged::StagedFile;
-use crate::sink::store::{StoreError, UploadStore};
+use crate::sink::store::{PendingUpload, StoreError, StoreErrorKind, UploadStore};
 use crate::sink::target::Target;
 
 use super::survey::is_there;
@@ -24,13 +24,30 @@ pub(super) async fn complete(
     store: &dyn UploadStore,
     file: &StagedFile,
 ) -> Result<Option<String>, StoreError> {
-    match file.upload() {
-        Some(upload) => store.complete_upload(&upload, &file.receipts).await,
-        None => {
-            let put = store.put(&file.key, Bytes::new(), &file.content_type, false);
-            put.await
+    let Some(upload) = file.upload() else {
+        let put = store.put(&file.key, Bytes::new(), &file.content_type, false);
+        return put.await;
+    };
+    match store.complete_upload(&upload, &file.receipts).await {
+        // For an upload that is not pending, some stores return an unspecific error.
+        Err(error) if error.maybe_executed && is_not_pending(store, &upload).await => {
+            Err(StoreError {
+                kind: StoreErrorKind::NoSuchUpload,
+                ..error
+            })
         }
+        completed => completed,
     }
+}
+
+/// Whether the store says that an upload is not pending.
+async fn is_not_pending(store: &dyn UploadStore, upload: &PendingUpload) -> bool {
+    let pending = store.list_uploads(&upload.key).await;
+    pending.is_ok_and(|pending| {
+        !pending
+            .iter()
+            .any(|found| found.upload_id == upload.upload_id)
+    })
 }
 
 /// Looks whether a file of the export `id` is an object. Returns its ETag, if the store has ETags.
@@ -49,7 +66,7 @@ pub(super) async fn find(
     }
     let found = store.identify(&file.key).await?;
     let is_ours = |object: &crate::sink::store::ObjectIdentity| {
-        // An empty file is put without an upload, and so without a tag.
+        // A file that was put without an upload has no tag.
         let is_tagged = file.upload_id.is_none() || object.is_from_export(id);
         is_tagged && object.bytes.is_none_or(|bytes| bytes == file.bytes)
     };

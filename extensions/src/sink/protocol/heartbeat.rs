@@ -99,21 +99,22 @@ impl Drop for Heartbeat {
 }
 
 /// Writes `ALIVE`. Returns false if the export's `INCOMPLETE` is gone: another process has removed
-/// it.
+/// it. A store that does not answer the look in time does not make the beat fail.
 async fn beat(ledger: &Ledger) -> Result<bool, Error> {
     let (store, keys) = (ledger.store(), ledger.keys());
-    let exchange = async {
-        let note = to_json(&ledger.note(false))?;
-        store
-            .beat(&keys.alive(ledger.id()), note, MEDIA_TYPE)
-            .await?;
-        is_there(store.as_ref(), &keys.incomplete(ledger.id())).await
-    };
-    let in_time = tokio::time::timeout(2 * BEAT_TIMEOUT, exchange).await;
-    in_time.unwrap_or_else(|_| {
-        let why = "the store did not answer in time";
-        Err(Error::new(ErrorKind::ConnectionFailure, why))
-    })
+    let note = to_json(&ledger.note(false))?;
+    let alive = keys.alive(ledger.id());
+    let putting = tokio::time::timeout(BEAT_TIMEOUT, store.beat(&alive, note, MEDIA_TYPE));
+    match putting.await {
+        Ok(put) => put?,
+        Err(_) => {
+            let why = "the store did not answer in time";
+            return Err(Error::new(ErrorKind::ConnectionFailure, why));
+        }
+    }
+    let incomplete = keys.incomplete(ledger.id());
+    let looking = tokio::time::timeout(BEAT_TIMEOUT, is_there(store.as_ref(), &incomplete));
+    Ok(!matches!(looking.await, Ok(Ok(false))))
 }
 
 /// The error of an export that another process has ended.

@@ -7,6 +7,7 @@
 //!
 //! MinIO is such a store: <https://github.com/minio/minio/issues/20989>
 
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::bookkeeping::{FORMAT, JournalPage, MEDIA_TYPE, to_json};
@@ -25,6 +26,8 @@ struct Waiting {
     files: Vec<String>,
     /// How many keys have ever been added.
     added: u64,
+    /// Pages that were added, by their first key, and how many keys had been added with each.
+    pages: HashMap<String, u64>,
 }
 
 #[derive(Debug, Default)]
@@ -40,11 +43,13 @@ impl Journal {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns once an acknowledged object names `files`.
+    /// Returns once an acknowledged object names `files`. Several files are a page: each file of the
+    /// page announces all of it.
     ///
     /// # Errors
     /// The store refuses to write the journal.
     pub(super) async fn announce(&self, ledger: &Ledger, mut files: Vec<String>) -> Result<()> {
+        let page = files.first().filter(|_| files.len() > 1).cloned();
         let known = ledger.spec().first_files(ledger.id());
         files.retain(|file| !known.contains(file));
         if files.is_empty() {
@@ -52,9 +57,17 @@ impl Journal {
         }
         let last = {
             let mut waiting = self.waiting();
-            waiting.added += files.len() as u64;
-            waiting.files.extend(files);
-            waiting.added
+            let announced = page.as_ref().and_then(|page| waiting.pages.get(page));
+            match announced {
+                Some(last) => *last,
+                None => {
+                    waiting.added += files.len() as u64;
+                    waiting.files.extend(files);
+                    let last = waiting.added;
+                    waiting.pages.extend(page.map(|page| (page, last)));
+                    last
+                }
+            }
         };
         let mut written = self.written.lock().await;
         if written.files >= last {

@@ -173,6 +173,13 @@ impl Ledger {
         self.entries().uploads.remove(upload);
     }
 
+    /// Removes the upload of a file that became an object or was withdrawn.
+    pub(super) fn forget_upload_of(&self, file: &StagedFile) {
+        if let Some(upload) = file.upload() {
+            self.forget_upload(&upload);
+        }
+    }
+
     /// The uploads that exist according to the store's answers.
     pub(crate) fn uploads(&self) -> Vec<PendingUpload> {
         self.entries().uploads.iter().cloned().collect()

@@ -124,7 +124,7 @@ async fn look_once(ledger: &Ledger) -> Result<Option<Sight>> {
         Some((id, name)) => id != ledger.id() && name != "MANIFEST",
         None => false,
     };
-    if listed.len() == limit || listed.iter().any(is_other) {
+    if listed.len() >= limit || listed.iter().any(is_other) {
         return Ok(None);
     }
     let data = listed.iter().find(|key| target.has_data(key)).cloned();

@@ -199,7 +199,9 @@ impl LocalUploadStore {
             }
             return Ok(found);
         }
-        let mut folders = vec![exact];
+        // Bookkeeping first: an export whose bookkeeping is gone has all its data.
+        let bookkeeping = exact.join(BOOKKEEPING);
+        let mut folders = vec![exact, bookkeeping.clone()];
         while let Some(folder) = folders.pop() {
             let entries = match fs::read_dir(&folder) {
                 Ok(entries) => entries,
@@ -211,7 +213,9 @@ impl LocalUploadStore {
                 let path = entry.path();
                 match entry.file_type() {
                     Ok(kind) if kind.is_dir() => {
-                        folders.push(path);
+                        if path != bookkeeping {
+                            folders.push(path);
+                        }
                         continue;
                     }
                     Err(error) if is_gone(&error) => continue,
@@ -560,19 +564,21 @@ impl UploadStore for LocalUploadStore {
         .await
     }
 
-    /// Every staged file in the bookkeeping of the folder `prefix`, or of the folder that contains
-    /// the object `prefix`. The object's key is not known, so `key` is the key of the staged file,
-    /// which also contains the export's id.
+    /// The staged files in the bookkeeping of the folder `prefix`, or of the folder that contains the
+    /// object `prefix`. The keys of these objects are not known, so `key` is the key of the staged
+    /// file, which also contains the export's id. If `prefix` is the key of bookkeeping, only the
+    /// staged file of that object.
     async fn list_uploads(&self, prefix: &str) -> Result<Vec<PendingUpload>, StoreError> {
         let folder = prefix.rfind('/').map_or("", |end| &prefix[..=end]);
-        let bookkeeping = match folder.contains(FOLDER) {
-            true => folder.to_owned(),
-            false => format!("{folder}{FOLDER}"),
+        let (bookkeeping, wanted) = match folder.contains(FOLDER) {
+            true => (folder.to_owned(), prefix.to_owned()),
+            false => (format!("{folder}{FOLDER}"), folder.to_owned()),
         };
-        let wanted = bookkeeping.clone();
+        let listed = bookkeeping.clone();
         self.run("list", &bookkeeping, move |store, _| {
-            let staged = store.find(&wanted, usize::MAX)?;
-            let staged = staged.into_iter().filter(|key| key.ends_with(STAGED));
+            let mut staged = store.find(&listed, usize::MAX)?;
+            staged.retain(|key| key.ends_with(STAGED) && key.starts_with(&wanted));
+            let staged = staged.into_iter();
             let uploads = staged.map(|key| PendingUpload {
                 upload_id: upload_id(&path_of(&key), 0),
                 key,
@@ -593,6 +599,29 @@ mod tests {
         let (path, inode) = split_upload_id(&id).unwrap();
         assert_eq!((path.as_path(), inode), (Path::new("/a b#c/x.staged"), 7));
         assert!(split_upload_id("no inode").is_err());
+    }
+
+    /// Aborting all uploads of `COMMIT` must not abort the uploads of data.
+    #[tokio::test]
+    async fn uploads_of_bookkeeping_are_listed_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let target = Target::parse(&root.path().join("t").display().to_string()).unwrap();
+        let store = LocalUploadStore::new(&target, 1 << 20);
+        let commit = format!("{}{FOLDER}id/COMMIT", target.folder());
+        let data = format!("{}part-id.csv", target.folder());
+        let headers = ContentHeaders::BOOKKEEPING;
+        for (key, tag) in [(&commit, "id/COMMIT"), (&data, "id/0/0")] {
+            store.create_upload(key, headers, tag).await.unwrap();
+        }
+        let listed = async |key: &str| {
+            let mut names = Vec::new();
+            for upload in store.list_uploads(key).await.unwrap() {
+                names.extend(upload.key.rsplit('/').next().map(str::to_owned));
+            }
+            names
+        };
+        assert_eq!(listed(&commit).await, ["COMMIT.staged"]);
+        assert_eq!(listed(&data).await, ["0-0.staged", "COMMIT.staged"]);
     }
 
     #[test]

@@ -163,15 +163,27 @@ impl FileUpload {
         })
     }
 
-    /// Waits until every part is confirmed and durable; returns the upload's id.
+    /// Waits until every part is confirmed and durable; returns the upload's id. `None` if the file
+    /// is empty and the store refuses an empty part.
     async fn seal(&mut self) -> Result<Option<String>> {
         let upload = self.created.clone().await.map_err(|error| error.copy())?;
         let store = self.export.store();
         if self.parts_started == 0 {
-            // An upload without parts can't be completed.
-            store.abort_upload(&upload).await?;
-            self.export.ledger().forget_upload(&upload);
-            return Ok(None);
+            // An upload without parts can't be completed, so an empty file has one empty part.
+            let sent = tokio::select! {
+                sent = store.put_part(&upload, 1, Bytes::new()) => sent,
+                () = self.export.stopped().cancelled() => return Err(self.export.failure()),
+            };
+            match sent {
+                Ok(sent) => self.receipts.push(sent.receipt),
+                // Garage answers "Empty body".
+                Err(error) if !error.maybe_executed => {
+                    store.abort_upload(&upload).await?;
+                    self.export.ledger().forget_upload(&upload);
+                    return Ok(None);
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         while let Some(task) = self.sending.pop_front() {
             self.receipts.push(finished(task.await)?);
@@ -289,16 +301,14 @@ async fn create(
 }
 
 /// The keys to announce before the upload of `key` is created. Where the next keys of the writer are
-/// known, they are announced with it.
+/// known, all keys of a page are announced together.
 fn keys_to_announce(export: &Export, key: &str, writer: u32, sequence: u64) -> Vec<String> {
     let spec = export.spec();
     if spec.partition.is_some() || sequence == 0 {
         return vec![key.to_owned()];
     }
-    match (sequence - 1).is_multiple_of(PAGE) {
-        true => (sequence..sequence + PAGE)
-            .map(|sequence| spec.file_key(export.id(), "", writer, sequence))
-            .collect(),
-        false => Vec::new(),
-    }
+    let first = sequence - (sequence - 1) % PAGE;
+    (first..first + PAGE)
+        .map(|sequence| spec.file_key(export.id(), "", writer, sequence))
+        .collect()
 }
