@@ -117,6 +117,11 @@ impl CopyTo {
         self.set("MODE", text(mode.name()))
     }
 
+    /// Lets [`Mode::Overwrite`] replace objects that no export wrote, too.
+    pub fn force(self) -> Self {
+        self.set("FORCE", flag(true))
+    }
+
     /// Writes a folder `column=value/` for each value of these columns.
     pub fn partition_by<N: Into<String>>(self, columns: impl IntoIterator<Item = N>) -> Self {
         self.set("PARTITION BY", names(columns))

@@ -114,9 +114,15 @@ impl DryRun {
         let (format, columns) = (spec.format.name(), spec.schema.fields().len());
         let target = &spec.target;
         let plural = if columns == 1 { "" } else { "s" };
-        Ok(Some(format!(
-            "to {target}: {columns} column{plural}, {format}"
-        )))
+        let mut detail = format!("to {target}: {columns} column{plural}, {format}");
+        if let Some(replaced) = export.replaced() {
+            let (objects, bytes) = (replaced.objects, replaced.bytes);
+            let plural = if objects == 1 { "" } else { "s" };
+            detail.push_str(&format!(
+                "; would replace {objects} object{plural} ({bytes} bytes)"
+            ));
+        }
+        Ok(Some(detail))
     }
 }
 

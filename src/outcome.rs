@@ -6,7 +6,7 @@
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::{DdlStatement, LogicalPlan, Statement, WriteOp};
-use tidegate_extensions::plan::{CommandNode, CopyOutNode, CopyToNode};
+use tidegate_extensions::plan::{Change, ChangeNode, CommandNode, CopyOutNode, CopyToNode};
 use tidegate_extensions::sink::ExportReport;
 
 /// The result of a statement.
@@ -88,6 +88,12 @@ impl Tag {
                 }
                 if node.is::<CopyOutNode>() {
                     return Tag::Lines("COPY");
+                }
+                if let Some(node) = node.downcast_ref::<ChangeNode>() {
+                    return match node.change {
+                        Change::Truncate => plain(node.change.tag()),
+                        Change::Delete | Change::Update => Tag::Count(node.change.tag()),
+                    };
                 }
                 match node.downcast_ref::<CommandNode>() {
                     Some(node) => plain(node.command().tag()),

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{LogicalPlan, Statement};
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
 use tidegate_extensions::plan::{bound_batches, find_export};
@@ -96,9 +96,13 @@ impl Session {
         plan: LogicalPlan,
         location: Location,
     ) -> Result<Execution> {
-        let tag = Tag::of(&plan);
+        let mut tag = Tag::of(&plan);
+        let is_prepared = matches!(plan, LogicalPlan::Statement(Statement::Execute(_)));
         let started = async {
             let frame = self.context.execute_logical_plan(plan).await?;
+            if is_prepared {
+                tag = Tag::of(frame.logical_plan());
+            }
             let task = Arc::new(frame.task_ctx());
             let plan = frame.create_physical_plan().await?;
             let task = match find_export(&plan) {

@@ -178,6 +178,18 @@ pub(crate) fn written_location(location: &str) -> String {
     }
 }
 
+/// The connection of a location that [`readable_location`] has returned; `None` for any other.
+pub(crate) fn connection_of(location: &str) -> Option<String> {
+    let (scheme, _) = location.split_once("://")?;
+    let encoded = scheme.strip_prefix("s3+")?;
+    // The scheme's escapes are those of a URL, with another sign.
+    let encoded = encoded.replace('.', "%");
+    let decoded = percent_encoding::percent_decode_str(&encoded)
+        .decode_utf8()
+        .ok()?;
+    Some(decoded.into_owned())
+}
+
 /// A URL scheme that only this connection has. Characters that a scheme can't contain are encoded.
 fn internal_scheme(connection: &str) -> String {
     let mut scheme = String::from("s3+");
@@ -264,6 +276,7 @@ mod tests {
         for (i, scheme) in schemes.iter().enumerate() {
             let url = Url::parse(&format!("{scheme}://bucket/x")).unwrap();
             assert_eq!(url.scheme(), scheme);
+            assert_eq!(connection_of(url.as_str()).as_deref(), Some(names[i]));
             assert!(!schemes[..i].contains(scheme));
         }
     }

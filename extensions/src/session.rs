@@ -14,8 +14,8 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::{TidegateQueryPlanner, bind_statement};
-use crate::read::{CountScans, with_csv, with_exported_folders, with_json, with_parquet};
+use crate::plan::{TidegateQueryPlanner, bind_statement, plan_insert};
+use crate::read::{CountScans, Inserter, with_csv, with_exported_folders, with_json, with_parquet};
 use crate::services::Services;
 use crate::sql::{SqlDialect, parse_statement, split_script};
 use crate::suggest::with_suggestion;
@@ -32,7 +32,11 @@ pub fn install(mut builder: SessionStateBuilder, services: Services) -> SessionS
     with_parquet(&mut builder);
     with_exported_folders(&mut builder);
     builder
-        .with_config(config.with_extension(Arc::new(services)))
+        .with_config(
+            config
+                .with_extension(Arc::new(services))
+                .with_extension(Arc::new(Inserter(plan_insert))),
+        )
         .with_query_planner(Arc::new(TidegateQueryPlanner::default()))
         .with_physical_optimizer_rule(Arc::new(CountScans))
 }

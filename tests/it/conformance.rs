@@ -82,6 +82,7 @@ every_store!(
         one_target_has_one_export_at_a_time,
         appending_at_once_loses_nothing,
         overwriting_spares_an_export_below,
+        overwriting_spares_files_of_others,
         a_single_file_has_the_name_of_its_target,
         rows_are_divided_by_partition_values,
         partition_values_name_folders_as_hive_does,
@@ -644,6 +645,34 @@ async fn overwriting_spares_an_export_below(store: &TestStore) {
     assert!(error.message().contains("has not ended"), "{error}");
     assert!(engine.shutdown(Duration::from_secs(60)).await);
     store.assert_untouched(&target).await;
+}
+
+async fn overwriting_spares_files_of_others(store: &TestStore) {
+    let (_engine, session) = store.session().await;
+    make_numbers(&session, 10).await;
+    let target = store.new_target();
+    let foreign = format!("{target}/sub/notes.csv");
+    let options = "FORMAT csv, SINGLE FILE";
+    copy(&session, "numbers", &foreign, options).await.unwrap();
+    let overwrite = "FORMAT csv, MODE overwrite";
+    let error = copy(&session, "numbers", &target, overwrite).await;
+    let error = error.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TargetInUse, "{error}");
+    assert!(error.message().contains("/sub/notes.csv"), "{error}");
+    assert_eq!(store.keys(&target).await.len(), 1);
+    let forced = "FORMAT csv, MODE overwrite, FORCE";
+    copy(&session, "numbers", &target, forced).await.unwrap();
+    // Files of exports are replaced without FORCE, and a notice says so.
+    let connection = connection_option(&target);
+    let sql = format!("COPY numbers TO '{target}' WITH ({connection}{overwrite})");
+    let outcome = session.execute(&sql).await.unwrap();
+    let notices = &outcome.export().unwrap().notices;
+    assert!(notices[0].starts_with("replaced 1 object ("), "{notices:?}");
+    let keys = store.keys(&target).await;
+    assert!(
+        matches!(keys.as_slice(), [key] if key.contains("/part-")),
+        "{keys:?}"
+    );
 }
 
 async fn a_single_file_has_the_name_of_its_target(store: &TestStore) {

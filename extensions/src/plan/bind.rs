@@ -14,10 +14,12 @@ use datafusion::sql::parser::Statement as DataFusionStatement;
 use sqlparser::ast::Statement as SqlStatement;
 
 use super::bind_catalog::{bind_connection, bind_secret};
+use super::change::{is_change, plan_changes};
 use super::constant::evaluate_target;
 use super::copy_out::CopyOutNode;
 use super::layout::{check_names, export_layout};
 use super::logical::{Command, CommandNode, CopyToNode};
+use super::nullable::{not_null_columns, take_null};
 use super::options::{CopyOptions, FormatOptions, RecoverOptions, StreamOptions};
 use super::parquet_types::cast_for_parquet;
 use crate::connect::{find_connection, resolve_external_table};
@@ -57,13 +59,18 @@ async fn bind_datafusion(
     mut statement: DataFusionStatement,
 ) -> Result<LogicalPlan> {
     rewrite_functions(&mut statement)?;
-    let plan = state.statement_to_plan(statement).await?;
-    if let LogicalPlan::Ddl(DdlStatement::CreateExternalTable(create)) = &plan {
-        let mut create = create.clone();
-        resolve_external_table(state, services, &mut create).await?;
-        return Ok(LogicalPlan::Ddl(DdlStatement::CreateExternalTable(create)));
+    let not_null = not_null_columns(&statement);
+    let mut plan = state.statement_to_plan(statement).await?;
+    match &mut plan {
+        LogicalPlan::Ddl(DdlStatement::CreateExternalTable(create)) => {
+            resolve_external_table(state, services, create).await?;
+        }
+        LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) => {
+            take_null(create, &not_null)?;
+        }
+        _ => {}
     }
-    Ok(plan)
+    plan_changes(plan)
 }
 
 fn bind_recover(
@@ -123,13 +130,13 @@ pub fn plan_export(
 }
 
 /// The checked target and options of an export.
-struct Destination {
-    target: Target,
-    options: CopyOptions,
+pub(super) struct Destination {
+    pub(super) target: Target,
+    pub(super) options: CopyOptions,
 }
 
 impl Destination {
-    fn bind(services: &Services, url: &str, written: &[SqlOption]) -> Result<Self> {
+    pub(super) fn bind(services: &Services, url: &str, written: &[SqlOption]) -> Result<Self> {
         let target = Target::parse(url)?;
         let options = CopyOptions::from_sql(written, &target, services.export_memory)?;
         if let Some(connection) = &options.connection {
@@ -214,6 +221,10 @@ async fn bind_explain(
     explain: Explain,
 ) -> Result<LogicalPlan> {
     let plan = Box::pin(bind_statement(state, services, sql, *explain.statement)).await?;
+    if is_change(&plan) {
+        let why = "EXPLAIN shows an UPDATE or DELETE only of a table in memory";
+        return Err(Error::new(ErrorKind::Unsupported, why));
+    }
     let mut option = ExplainOption::default()
         .with_analyze(explain.analyze)
         .with_verbose(explain.verbose);

@@ -47,7 +47,7 @@ impl PartialOrd for CopyToNode {
 }
 
 /// The schema of the result: one column, `count`.
-fn count_schema() -> &'static DFSchemaRef {
+pub(super) fn count_schema() -> &'static DFSchemaRef {
     static SCHEMA: LazyLock<DFSchemaRef> = LazyLock::new(|| {
         let count = Field::new("count", DataType::UInt64, false);
         let schema = Schema::new(vec![count]);

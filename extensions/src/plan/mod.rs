@@ -11,11 +11,14 @@ mod batches;
 mod bind;
 mod bind_catalog;
 mod catalog_command;
+mod change;
 mod command;
 mod constant;
 mod copy_out;
+mod insert;
 mod layout;
 mod logical;
+mod nullable;
 mod options;
 mod parquet_types;
 mod planner;
@@ -27,7 +30,9 @@ mod write;
 #[doc(hidden)]
 pub use batches::{bound_batches, runs_merged};
 pub use bind::{bind_statement, plan_export};
+pub use change::{Change, ChangeNode};
 pub use copy_out::CopyOutNode;
+pub(crate) use insert::plan_insert;
 pub use logical::{Command, CommandNode, CopyToNode};
 pub use options::{
     CopyOptions, FormatOptions, PartitionOptions, RecoverOptions, StreamOptions, parse_bytes,

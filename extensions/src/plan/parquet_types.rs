@@ -39,7 +39,7 @@ pub(super) fn cast_for_parquet(input: LogicalPlan, unit: Option<TimeUnit>) -> Re
     Ok(LogicalPlanBuilder::from(input).project(columns)?.build()?)
 }
 
-fn stored_type(data_type: &DataType, unit: Option<TimeUnit>) -> DataType {
+pub(super) fn stored_type(data_type: &DataType, unit: Option<TimeUnit>) -> DataType {
     let field = |field: &FieldRef| -> FieldRef {
         let wanted = stored_type(field.data_type(), unit);
         FieldRef::new(field.as_ref().clone().with_data_type(wanted))

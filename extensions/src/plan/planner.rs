@@ -27,6 +27,7 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 
 use super::batches::session_for_batches;
+use super::change::{ChangeExec, ChangeNode};
 use super::command::CommandExec;
 use super::copy_out::{CopyOutExec, CopyOutNode};
 use super::layout::export_layout;
@@ -70,6 +71,12 @@ impl ExtensionPlanner for StatementPlanner {
             let exec = CopyOutExec::new(Arc::clone(physical), copy.options.clone(), ordering);
             return Ok(Some(Arc::new(exec)));
         }
+        if let (Some(change), [physical]) =
+            (node.as_any().downcast_ref::<ChangeNode>(), physical_inputs)
+        {
+            let exec = ChangeExec::new(change, Arc::clone(physical));
+            return Ok(Some(Arc::new(exec)));
+        }
         let (Some(copy), [logical], [physical]) = (
             node.as_any().downcast_ref::<CopyToNode>(),
             logical_inputs,
@@ -78,18 +85,31 @@ impl ExtensionPlanner for StatementPlanner {
             return Ok(None);
         };
         let services = Services::of(session.config())?;
-        Ok(Some(plan_copy(copy, logical, physical, &services)?))
+        let is_ordered = is_ordered(logical);
+        let CopyToNode {
+            target,
+            options,
+            statement,
+            ..
+        } = copy;
+        let planned = plan_copy(target, options, statement, is_ordered, physical, &services);
+        Ok(Some(planned?))
     }
 }
 
-fn plan_copy(
-    copy: &CopyToNode,
-    logical: &LogicalPlan,
+/// Plans the export of the rows of `physical`.
+///
+/// # Errors
+/// The format can't hold the columns, or the connection can't be used.
+pub(super) fn plan_copy(
+    target: &Target,
+    options: &CopyOptions,
+    statement: &str,
+    is_ordered: bool,
     physical: &Arc<dyn ExecutionPlan>,
     services: &Services,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let options = &copy.options;
-    let place = copy.target.place();
+    let place = target.place();
     let memory = match place {
         Place::LocalDisk => services.export_memory.for_local_disk(),
         Place::Bucket(_) => services.export_memory,
@@ -97,25 +117,19 @@ fn plan_copy(
     let layout = export_layout(options, &physical.schema(), memory)?;
     let part_bytes = options.part_bytes(place);
     let connection = options.connection.as_deref();
-    let store = open_store(
-        services,
-        &copy.target,
-        connection,
-        part_bytes,
-        &options.object,
-    )?;
-    let ordered = is_ordered(logical);
-    let writers = choose_writers(ordered, physical, options);
+    let store = open_store(services, target, connection, part_bytes, &options.object)?;
+    let writers = choose_writers(is_ordered, physical, options);
     let partition = options.partition.as_ref().map(|partition| Partition {
         columns: layout.partition_columns,
         file_columns: layout.file_columns,
         max_open_files: partition.max_open_files,
     });
     let spec = ExportSpec {
-        target: copy.target.clone(),
+        target: target.clone(),
         mode: options.mode,
-        statement: copy.statement.clone(),
-        recover_statement: recover_statement(&copy.target, connection),
+        force: options.force,
+        statement: statement.to_owned(),
+        recover_statement: recover_statement(target, connection),
         input_schema: layout.input_schema,
         schema: layout.file_schema,
         partition,

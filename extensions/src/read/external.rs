@@ -43,9 +43,8 @@ impl TableProviderFactory for FilesFactory {
     ) -> Result<Arc<dyn TableProvider>> {
         let has_more = cmd.unbounded || !cmd.order_exprs.is_empty();
         let is_named = |format: &&&str| format.eq_ignore_ascii_case(&cmd.file_type);
-        let (Some(session), [location], Some(format), false) = (
+        let (Some(session), Some(format), false) = (
             state.as_any().downcast_ref::<SessionState>(),
-            cmd.locations.as_slice(),
             FORMATS.iter().find(is_named),
             has_more,
         ) else {
@@ -53,16 +52,18 @@ impl TableProviderFactory for FilesFactory {
         };
         let names: Vec<String> = cmd.table_partition_cols.iter().map(unquoted).collect();
         let files = FilesOf {
-            location,
+            locations: &cmd.locations,
             format: Some(format),
             options: &cmd.options,
             declared: cmd.schema.inner(),
             partitioned_by: Some(names.as_slice()).filter(|names| !names.is_empty()),
+            file_name: None,
+            union_by_name: false,
         };
         let Some(mut table) = files.open(session).await? else {
             let why = format!(
                 "there are no files to read at '{}'",
-                written_location(location)
+                written_location(cmd.locations.first().map_or("", String::as_str))
             );
             let error = Error::new(ErrorKind::UndefinedObject, why);
             let error = error.with_hint("declare the columns to make a table without files");

@@ -4,14 +4,15 @@
 //! files, and the columns that the folders name.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use arrow::datatypes::{FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::Constraints;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::SessionState;
 use object_store::ObjectMeta;
 
-use super::csv::look_at;
+use super::csv::{look_at, union_by_name};
 use super::kinds::kind_of_all;
 use super::location::{Listing, Location};
 use super::partitions::{partition_fields, partition_names};
@@ -23,8 +24,8 @@ const DELIMITER: &str = "format.delimiter";
 
 /// Files to open.
 pub(super) struct FilesOf<'a> {
-    /// A path, glob or URL, as the session's stores know it.
-    pub(super) location: &'a str,
+    /// Paths, globs or URLs, as the session's stores know them.
+    pub(super) locations: &'a [String],
     /// The format as DataFusion names it; the files' endings tell it if it is not given.
     pub(super) format: Option<&'static str>,
     /// DataFusion's options of the format.
@@ -34,6 +35,10 @@ pub(super) struct FilesOf<'a> {
     /// The partition columns, if they are named. Otherwise the folders name them, unless columns are
     /// declared.
     pub(super) partitioned_by: Option<&'a [String]>,
+    /// The name of a column with the path of each row's file.
+    pub(super) file_name: Option<&'a str>,
+    /// CSV files may have different columns, and the table has all of them.
+    pub(super) union_by_name: bool,
 }
 
 impl FilesOf<'_> {
@@ -43,7 +48,7 @@ impl FilesOf<'_> {
     /// The store's; [`ErrorKind::InvalidParameter`] and [`ErrorKind::Query`] if files do not fit
     /// each other, the format, or the named partition columns.
     pub(super) async fn open(&self, state: &SessionState) -> Result<Option<FileTable>> {
-        let location = Location::parse(self.location)?;
+        let location = Location::parse_all(self.locations)?;
         let listing = location.list(state).await?;
         let is_declared = !self.declared.fields().is_empty();
         if listing.files.is_empty() && !is_declared {
@@ -62,7 +67,10 @@ impl FilesOf<'_> {
             let why = format!("this session reads no {name}");
             Error::new(ErrorKind::Unsupported, why)
         })?;
-        let format = factory.create(state, &options)?;
+        let mut format = factory.create(state, &options)?;
+        if self.union_by_name {
+            format = union_by_name(format);
+        }
         if name == PARQUET {
             refuse_empty(&listing)?;
         }
@@ -86,8 +94,19 @@ impl FilesOf<'_> {
         };
         // A partition column that the files hold is read from them: its type is known there.
         names.retain(|name| columns.column_with_name(name).is_none());
-        let fields = partition_fields(&names, self.declared, &listing.files);
+        let mut fields = partition_fields(&names, self.declared, &listing.files);
+        if let Some(name) = self.file_name {
+            if columns.column_with_name(name).is_some() || names.iter().any(|known| known == name) {
+                let why = format!("the files have a column {name}, so filename can't add one");
+                let error = Error::new(ErrorKind::InvalidParameter, why);
+                return Err(error.with_hint("filename => 'name' gives the column another name"));
+            }
+            fields.push(Arc::new(Field::new(name, DataType::Utf8, false)));
+        }
         Ok(Some(FileTable {
+            is_folder: listing.is_folder || listing.files.is_empty(),
+            options,
+            has_file_name: self.file_name.is_some(),
             location,
             format,
             schema: TableSchema::builder(columns)

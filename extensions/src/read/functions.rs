@@ -10,8 +10,8 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement as DataFusionStatement;
 use sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, TableAlias, TableFactor, Value,
-    VisitMut, VisitorMut,
+    Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, TableAlias, TableFactor, UnaryOperator,
+    Value, VisitMut, VisitorMut,
 };
 use url::form_urlencoded;
 
@@ -34,6 +34,20 @@ const CONNECTION: &str = "aws_connection";
 const ALL_TEXT: &str = "all_varchar";
 const SAMPLE_RECORDS: &str = "format.schema_infer_max_rec";
 
+/// The arguments of `read_*` that are no options of the format, and the formats that have them.
+const ARGUMENTS: [(&str, &[&str]); 5] = [
+    (ALL_TEXT, &["csv"]),
+    (COLUMNS, &["csv", "json"]),
+    (SAMPLE_SIZE, &["csv", "json"]),
+    (FILE_NAME, &["csv", "json", "parquet"]),
+    (UNION_BY_NAME, &["csv", "json", "parquet"]),
+];
+
+const COLUMNS: &str = "columns";
+const SAMPLE_SIZE: &str = "sample_size";
+const FILE_NAME: &str = "filename";
+const UNION_BY_NAME: &str = "union_by_name";
+
 /// DuckDB's name of each option, DataFusion's name, and the formats that have the option.
 const OPTIONS: [(&str, &str, &[&str]); 8] = [
     ("header", "format.has_header", &["csv"]),
@@ -52,18 +66,48 @@ pub(super) struct FunctionCall {
     pub(super) function: &'static str,
     /// The format as DataFusion names it.
     pub(super) format: &'static str,
-    /// A path, glob or URL.
-    pub(super) location: String,
+    /// Paths, globs or URLs.
+    pub(super) locations: Vec<String>,
     pub(super) connection: Option<String>,
     /// DataFusion's options of the format.
     pub(super) options: Vec<(String, String)>,
+    /// The declared columns: names and SQL types.
+    pub(super) columns: Vec<(String, String)>,
+    /// The name of the column with the path of each row's file.
+    pub(super) file_name: Option<String>,
+    pub(super) union_by_name: bool,
 }
 
 impl FunctionCall {
+    fn new(function: &'static str, format: &'static str) -> Self {
+        Self {
+            function,
+            format,
+            locations: Vec::new(),
+            connection: None,
+            options: Vec::new(),
+            columns: Vec::new(),
+            file_name: None,
+            union_by_name: false,
+        }
+    }
+
     /// Encodes the call as a table name that no other table has.
     fn to_table_name(&self) -> String {
         let mut pairs = form_urlencoded::Serializer::new(format!("{}?", self.function));
-        pairs.append_pair("location", &self.location);
+        for location in &self.locations {
+            pairs.append_pair("location", location);
+        }
+        for (name, data_type) in &self.columns {
+            pairs.append_pair(COLUMNS, name);
+            pairs.append_pair(COLUMNS, data_type);
+        }
+        if let Some(name) = &self.file_name {
+            pairs.append_pair(FILE_NAME, name);
+        }
+        if self.union_by_name {
+            pairs.append_pair(UNION_BY_NAME, "true");
+        }
         if let Some(connection) = &self.connection {
             pairs.append_pair(CONNECTION, connection);
         }
@@ -78,21 +122,22 @@ impl FunctionCall {
         let (function, pairs) = name.split_once('?')?;
         let (function, format) = FUNCTIONS.iter().find(|(name, _)| *name == function)?;
         let mut pairs = form_urlencoded::parse(pairs.as_bytes());
-        let location = pairs.next().filter(|(name, _)| name == "location")?.1;
-        let mut call = Self {
-            function,
-            format,
-            location: location.into_owned(),
-            connection: None,
-            options: Vec::new(),
-        };
-        for (name, value) in pairs {
+        let mut call = Self::new(function, format);
+        while let Some((name, value)) = pairs.next() {
             match name.as_ref() {
+                "location" => call.locations.push(value.into_owned()),
+                COLUMNS => {
+                    let (_, data_type) = pairs.next()?;
+                    call.columns
+                        .push((value.into_owned(), data_type.into_owned()));
+                }
+                FILE_NAME => call.file_name = Some(value.into_owned()),
+                UNION_BY_NAME => call.union_by_name = true,
                 CONNECTION => call.connection = Some(value.into_owned()),
                 _ => call.options.push((name.into_owned(), value.into_owned())),
             }
         }
-        Some(call)
+        Some(call).filter(|call| !call.locations.is_empty())
     }
 
     fn from_arguments(
@@ -100,17 +145,20 @@ impl FunctionCall {
         format: &'static str,
         args: &[FunctionArg],
     ) -> Result<Self> {
-        let mut call = Self {
-            function,
-            format,
-            location: String::new(),
-            connection: None,
-            options: Vec::new(),
-        };
+        let mut call = Self::new(function, format);
         let mut args = args.iter();
         match args.next() {
+            Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Array(list)))) => {
+                for location in &list.elem {
+                    let location = constant(function, "a location", location)?;
+                    call.locations.push(location);
+                }
+                if call.locations.is_empty() {
+                    return Err(invalid(format!("the list of {function} is empty")));
+                }
+            }
             Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(location))) => {
-                call.location = constant(function, "the location", location)?;
+                call.locations = vec![constant(function, "the location", location)?];
             }
             _ => {
                 return Err(invalid(format!(
@@ -120,9 +168,38 @@ impl FunctionCall {
         }
         for arg in args {
             let (name, value) = named(function, arg)?;
-            call.add_option(&name, constant(function, &name, value)?)?;
+            match value {
+                Expr::Dictionary(columns) if name == COLUMNS && call.takes(COLUMNS) => {
+                    for column in columns {
+                        let data_type = constant(function, "a column's type", &column.value)?;
+                        call.columns.push((column.key.value.clone(), data_type));
+                    }
+                }
+                _ if name == COLUMNS && call.takes(COLUMNS) => {
+                    let why = format!("columns of {function} is {{'name': 'type', …}}");
+                    return Err(invalid(why));
+                }
+                value => call.add_option(&name, constant(function, &name, value)?)?,
+            }
         }
         Ok(call)
+    }
+
+    /// Whether the function has an argument that is no option of the format.
+    fn takes(&self, argument: &str) -> bool {
+        let mut arguments = ARGUMENTS.iter();
+        arguments.any(|(name, formats)| *name == argument && formats.contains(&self.format))
+    }
+
+    fn boolean(&self, name: &str, value: &str) -> Result<bool> {
+        match value.to_ascii_lowercase().as_str() {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err(invalid(format!(
+                "{name} of {} is true or false",
+                self.function
+            ))),
+        }
     }
 
     fn add_option(&mut self, name: &str, value: String) -> Result<()> {
@@ -130,18 +207,8 @@ impl FunctionCall {
             self.connection = Some(value);
             return Ok(());
         }
-        if name == ALL_TEXT && self.format == "csv" {
-            match value.to_ascii_lowercase().as_str() {
-                "true" => self
-                    .options
-                    .push((SAMPLE_RECORDS.to_owned(), "0".to_owned())),
-                "false" => {}
-                _ => {
-                    let why = format!("{ALL_TEXT} of {} is true or false", self.function);
-                    return Err(invalid(why));
-                }
-            }
-            return Ok(());
+        if self.takes(name) {
+            return self.add_argument(name, value);
         }
         let known = OPTIONS
             .iter()
@@ -152,7 +219,12 @@ impl FunctionCall {
         }
         let names: Vec<&str> = known
             .map(|(name, _, _)| *name)
-            .chain((self.format == "csv").then_some(ALL_TEXT))
+            .chain(
+                ARGUMENTS
+                    .iter()
+                    .map(|(name, _)| *name)
+                    .filter(|name| self.takes(name)),
+            )
             .chain([CONNECTION])
             .collect();
         let error = invalid(format!("unknown argument {name} of {}", self.function));
@@ -160,6 +232,38 @@ impl FunctionCall {
             Some(near) => error.with_hint(format!("did you mean {near}?")),
             None => error.with_hint(format!("the arguments are {}", names.join(", "))),
         })
+    }
+}
+
+impl FunctionCall {
+    fn add_argument(&mut self, name: &str, value: String) -> Result<()> {
+        match name {
+            ALL_TEXT if self.boolean(name, &value)? => self.sample(0),
+            SAMPLE_SIZE => match value.parse::<i64>() {
+                Ok(-1) => self.sample(usize::MAX),
+                Ok(records) if records > 0 => self.sample(records.unsigned_abs() as usize),
+                _ => {
+                    let why = format!("{name} of {} is a number of records", self.function);
+                    return Err(invalid(why).with_hint("-1 looks at all records"));
+                }
+            },
+            FILE_NAME => {
+                self.file_name = match value.to_ascii_lowercase().as_str() {
+                    "true" => Some(FILE_NAME.to_owned()),
+                    "false" => None,
+                    _ => Some(value),
+                };
+            }
+            UNION_BY_NAME => self.union_by_name = self.boolean(name, &value)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Guesses the types from the first `records` records.
+    fn sample(&mut self, records: usize) {
+        let records = records.to_string();
+        self.options.push((SAMPLE_RECORDS.to_owned(), records));
     }
 }
 
@@ -196,6 +300,15 @@ fn constant(function: &str, what: &str, value: &Expr) -> Result<String> {
             Value::Number(digits, _) => return Ok(digits.clone()),
             _ => {}
         }
+    }
+    if let Expr::UnaryOp {
+        op: UnaryOperator::Minus,
+        expr,
+    } = value
+        && let Expr::Value(number) = expr.as_ref()
+        && let Value::Number(digits, _) = &number.value
+    {
+        return Ok(format!("-{digits}"));
     }
     Err(invalid(format!(
         "{what} of {function} must be a literal, not {value}"
@@ -272,11 +385,13 @@ mod tests {
     #[test]
     fn calls_read_back_from_their_names() {
         let call = FunctionCall {
-            function: "read_csv",
-            format: "csv",
-            location: "s3://b/a b&c?=é/*.csv".to_owned(),
+            locations: vec!["s3://b/a b&c?=é/*.csv".to_owned(), "x".to_owned()],
             connection: Some("a\"b".to_owned()),
             options: vec![("format.delimiter".to_owned(), ";".to_owned())],
+            columns: vec![("a=b".to_owned(), "DECIMAL(10, 2)".to_owned())],
+            file_name: Some("f".to_owned()),
+            union_by_name: true,
+            ..FunctionCall::new("read_csv", "csv")
         };
         let name = call.to_table_name();
         assert_eq!(FunctionCall::from_table_name(&name), Some(call));

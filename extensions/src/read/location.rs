@@ -15,7 +15,7 @@ use glob::Pattern;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 
-use crate::connect::written_location;
+use crate::connect::{connection_of, written_location};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A location before its files are looked for.
@@ -28,6 +28,8 @@ pub(super) struct Location {
     path: String,
     /// It was written with a slash at its end.
     is_folder: bool,
+    /// Further locations in the same store.
+    more: Vec<Location>,
 }
 
 /// The files of a location, sorted by their paths.
@@ -75,7 +77,33 @@ impl Location {
             store,
             is_folder: path.ends_with('/'),
             path: path.trim_matches('/').to_owned(),
+            more: Vec::new(),
         })
+    }
+
+    /// Parses several locations as one.
+    ///
+    /// # Errors
+    /// As [`Self::parse`]; [`ErrorKind::InvalidParameter`] if there is none, or if they are not in
+    /// one store.
+    pub(super) fn parse_all(locations: &[String]) -> Result<Self> {
+        let invalid = |why: String| Err(Error::new(ErrorKind::InvalidParameter, why));
+        let mut parsed = Vec::with_capacity(locations.len());
+        for location in locations {
+            parsed.push(Self::parse(location)?);
+        }
+        let mut parsed = parsed.into_iter();
+        let Some(mut first) = parsed.next() else {
+            return invalid("a list of locations is empty".to_owned());
+        };
+        first.more = parsed.collect();
+        match first.more.iter().find(|other| other.store != first.store) {
+            None => Ok(first),
+            Some(other) => invalid(format!(
+                "'{}' and '{}' are in different buckets, and can't be read as one table",
+                first.written, other.written
+            )),
+        }
     }
 
     /// The path or URL by which a user reads one of the location's files.
@@ -96,18 +124,59 @@ impl Location {
         }
     }
 
+    /// The location as the target of a `COPY`, and the name of its connection. `None` if `COPY` does
+    /// not know the store.
+    pub(super) fn as_target(&self) -> Option<(String, Option<String>)> {
+        if !self.more.is_empty() {
+            return None;
+        }
+        let store = self.store.as_str();
+        if store.starts_with("file:") {
+            return Some((format!("/{}", self.path), None));
+        }
+        let connection = connection_of(store)?;
+        let bucket = written_location(store);
+        let bucket = bucket.trim_end_matches('/');
+        Some((format!("{bucket}/{}", self.path), Some(connection)))
+    }
+
     /// Whether the location can only be a folder, or a folder to come.
     pub(super) fn may_be_folder(&self) -> bool {
-        self.is_folder || !self.path.contains(SPECIAL)
+        self.more.is_empty() && (self.is_folder || !self.path.contains(SPECIAL))
     }
 
     /// The files; none if there is nothing at the location.
     ///
     /// # Errors
-    /// The store's; [`ErrorKind::InvalidParameter`] for a pattern that is none.
+    /// The store's; [`ErrorKind::InvalidParameter`] for a pattern that is none;
+    /// [`ErrorKind::UndefinedObject`] if one of several locations has no files.
     pub(super) async fn list(&self, state: &SessionState) -> Result<Listing> {
         let store = state.runtime_env().object_store(&self.store)?;
         let store = store.as_ref();
+        let mut all = self.list_one(store).await?;
+        if self.more.is_empty() {
+            return Ok(all);
+        }
+        all.is_folder = false;
+        let nothing = |location: &Self| {
+            let why = format!("there are no files to read at '{}'", location.written);
+            Error::new(ErrorKind::UndefinedObject, why)
+        };
+        if all.files.is_empty() {
+            return Err(nothing(self));
+        }
+        for location in &self.more {
+            let found = location.list_one(store).await?.files;
+            if found.is_empty() {
+                return Err(nothing(location));
+            }
+            all.files.extend(found);
+        }
+        Ok(all)
+    }
+
+    /// The files of the first location.
+    async fn list_one(&self, store: &dyn ObjectStore) -> Result<Listing> {
         if let Some(found) = self.list_literally(store).await? {
             return Ok(found);
         }

@@ -12,6 +12,7 @@
 //! - `json`: every value as its text says, every key a column.
 //! - `parquet`: statistics supply no values, and exclude rows only where they can be trusted.
 //! - `counted`: a scan of whole Parquet files returns as many rows as their footers say.
+//! - `insert`: rows to insert, as `COPY` writes them.
 //! - `external`: tables of `CREATE EXTERNAL TABLE`.
 //! - `paths`: `SELECT * FROM 'data/*.parquet'`, a path as a table.
 //! - `functions`: `read_parquet('s3://…', aws_connection => 'c')`, with a connection and options.
@@ -21,6 +22,7 @@ mod csv;
 mod external;
 mod folder;
 mod functions;
+mod insert;
 mod json;
 mod kinds;
 mod location;
@@ -36,6 +38,7 @@ pub(crate) use counted::CountScans;
 pub(crate) use csv::with_csv;
 pub(crate) use external::with_exported_folders;
 pub(crate) use functions::rewrite_functions;
+pub(crate) use insert::{Insert, Inserter};
 pub(crate) use json::with_json;
 pub(crate) use parquet::with_parquet;
 pub use paths::with_file_tables;

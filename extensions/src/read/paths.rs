@@ -6,13 +6,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow::datatypes::Schema;
+use arrow::datatypes::{Field, Schema};
 use async_trait::async_trait;
 use datafusion::catalog::{DynamicFileCatalog, TableProvider, UrlTableFactory};
+use datafusion::common::DFSchema;
 use datafusion::datasource::MemTable;
 use datafusion::datasource::dynamic_file::DynamicListTableFactory;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::SessionState;
+use datafusion::logical_expr::ExprSchemable;
 use datafusion::prelude::SessionContext;
 
 use super::folder::FilesOf;
@@ -76,11 +78,13 @@ async fn path_table(
         return Err(needs_connection(path).into());
     }
     let files = FilesOf {
-        location: path,
+        locations: &[path.to_owned()],
         format: None,
         options: &HashMap::new(),
         declared: &Schema::empty(),
         partitioned_by: None,
+        file_name: None,
+        union_by_name: false,
     };
     match files.open(state).await? {
         Some(table) => Ok(Some(Arc::new(table))),
@@ -105,37 +109,62 @@ fn needs_connection(location: &str) -> Error {
 
 /// Returns the files that a function call reads as a table.
 async fn called_table(state: &SessionState, call: &FunctionCall) -> Result<Arc<dyn TableProvider>> {
-    let location = match &call.connection {
-        Some(connection) => {
-            let services = Services::of(state.config())?;
-            readable_location(state, &services, connection, &call.location).await?
-        }
-        None if call.location.starts_with("s3://") => {
-            return Err(needs_connection(&call.location));
-        }
-        None => call.location.clone(),
-    };
+    let mut locations = Vec::with_capacity(call.locations.len());
+    for location in &call.locations {
+        locations.push(match &call.connection {
+            Some(connection) => {
+                let services = Services::of(state.config())?;
+                readable_location(state, &services, connection, location).await?
+            }
+            None if location.starts_with("s3://") => return Err(needs_connection(location)),
+            None => location.clone(),
+        });
+    }
     if call.function == GLOB {
-        return list_files(state, &location).await;
+        return list_files(state, &locations).await;
     }
     let files = FilesOf {
-        location: &location,
+        locations: &locations,
         format: Some(call.format),
         options: &call.options.iter().cloned().collect(),
-        declared: &Schema::empty(),
+        declared: &declared_columns(state, &call.columns)?,
         partitioned_by: None,
+        file_name: call.file_name.as_deref(),
+        union_by_name: call.union_by_name,
     };
     let table = files.open(state).await?;
     let table = table.ok_or_else(|| {
-        let why = format!("there are no files to read at '{}'", call.location);
+        let why = format!(
+            "there are no files to read at '{}'",
+            call.locations.join("', '")
+        );
         Error::new(ErrorKind::UndefinedObject, why)
     })?;
     Ok(Arc::new(table))
 }
 
-/// The files of a location as rows: path, size in bytes, time of the last change.
-async fn list_files(state: &SessionState, location: &str) -> Result<Arc<dyn TableProvider>> {
-    let location = Location::parse(location)?;
+/// The columns that `columns => {'name': 'type', …}` declares.
+fn declared_columns(state: &SessionState, columns: &[(String, String)]) -> Result<Schema> {
+    let fields = columns.iter().map(|(name, data_type)| {
+        // The SQL planner knows the types; it takes them only in expressions.
+        let null = format!("CAST(NULL AS {data_type})");
+        let typed = state
+            .create_logical_expr(&null, &DFSchema::empty())
+            .and_then(|expr| expr.get_type(&DFSchema::empty()));
+        match typed {
+            Ok(data_type) => Ok(Field::new(name, data_type, true)),
+            Err(error) => {
+                let why = format!("the type '{data_type}' of the column {name} is not known");
+                Err(Error::new(ErrorKind::InvalidParameter, why).with_source(error))
+            }
+        }
+    });
+    Ok(Schema::new(fields.collect::<Result<Vec<_>>>()?))
+}
+
+/// The files of locations as rows: path, size in bytes, time of the last change.
+async fn list_files(state: &SessionState, locations: &[String]) -> Result<Arc<dyn TableProvider>> {
+    let location = Location::parse_all(locations)?;
     let files = location.list(state).await?.files;
     let objects = || files.iter().map(|file| &file.object);
     let paths = objects().map(|object| Some(location.name_of(&object.location)));

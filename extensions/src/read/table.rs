@@ -29,9 +29,11 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use futures::{StreamExt, TryStreamExt};
 
+use super::insert::{Inserter, refuse_no_folder, refuse_partitions};
 use super::location::{Listing, Location};
 use super::partitions::partition_values;
 use crate::error::{Error, ErrorKind, Result};
+use crate::services::Services;
 
 /// The files of a location as a table.
 #[derive(Debug)]
@@ -39,6 +41,12 @@ pub(super) struct FileTable {
     pub(super) location: Location,
     pub(super) format: Arc<dyn FileFormat>,
     pub(super) schema: TableSchema,
+    /// DataFusion's options of the format.
+    pub(super) options: HashMap<String, String>,
+    /// The last partition column is the path of the file.
+    pub(super) has_file_name: bool,
+    /// The location is a folder, or nothing is there yet.
+    pub(super) is_folder: bool,
     pub(super) definition: Option<String>,
     pub(super) constraints: Constraints,
     pub(super) defaults: HashMap<String, Expr>,
@@ -72,10 +80,15 @@ impl FileTable {
             if file.object.size == 0 {
                 continue;
             }
-            let values = match fields {
+            let in_folders = &fields[..fields.len() - usize::from(self.has_file_name)];
+            let mut values = match in_folders {
                 [] => Vec::new(),
                 fields => partition_values(&self.location, fields, &file)?,
             };
+            if self.has_file_name {
+                let name = self.location.name_of(&file.object.location);
+                values.push(ScalarValue::Utf8(Some(name)));
+            }
             let mut file = PartitionedFile::from(file.object);
             file.partition_values = values;
             files.push(file);
@@ -258,18 +271,15 @@ impl TableProvider for FileTable {
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
         self.schema()
             .logically_equivalent_names_and_types(&input.schema())?;
-        let refused = |why: String| DataFusionError::from(Error::new(ErrorKind::Unsupported, why));
-        let written = &self.location.written;
-        if !self.partitions().is_empty() {
-            let why =
-                format!("rows can't be inserted into '{written}', which has partition columns");
-            return Err(refused(why));
+        refuse_no_folder(self)?;
+        let inserter = session.config().get_extension::<Inserter>();
+        if let Some(inserter) = inserter
+            && let Some(insert) = self.insert(Arc::clone(&input), operation)?
+        {
+            let services = Services::of(session.config())?;
+            return Ok(inserter.0(insert, &services)?);
         }
-        if !self.location.may_be_folder() {
-            return Err(refused(format!(
-                "rows can't be inserted into '{written}', a pattern"
-            )));
-        }
+        refuse_partitions(self)?;
         let url = ListingTableUrl::parse(self.location.folder_url())?;
         let sink = FileSinkConfig {
             original_url: String::default(),

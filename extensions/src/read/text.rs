@@ -97,6 +97,20 @@ impl<F: TextFormat> TextFiles<F> {
         }
     }
 
+    /// Files with other settings, which nobody has looked at.
+    pub(super) fn with(&self, settings: F) -> Self {
+        Self {
+            settings,
+            found: OnceLock::new(),
+            writer: Arc::clone(&self.writer),
+        }
+    }
+
+    /// The settings, after a look at the files if there was one.
+    pub(super) fn settings(&self) -> &F {
+        self.found.get().unwrap_or(&self.settings)
+    }
+
     /// Looks at the files, unless that was done. See [`TextFormat::look`].
     pub(super) async fn look(
         &self,
@@ -178,7 +192,6 @@ impl<F: TextFormat> FileFormat for TextFiles<F> {
     }
 
     fn file_source(&self, table_schema: TableSchema) -> Arc<dyn FileSource> {
-        let settings = self.found.get().unwrap_or(&self.settings);
-        Arc::new(TextScan::new(settings.clone(), table_schema))
+        Arc::new(TextScan::new(self.settings().clone(), table_schema))
     }
 }

@@ -83,6 +83,7 @@ impl Exporter {
         ExportSpec {
             target,
             mode: self.mode,
+            force: false,
             statement: self.name.clone(),
             recover_statement: String::new(),
             schema: match self.partitioned {

@@ -17,8 +17,8 @@ use tokio::time::Instant;
 
 use crate::error::{Error, ErrorKind};
 use crate::sink::{
-    ContentHeaders, CreatedUpload, ObjectIdentity, PendingUpload, SentPart, StoreError,
-    StoreErrorKind, UploadStore,
+    ContentHeaders, CreatedUpload, ListedObject, ObjectIdentity, PendingUpload, SentPart,
+    StoreError, StoreErrorKind, UploadStore,
 };
 
 /// How long a process waits for the answer to a request.
@@ -380,11 +380,23 @@ impl UploadStore for ProcessStore {
     }
 
     async fn list(&self, prefix: &str, limit: usize) -> Result<Vec<String>, StoreError> {
+        let objects = self.list_objects(prefix, limit).await?;
+        Ok(objects.into_iter().map(|object| object.key).collect())
+    }
+
+    async fn list_objects(
+        &self,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<ListedObject>, StoreError> {
         let wanted = prefix.to_owned();
         self.request(format!("list {prefix}"), PATIENCE, move |contents| {
             let from = contents.objects.range(wanted.clone()..);
-            let found = from.map(|(key, _)| key.clone());
-            let found = found.take_while(|key| key.starts_with(&wanted));
+            let found = from.take_while(|(key, _)| key.starts_with(&wanted));
+            let found = found.map(|(key, object)| ListedObject {
+                key: key.clone(),
+                bytes: object.body.len() as u64,
+            });
             Ok(found.take(limit).collect())
         })
         .await

@@ -19,6 +19,8 @@ pub struct ExportSpec {
     pub target: Target,
     /// How existing objects under the target are treated.
     pub mode: Mode,
+    /// Whether mode overwrite replaces objects that no export wrote, too.
+    pub force: bool,
     /// The SQL text of the statement, without secrets, for the bookkeeping.
     pub statement: String,
     /// The statement that finishes or removes this export if its process dies.

@@ -179,9 +179,65 @@ impl Target {
         }
     }
 
+    /// Whether the name of a data object says that an export wrote it, or that it marks a folder.
+    pub(super) fn is_exported(&self, key: &str) -> bool {
+        let rest = key.strip_prefix(&self.folder).unwrap_or(key);
+        let (folder, name) = rest.rsplit_once('/').unwrap_or(("", rest));
+        let in_bookkeeping = format!("/{folder}/").contains(&format!("/{FOLDER}"));
+        name.is_empty() || in_bookkeeping || is_file_name(name)
+    }
+
+    /// Refuses a folder that nobody means to empty: a whole bucket, the root folder, and the home
+    /// folder, the current folder and the folders above them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidParameter`].
+    pub fn refuse_to_empty(&self) -> Result<()> {
+        let what = match &self.place {
+            Place::Bucket(_) if self.folder.is_empty() => "all of a bucket",
+            Place::Bucket(_) => return Ok(()),
+            Place::LocalDisk => {
+                let folder = std::path::PathBuf::from(format!("/{}", self.folder));
+                let folder = folder.canonicalize().unwrap_or(folder);
+                let holds = |inner: Option<std::path::PathBuf>| {
+                    let inner = inner.and_then(|inner| inner.canonicalize().ok());
+                    inner.is_some_and(|inner| inner.starts_with(&folder))
+                };
+                let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
+                match () {
+                    () if holds(home.map(Into::into)) => "a folder that holds your home folder",
+                    () if holds(std::env::current_dir().ok()) => {
+                        "a folder that holds the current folder"
+                    }
+                    () if folder.parent().is_none() => "the root folder",
+                    () => return Ok(()),
+                }
+            }
+        };
+        let why = format!("MODE = 'overwrite' does not replace {what}: {self}");
+        Err(invalid(why).with_hint("name a folder for the export"))
+    }
+
     /// Whether `key` can be a file of the export `id` to this target.
     pub(super) fn is_file_of(&self, key: &str, id: &str) -> bool {
         key.contains(id) || self.file.is_some() && key == self.prefix()
+    }
+}
+
+/// Whether a name has the form `part-<writer>-<sequence>-<export id>.<ext>`.
+fn is_file_name(name: &str) -> bool {
+    let is_number = |text: &str, least: usize| {
+        text.len() >= least && text.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let is_id = |text: &str| text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let parts = name
+        .split_once('.')
+        .map(|(stem, _)| stem.split('-').collect::<Vec<_>>());
+    match parts.as_deref() {
+        Some(["part", writer, sequence, id]) => {
+            is_number(writer, 5) && is_number(sequence, 8) && is_id(id)
+        }
+        _ => false,
     }
 }
 
@@ -243,6 +299,38 @@ mod tests {
         assert!(target.has_data("x/y.csv") && !target.has_data("x/y.csv2"));
         assert_eq!(single("s3://b/y").unwrap().prefix(), "y");
         assert!(single("s3://b").is_err() && single("/").is_err());
+    }
+
+    #[test]
+    fn exported_files_are_known_by_their_names() {
+        let target = Target::parse("s3://b/x").unwrap();
+        let id = "0123456789abcdef".repeat(2);
+        for key in [
+            format!("x/part-00000-00000000-{id}.parquet"),
+            format!("x/day=1/part-00012-00000345-{id}.csv.gz"),
+            format!("x/sub/_tidegate/{id}/MANIFEST"),
+            "x/day=1/".to_owned(),
+        ] {
+            assert!(target.is_exported(&key), "{key}");
+        }
+        for key in [
+            "x/notes.md".to_owned(),
+            "x/.git/HEAD".to_owned(),
+            "x/_SUCCESS".to_owned(),
+            format!("x/part-00000-{id}-c000.snappy.parquet"),
+            format!("x/part-00000-00000000-{id}"),
+            format!("x/part-0-0-{id}.csv"),
+            format!("x/part-00000-00000000-{id}.d/notes.md"),
+        ] {
+            assert!(!target.is_exported(&key), "{key}");
+        }
+    }
+
+    #[test]
+    fn some_folders_are_not_emptied() {
+        let refuses = |text: &str| Target::parse(text).unwrap().refuse_to_empty().is_err();
+        assert!(refuses("s3://b") && refuses("s3://b/") && !refuses("s3://b/x"));
+        assert!(refuses("/") && refuses(".") && refuses("..") && !refuses("./x"));
     }
 
     #[test]

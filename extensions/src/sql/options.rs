@@ -123,6 +123,11 @@ pub(super) const COPY_OPTIONS: &[Known] = &[
         "what to do with objects under the target",
     ),
     option(
+        "FORCE",
+        Values::Boolean,
+        "let MODE 'overwrite' delete files that no export wrote",
+    ),
+    option(
         "SINGLE FILE",
         Values::Boolean,
         "write one object with the target's name",

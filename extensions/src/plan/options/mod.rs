@@ -57,6 +57,8 @@ pub struct CopyOptions {
     pub single_file: bool,
     /// How rows are divided into folders.
     pub partition: Option<PartitionOptions>,
+    /// Mode overwrite replaces objects that no export wrote, too.
+    pub force: bool,
     /// Encryption, storage class and checksum of the objects.
     pub object: ObjectOptions,
     /// Write a manifest.
@@ -106,8 +108,20 @@ impl CopyOptions {
                         || name.ends_with(&format!(".{}", format.name())))
             }
         };
+        if mode == Mode::Overwrite && !single_file {
+            target.refuse_to_empty()?;
+        }
+        let force = match find("FORCE") {
+            Some(option) if mode != Mode::Overwrite => {
+                let why = "FORCE is for MODE = 'overwrite'";
+                return Err(invalid(option, why.to_owned()));
+            }
+            Some(option) => parse_boolean(option)?,
+            None => false,
+        };
         let flag = |name: &str| find(name).map(parse_boolean).transpose();
         Ok(Self {
+            force,
             connection,
             format,
             max_file_bytes,

@@ -20,8 +20,9 @@ const BATCH_BYTES: usize = 8 << 20;
 /// How records of a file map to the columns of a batch.
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
-    /// The indexes of the wanted columns in the file.
-    pub(super) projection: Vec<usize>,
+    /// The indexes of the wanted columns in the file; `None` for a column that is NULL because the
+    /// file does not have it.
+    pub(super) projection: Vec<Option<usize>>,
     /// The wanted columns.
     pub(super) schema: SchemaRef,
     /// How many columns the file has.
@@ -32,6 +33,8 @@ pub(super) struct Layout {
     pub(super) may_be_short: bool,
     /// Whether the types were guessed from the first records.
     pub(super) is_guessed: bool,
+    /// Whether the file may lack columns of the table.
+    pub(super) may_lack_columns: bool,
 }
 
 impl Layout {
@@ -40,7 +43,8 @@ impl Layout {
     /// in order.
     ///
     /// # Errors
-    /// [`ErrorKind::Query`] if the header has some of the columns, or others beside them.
+    /// [`ErrorKind::Query`] if the header has columns that the table does not have, or lacks some
+    /// that it may not lack.
     pub(super) fn by_names(self, names: &[String], columns: &[String], file: &str) -> Result<Self> {
         let mut places = Vec::with_capacity(columns.len());
         for column in columns {
@@ -51,21 +55,22 @@ impl Layout {
             };
             places.push(exact.or_else(similar));
         }
-        let found: Option<Vec<usize>> = places.iter().copied().collect();
-        match found {
-            Some(found) if names.len() == columns.len() => Ok(Self {
-                projection: self
-                    .projection
-                    .iter()
-                    .map(|column| found[*column])
-                    .collect(),
-                ..self
-            }),
-            None if places.iter().all(Option::is_none) && names.len() == columns.len() => Ok(self),
-            _ => {
+        let known = places.iter().flatten().count();
+        let has_all = known == columns.len() || self.may_lack_columns && known > 0;
+        match has_all && known == names.len() {
+            true => {
+                let place = |column: &Option<usize>| column.and_then(|column| places[column]);
+                Ok(Self {
+                    projection: self.projection.iter().map(place).collect(),
+                    file_columns: names.len(),
+                    ..self
+                })
+            }
+            false if known == 0 && names.len() == columns.len() => Ok(self),
+            false => {
                 let (names, columns) = (names.join(", "), columns.join(", "));
                 let why = format!("{file} has the columns {names}, but {columns} are expected");
-                let hint = "read the files one by one, or name their columns alike";
+                let hint = "name their columns alike, or add union_by_name => true";
                 Err(Error::new(ErrorKind::Query, why).with_hint(hint))
             }
         }
@@ -97,7 +102,9 @@ impl BatchBuilder {
     pub(super) fn new(layout: Layout, file: String) -> Self {
         let mut slots = vec![None; layout.file_columns];
         for (slot, column) in layout.projection.iter().enumerate() {
-            slots[*column] = Some(slot);
+            if let Some(column) = column {
+                slots[*column] = Some(slot);
+            }
         }
         let columns = layout.projection.iter().map(|_| Texts::default()).collect();
         Self {
@@ -213,8 +220,9 @@ impl BatchBuilder {
                 let error = self.error_at(lines[row], &why);
                 match self.layout.is_guessed {
                     true => error.with_hint(
-                        "the type was guessed from the first records; all_varchar => true in \
-                         read_csv, or columns declared in CREATE EXTERNAL TABLE, read the texts",
+                        "the type was guessed from the first records; sample_size => -1 looks at all \
+                         of them, and all_varchar => true, columns => {…} or the columns of CREATE \
+                         EXTERNAL TABLE read the texts",
                     ),
                     false => {
                         error.with_hint("declare the column as text, and cast it in the query")

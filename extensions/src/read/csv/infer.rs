@@ -28,53 +28,160 @@ pub(super) async fn infer_schema(
     store: &dyn ObjectStore,
     objects: &[ObjectMeta],
 ) -> Result<Schema> {
-    let mut names: Option<Vec<String>> = None;
+    let sample = Sample {
+        settings,
+        store,
+        objects,
+    };
+    // All records may not fit in memory. Then they are read twice.
+    let is_whole = settings.inferred_records == usize::MAX;
+    let mut guesses: Vec<DataType> = Vec::new();
     let mut samples: Vec<RecordBatch> = Vec::new();
-    let mut wanted = settings.inferred_records;
-    for object in objects {
-        let file = object.location.to_string();
-        let (mut records, has_header) = settings.open(store, &object.location).await?;
-        let Some(first) = read_first(&mut records).await? else {
-            continue;
-        };
-        let (found, first) = match has_header {
-            true => (first.texts(), None),
-            false => (number_columns(&first), Some(first)),
-        };
-        let names = names.get_or_insert_with(|| found.clone());
-        let layout = text_layout(settings, names).by_names(&found, names, &file)?;
-        let mut builder = BatchBuilder::new(layout, file);
-        if let Some(record) = first.filter(|_| wanted > 0) {
-            builder.push(&record)?;
-        }
-        let mut reader = BatchReader {
-            records,
-            builder,
-            batch_rows: wanted,
-        };
-        if wanted > 0
-            && let Some(batch) = reader.next().await?
-        {
-            wanted -= batch.num_rows().min(wanted);
-            samples.push(batch);
-        }
-        if wanted == 0 {
-            break;
-        }
+    let names = sample
+        .for_each(|names, batch| {
+            match is_whole {
+                true => merge_types(&mut guesses, &guess_types(names, &[batch])?),
+                false => samples.push(batch),
+            }
+            Ok(())
+        })
+        .await?;
+    if !is_whole {
+        guesses = guess_types(&names, &samples)?;
     }
-    let names = names.unwrap_or_default();
-    let types = guess_types(&names, &samples)?;
-    let fields = names.iter().enumerate().zip(types);
-    let fields = fields.map(|((column, name), guess)| {
+    guesses.resize(names.len(), DataType::Null);
+    let mut are_fit = vec![true; names.len()];
+    let mut check = |batch: &RecordBatch| {
+        for (column, guess) in guesses.iter().enumerate() {
+            are_fit[column] &= fits(batch, column, guess);
+        }
+    };
+    match is_whole {
+        true => {
+            let checked = sample.for_each(|_, batch| {
+                check(&batch);
+                Ok(())
+            });
+            checked.await?;
+        }
+        false => samples.iter().for_each(check),
+    }
+    let fields = names.iter().zip(guesses).zip(are_fit);
+    let fields = fields.map(|((name, guess), is_fit)| {
         // Without samples, every column is text.
-        let is_guess = guess != DataType::Null;
-        let data_type = match is_guess && samples.iter().all(|batch| fits(batch, column, &guess)) {
+        let data_type = match is_fit && guess != DataType::Null {
             true => guess,
             false => DataType::Utf8,
         };
         Field::new(name, data_type, true)
     });
     Ok(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// The first records of files.
+struct Sample<'a> {
+    settings: &'a CsvSettings,
+    store: &'a dyn ObjectStore,
+    objects: &'a [ObjectMeta],
+}
+
+impl Sample<'_> {
+    /// Calls `take` with the names of the columns and the records as texts, batch by batch. Returns
+    /// the names.
+    async fn for_each(
+        &self,
+        mut take: impl FnMut(&[String], RecordBatch) -> Result<()>,
+    ) -> Result<Vec<String>> {
+        let Self {
+            settings,
+            store,
+            objects,
+        } = *self;
+        let mut names = match settings.is_union {
+            true => Some(all_names(settings, store, objects).await?),
+            false => None,
+        };
+        let mut wanted = settings.inferred_records;
+        for object in objects {
+            let file = object.location.to_string();
+            let (mut records, has_header) = settings.open(store, &object.location).await?;
+            let Some(first) = read_first(&mut records).await? else {
+                continue;
+            };
+            let (found, first) = match has_header {
+                true => (first.texts(), None),
+                false => (number_columns(&first), Some(first)),
+            };
+            let names = names.get_or_insert_with(|| found.clone());
+            let layout = text_layout(settings, names).by_names(&found, names, &file)?;
+            let mut builder = BatchBuilder::new(layout, file);
+            if let Some(record) = first.filter(|_| wanted > 0) {
+                builder.push(&record)?;
+            }
+            let mut reader = BatchReader {
+                records,
+                builder,
+                batch_rows: wanted,
+            };
+            while wanted > 0
+                && let Some(batch) = reader.next().await?
+            {
+                wanted -= batch.num_rows().min(wanted);
+                reader.batch_rows = wanted;
+                take(names, batch)?;
+            }
+            if wanted == 0 {
+                break;
+            }
+        }
+        Ok(names.unwrap_or_default())
+    }
+}
+
+/// Widens the types so that they hold the values of other types, too.
+fn merge_types(types: &mut Vec<DataType>, others: &[DataType]) {
+    types.resize(others.len(), DataType::Null);
+    for (known, other) in types.iter_mut().zip(others) {
+        *known = match (&*known, other) {
+            (known, other) if known == other => continue,
+            (DataType::Null, other) => other.clone(),
+            (known, DataType::Null) => known.clone(),
+            (DataType::Int64, DataType::Float64) | (DataType::Float64, DataType::Int64) => {
+                DataType::Float64
+            }
+            (DataType::Timestamp(unit, zone), DataType::Timestamp(other, other_zone))
+                if zone == other_zone =>
+            {
+                DataType::Timestamp((*unit).max(*other), zone.clone())
+            }
+            _ => DataType::Utf8,
+        };
+    }
+}
+
+/// The names of the columns of all files, in the order in which they first appear.
+async fn all_names(
+    settings: &CsvSettings,
+    store: &dyn ObjectStore,
+    objects: &[ObjectMeta],
+) -> Result<Vec<String>> {
+    let mut names: Vec<String> = Vec::new();
+    for object in objects {
+        let (mut records, has_header) = settings.open(store, &object.location).await?;
+        let Some(first) = read_first(&mut records).await? else {
+            continue;
+        };
+        let found = match has_header {
+            true => first.texts(),
+            false => number_columns(&first),
+        };
+        for name in found {
+            if !names.iter().any(|known| known.eq_ignore_ascii_case(&name)) {
+                names.push(name);
+            }
+        }
+    }
+    Ok(names)
 }
 
 /// Names for the columns of a file without a header, as DataFusion gives them.
@@ -88,12 +195,13 @@ fn text_layout(settings: &CsvSettings, names: &[String]) -> Layout {
         .iter()
         .map(|name| Field::new(name, DataType::Utf8, true));
     Layout {
-        projection: (0..names.len()).collect(),
+        projection: (0..names.len()).map(Some).collect(),
         schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
         file_columns: names.len(),
         null: settings.null.clone(),
         may_be_short: settings.may_be_short,
         is_guessed: false,
+        may_lack_columns: settings.is_union,
     }
 }
 

@@ -38,6 +38,7 @@ use object_store::{ObjectMeta, ObjectStore};
 use super::replace_factory;
 use super::text::{TextFiles, is_told};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sql::ast::{OptionValue, SqlOption};
 use records::Dialect;
 
 /// Makes the session read CSV files with this module.
@@ -116,6 +117,8 @@ struct CsvSettings {
     told: Told,
     /// Whether the columns' types were guessed.
     is_guessed: bool,
+    /// Whether the table has the columns of all files, which may lack some of them.
+    is_union: bool,
     /// The text that is NULL unless it is quoted.
     null: String,
     /// Whether values may be missing at the end of a record; they are NULL.
@@ -162,6 +165,7 @@ impl From<&CsvOptions> for CsvSettings {
             has_header: options.has_header.unwrap_or(true),
             told: Told::default(),
             is_guessed: false,
+            is_union: false,
             null: options.null_value.clone().unwrap_or_default(),
             may_be_short: options.truncated_rows.unwrap_or(false),
             inferred_records: options.schema_infer_max_rec.unwrap_or(INFERRED_RECORDS),
@@ -184,6 +188,45 @@ pub(super) async fn look_at(
         Some(files) => files.look(store, objects, Some(declared)).await.map(drop),
         None => Ok(()),
     }
+}
+
+/// Lets CSV files have different columns: the table has all of them. Other formats do so always.
+pub(super) fn union_by_name(format: Arc<dyn FileFormat>) -> Arc<dyn FileFormat> {
+    match format.downcast_ref::<TextFiles<CsvSettings>>() {
+        Some(files) => Arc::new(files.with(CsvSettings {
+            is_union: true,
+            ..files.settings().clone()
+        })),
+        None => format,
+    }
+}
+
+/// The options with which `COPY` writes files as these are written.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`] for comments, and for line ends that `COPY` does not write.
+pub(super) fn write_options(format: &Arc<dyn FileFormat>) -> Result<Vec<SqlOption>> {
+    let Some(files) = format.downcast_ref::<TextFiles<CsvSettings>>() else {
+        return Ok(Vec::new());
+    };
+    let CsvSettings {
+        dialect,
+        has_header,
+        null,
+        ..
+    } = files.settings();
+    if dialect.terminator.is_some_and(|byte| byte != b'\n') {
+        let why = "INSERT INTO CSV files with a terminator of their own is not supported";
+        return Err(Error::new(ErrorKind::Unsupported, why));
+    }
+    let byte = |byte: u8| OptionValue::Text(char::from(byte).to_string());
+    Ok(vec![
+        SqlOption::new("HEADER", OptionValue::Text(has_header.to_string())),
+        SqlOption::new("DELIMITER", byte(dialect.delimiter)),
+        SqlOption::new("QUOTE", byte(dialect.quote)),
+        SqlOption::new("ESCAPE", byte(dialect.escape)),
+        SqlOption::new("NULL", OptionValue::Text(null.clone())),
+    ])
 }
 
 #[cfg(test)]
@@ -274,12 +317,13 @@ mod tests {
             .collect();
         let chunks = without_byte_order_mark(futures::stream::iter(chunks).boxed());
         let layout = Layout {
-            projection: (0..batch.num_columns()).collect(),
+            projection: (0..batch.num_columns()).map(Some).collect(),
             schema: batch.schema(),
             file_columns: batch.num_columns(),
             null: options.null.clone(),
             may_be_short: false,
             is_guessed: false,
+            may_lack_columns: false,
         };
         let mut records = RecordStream::new(dialect, "f.csv".to_owned(), chunks);
         if options.header {

@@ -94,11 +94,12 @@ impl TextFormat for CsvSettings {
         let wanted = schema.project(&projection).map_err(DataFusionError::from)?;
         let mut layout = Layout {
             schema: Arc::new(wanted),
-            projection,
+            projection: projection.into_iter().map(Some).collect(),
             file_columns: schema.fields().len(),
             null: self.null.clone(),
             may_be_short: self.may_be_short,
             is_guessed: self.is_guessed,
+            may_lack_columns: self.is_union,
         };
         let (mut records, has_header) = self.open(store.as_ref(), &path).await?;
         if has_header && let Some(header) = read_first(&mut records).await? {

@@ -30,7 +30,7 @@ use self::phase::{Ending, Phase};
 use self::reaper::Unfinishable;
 use super::budget::ByteBudget;
 use super::protocol::execute::Executor;
-use super::protocol::ledger::Ledger;
+use super::protocol::ledger::{Ledger, Replaced};
 use super::protocol::{manifest_key, refusal};
 use super::spec::ExportSpec;
 use super::staged::StagedFile;
@@ -151,8 +151,24 @@ impl Export {
             rows: files.iter().map(|file| file.rows).sum(),
             bytes: files.iter().map(|file| file.bytes).sum(),
             manifest: self.spec().manifest.then(|| self.url(&manifest)),
-            notices: self.notices.get().cloned().unwrap_or_default(),
+            notices: self.notices(),
         })
+    }
+
+    fn notices(&self) -> Vec<String> {
+        let mut notices = self.notices.get().cloned().unwrap_or_default();
+        notices.extend(self.replaced().map(|replaced| {
+            let Replaced { objects, bytes } = replaced;
+            let plural = if objects == 1 { "" } else { "s" };
+            format!("replaced {objects} object{plural} ({bytes} bytes)")
+        }));
+        notices
+    }
+
+    /// The data objects that the export replaces. `None` before they are known, or if there are
+    /// none.
+    pub fn replaced(&self) -> Option<Replaced> {
+        self.ledger.replaced()
     }
 
     fn exported(&self, file: &StagedFile) -> ExportedFile {

@@ -250,6 +250,7 @@ mod tests {
         let spec = ExportSpec {
             target,
             mode: Mode::Error,
+            force: false,
             statement: String::new(),
             recover_statement: "RECOVER EXPORT 'x'".to_owned(),
             input_schema: SchemaRef::clone(&schema),

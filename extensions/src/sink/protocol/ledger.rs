@@ -25,6 +25,16 @@ pub(crate) struct Ledger {
     entries: Mutex<Entries>,
 }
 
+/// The data objects that an export in mode overwrite replaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Replaced {
+    /// How many there are.
+    pub objects: u64,
+    /// Their total size in bytes.
+    pub bytes: u64,
+}
+
 /// Traces of the export that may be in the store.
 #[derive(Debug, Default)]
 struct Entries {
@@ -41,6 +51,7 @@ struct Entries {
     locked: bool,
     /// Objects to delete once the export is committed (mode overwrite).
     obsolete: Vec<String>,
+    replaced: Option<Replaced>,
     /// The files to commit.
     files: Arc<[StagedFile]>,
 }
@@ -130,6 +141,15 @@ impl Ledger {
 
     pub(super) fn set_obsolete(&self, obsolete: Vec<String>) {
         self.entries().obsolete = obsolete;
+    }
+
+    /// The data among them; `None` before it is known, or if nothing is replaced.
+    pub(crate) fn replaced(&self) -> Option<Replaced> {
+        self.entries().replaced
+    }
+
+    pub(super) fn set_replaced(&self, replaced: Replaced) {
+        self.entries().replaced = Some(replaced).filter(|replaced| replaced.objects > 0);
     }
 
     /// The files to commit.

@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 
 use super::bookkeeping::Keys;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Replaced};
 use super::survey::{FoundExport, LOOK_AT, find_data, find_exports, find_obstacle};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::mode::Mode;
+use crate::sink::store::ListedObject;
 use crate::sink::target::FOLDER;
 
 /// A list request for at most this many keys is answered by one consistent page.
@@ -69,6 +70,9 @@ async fn see(ledger: &Ledger) -> Result<Sight> {
         if listed.len() < LOOK_AT {
             let keys = ledger.keys();
             let own = Some(ledger.id());
+            if ledger.spec().mode == Mode::Overwrite {
+                refuse_foreign(ledger, listed.iter())?;
+            }
             return Ok(Sight {
                 others: find_exports(store, &keys, &listed, own, false).await?,
                 claimed: false,
@@ -96,15 +100,23 @@ pub(super) async fn confirm(ledger: &Ledger) -> Result<Sight> {
     let (others, claimed) = list_others(ledger, true).await?;
     let data = list_data(ledger).await?;
     if ledger.spec().mode == Mode::Overwrite {
-        let target = &ledger.spec().target;
-        let all = ledger.store().list(&target.prefix(), usize::MAX).await?;
-        record_obsolete(ledger, all)?;
+        inspect_obsolete(ledger).await?;
     }
     Ok(Sight {
         others,
         claimed,
         data,
     })
+}
+
+/// Records what an export in mode overwrite replaces.
+///
+/// # Errors
+/// As for [`confirm`].
+pub(super) async fn inspect_obsolete(ledger: &Ledger) -> Result<()> {
+    let prefix = ledger.spec().target.prefix();
+    let all = ledger.store().list_objects(&prefix, usize::MAX).await?;
+    record_obsolete(ledger, all)
 }
 
 /// The look after the claim, with a single request. `None` if that does not show everything.
@@ -119,16 +131,18 @@ async fn look_once(ledger: &Ledger) -> Result<Option<Sight>> {
         Mode::Append => (keys.folder().to_owned(), FEW),
         Mode::Overwrite => (target.prefix(), ONE_PAGE),
     };
-    let listed = ledger.store().list(&prefix, limit).await?;
-    let is_other = |key: &String| match keys.split(key) {
+    let listed = ledger.store().list_objects(&prefix, limit).await?;
+    let is_other = |object: &ListedObject| match keys.split(&object.key) {
         Some((id, name)) => id != ledger.id() && name != "MANIFEST",
         None => false,
     };
     if listed.len() >= limit || listed.iter().any(is_other) {
         return Ok(None);
     }
-    let data = listed.iter().find(|key| target.has_data(key)).cloned();
-    let claimed = listed.contains(&keys.alive(ledger.id()));
+    let mut found = listed.iter().map(|object| &object.key);
+    let data = found.clone().find(|key| target.has_data(key)).cloned();
+    let alive = keys.alive(ledger.id());
+    let claimed = found.any(|key| *key == alive);
     if ledger.spec().mode == Mode::Overwrite {
         record_obsolete(ledger, listed)?;
     }
@@ -161,7 +175,7 @@ async fn list_data(ledger: &Ledger) -> Result<Option<String>> {
 
 /// Records in the ledger the objects that an export in mode overwrite replaces: the data under the
 /// target, and the manifests of that data.
-fn record_obsolete(ledger: &Ledger, listed: Vec<String>) -> Result<()> {
+fn record_obsolete(ledger: &Ledger, listed: Vec<ListedObject>) -> Result<()> {
     let target = &ledger.spec().target;
     let keys = Keys::new(target);
     // The manifests of a single object lie in one folder with the manifests of other objects, so
@@ -169,17 +183,29 @@ fn record_obsolete(ledger: &Ledger, listed: Vec<String>) -> Result<()> {
     let is_manifest =
         |key: &str| target.file().is_none() && matches!(keys.split(key), Some((_, "MANIFEST")));
     let mut obsolete = listed;
-    obsolete.retain(|key| target.has_data(key) || is_manifest(key));
+    obsolete.retain(|object| {
+        let key = &object.key;
+        // An empty object that marks a folder stays.
+        target.has_data(key) && !key.ends_with('/') || is_manifest(key)
+    });
     // In a subfolder, a manifest is replaced together with the data that it lists. Any other
     // bookkeeping there belongs to an export that has not ended.
-    let is_running = |key: &&String| {
+    let is_running = |key: &&str| {
         key.contains(&format!("/{FOLDER}"))
             && !key.starts_with(keys.folder())
             && !key.ends_with("/MANIFEST")
     };
-    match obsolete.iter().find(is_running) {
+    let mut found = obsolete.iter().map(|object| object.key.as_str());
+    match found.find(is_running) {
         None => {
-            ledger.set_obsolete(obsolete);
+            let data = obsolete.iter().map(|object| &object.key);
+            refuse_foreign(ledger, data)?;
+            let data = obsolete.iter().filter(|object| !is_manifest(&object.key));
+            ledger.set_replaced(Replaced {
+                objects: data.clone().count() as u64,
+                bytes: data.map(|object| object.bytes).sum(),
+            });
+            ledger.set_obsolete(obsolete.into_iter().map(|object| object.key).collect());
             Ok(())
         }
         Some(key) => Err(Error::new(
@@ -190,6 +216,27 @@ fn record_obsolete(ledger: &Ledger, listed: Vec<String>) -> Result<()> {
             ),
         )
         .with_hint("wait until it ends, or recover it with RECOVER EXPORT")),
+    }
+}
+
+/// Refuses to replace an object in a folder that no export wrote, unless the user forces it.
+fn refuse_foreign<'a>(ledger: &Ledger, mut keys: impl Iterator<Item = &'a String>) -> Result<()> {
+    let target = &ledger.spec().target;
+    if target.file().is_some() || ledger.spec().force {
+        return Ok(());
+    }
+    match keys.find(|key| target.has_data(key) && !target.is_exported(key)) {
+        None => Ok(()),
+        Some(key) => Err(Error::new(
+            ErrorKind::TargetInUse,
+            format!(
+                "MODE = 'overwrite' would delete {}, which no export wrote",
+                ledger.store().url(key)
+            ),
+        )
+        .with_hint(format!(
+            "choose another target, or add FORCE = true to replace everything under {target}"
+        ))),
     }
 }
 

@@ -8,6 +8,7 @@ use tidegate_commit::{Answer, EndingResult, Exporter, Outcome, Reason};
 use super::execute::{Executor, describe, in_use};
 use super::heartbeat::taken_for_dead;
 use super::ledger::Ledger;
+use super::look::inspect_obsolete;
 use super::recover::stuck;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::mode::Mode;
@@ -148,11 +149,13 @@ pub(crate) async fn inspect_target(ledger: &Ledger, executor: &Executor) -> Resu
         survey.others.retain(|other| !other.silent);
     }
     machine.next(&answers);
-    match machine.outcome() {
-        Some(Outcome::Undone { reason, .. }) => match refusal(ledger, executor, reason) {
-            Some(error) => Err(error),
-            None => Ok(()),
-        },
-        _ => Ok(()),
+    if let Some(Outcome::Undone { reason, .. }) = machine.outcome()
+        && let Some(error) = refusal(ledger, executor, reason)
+    {
+        return Err(error);
+    }
+    match ledger.spec().mode {
+        Mode::Overwrite => inspect_obsolete(ledger).await,
+        Mode::Error | Mode::Append => Ok(()),
     }
 }

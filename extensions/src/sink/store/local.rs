@@ -24,8 +24,8 @@ use rustix::fs::XattrFlags;
 
 use super::direct_file::DirectFile;
 use super::{
-    ContentHeaders, CreatedUpload, ObjectIdentity, PendingUpload, SentPart, StoreError,
-    StoreErrorKind, UploadStore,
+    ContentHeaders, CreatedUpload, ListedObject, ObjectIdentity, PendingUpload, SentPart,
+    StoreError, StoreErrorKind, UploadStore,
 };
 use crate::error::{Error, ErrorKind};
 use crate::media_type::{ATTRIBUTE, says_header};
@@ -411,6 +411,24 @@ impl UploadStore for LocalUploadStore {
         let wanted = prefix.to_owned();
         self.run("list", prefix, move |store, _| store.find(&wanted, limit))
             .await
+    }
+
+    async fn list_objects(
+        &self,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<ListedObject>, StoreError> {
+        let wanted = prefix.to_owned();
+        self.run("list", prefix, move |store, _| {
+            let keys = store.find(&wanted, limit)?;
+            let sized = keys.into_iter().map(|key| {
+                let found = fs::symlink_metadata(path_of(&key));
+                let bytes = found.map_or(0, |found| found.len());
+                ListedObject { key, bytes }
+            });
+            Ok(sized.collect())
+        })
+        .await
     }
 
     async fn put(

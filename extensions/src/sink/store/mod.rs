@@ -56,6 +56,15 @@ impl From<StoreError> for Error {
     }
 }
 
+/// An object in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedObject {
+    /// The key.
+    pub key: String,
+    /// The size in bytes.
+    pub bytes: u64,
+}
+
 /// A multipart upload that is neither completed nor aborted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PendingUpload {
@@ -139,6 +148,13 @@ pub trait UploadStore: std::fmt::Debug + Send + Sync {
     /// The keys that begin with `prefix`, at most `limit` of them; an object whose key is `prefix`
     /// itself comes first.
     async fn list(&self, prefix: &str, limit: usize) -> Result<Vec<String>, StoreError>;
+
+    /// As [`Self::list`], with the sizes of the objects.
+    async fn list_objects(
+        &self,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<ListedObject>, StoreError>;
 
     /// Writes a small object and returns its ETag, if the store has ETags. With `only_new`, fails
     /// with [`StoreErrorKind::AlreadyExists`] if the object exists, on stores that support this

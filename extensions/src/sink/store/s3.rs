@@ -19,8 +19,8 @@ use sha2::{Digest, Sha256};
 
 use super::object::ObjectOptions;
 use super::{
-    BEAT_TIMEOUT, ContentHeaders, CreatedUpload, ObjectIdentity, PendingUpload, SentPart,
-    StoreError, StoreErrorKind, UploadStore,
+    BEAT_TIMEOUT, ContentHeaders, CreatedUpload, ListedObject, ObjectIdentity, PendingUpload,
+    SentPart, StoreError, StoreErrorKind, UploadStore,
 };
 use crate::error::Error;
 use crate::s3::{PartReceipt, S3Client, S3Error, S3ErrorKind, UploadedPart, metadata_header};
@@ -110,12 +110,25 @@ impl UploadStore for S3UploadStore {
     }
 
     async fn list(&self, prefix: &str, limit: usize) -> Result<Vec<String>, StoreError> {
+        let objects = self.list_objects(prefix, limit).await?;
+        Ok(objects.into_iter().map(|object| object.key).collect())
+    }
+
+    async fn list_objects(
+        &self,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<ListedObject>, StoreError> {
         let objects = self
             .client
             .list_objects(prefix, limit)
             .await
             .map_err(|error| self.translate(error))?;
-        Ok(objects.into_iter().map(|object| object.key).collect())
+        let objects = objects.into_iter().map(|object| ListedObject {
+            key: object.key,
+            bytes: object.size,
+        });
+        Ok(objects.collect())
     }
 
     async fn put(

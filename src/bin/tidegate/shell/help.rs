@@ -62,6 +62,9 @@ pub(crate) fn pages() -> impl Iterator<Item = Page> {
         include_str!("../../../../docs/statements/create-view.md"),
         include_str!("../../../../docs/statements/create-external-table.md"),
         include_str!("../../../../docs/statements/insert.md"),
+        include_str!("../../../../docs/statements/update.md"),
+        include_str!("../../../../docs/statements/delete.md"),
+        include_str!("../../../../docs/statements/truncate.md"),
         include_str!("../../../../docs/statements/explain.md"),
     ]
     .into_iter()
