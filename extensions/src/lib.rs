@@ -42,6 +42,7 @@ mod connect;
 mod credentials;
 mod error;
 pub mod format;
+mod functions;
 mod media_type;
 pub mod memory;
 pub mod plan;

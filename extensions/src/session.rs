@@ -14,6 +14,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::functions::with_functions;
 use crate::plan::{TidegateQueryPlanner, bind_statement, plan_insert};
 use crate::read::{CountScans, Inserter, with_csv, with_exported_folders, with_json, with_parquet};
 use crate::services::Services;
@@ -31,6 +32,7 @@ pub fn install(mut builder: SessionStateBuilder, services: Services) -> SessionS
     with_json(&mut builder);
     with_parquet(&mut builder);
     with_exported_folders(&mut builder);
+    with_functions(&mut builder);
     builder
         .with_config(
             config

@@ -11,6 +11,7 @@ use memchr::memchr;
 /// The first text that is a value of the type, but not of this very text.
 pub(in crate::read) fn find_inexact(texts: &StringArray, data_type: &DataType) -> Option<usize> {
     let is_exact: &dyn Fn(&str) -> bool = match data_type {
+        DataType::Boolean => &is_flag,
         DataType::Int64 | DataType::UInt64 => &is_integer,
         DataType::Float64 => &is_double,
         DataType::Decimal128(_, scale) => {
@@ -32,6 +33,12 @@ pub(super) fn find_time(texts: &StringArray) -> Option<usize> {
     texts
         .iter()
         .position(|text| text.is_some_and(|text| text.contains(':')))
+}
+
+/// PostgreSQL's texts of booleans, and the words.
+pub(super) fn is_flag(text: &str) -> bool {
+    let words = ["t", "f", "true", "false"];
+    words.iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 
 fn is_integer(text: &str) -> bool {

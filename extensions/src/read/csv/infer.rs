@@ -12,7 +12,7 @@ use object_store::{ObjectMeta, ObjectStore};
 
 use super::CsvSettings;
 use super::columns::{BatchBuilder, Layout};
-use super::exact::find_inexact;
+use super::exact::{find_inexact, is_flag};
 use super::records::Record;
 use super::stream::{BatchReader, read_first};
 use super::values::values_of;
@@ -241,7 +241,11 @@ fn guess_types(names: &[String], samples: &[RecordBatch]) -> Result<Vec<DataType
         .map(|field| field.data_type().clone())
         .collect();
     types.resize(names.len(), DataType::Null);
-    for data_type in &mut types {
+    for (column, data_type) in types.iter_mut().enumerate() {
+        // Arrow does not know `t` and `f`.
+        if *data_type == DataType::Utf8 && samples.iter().all(|batch| has_flags(batch, column)) {
+            *data_type = DataType::Boolean;
+        }
         // Arrow's unit fits the finest sampled value; later values may be finer.
         if let DataType::Timestamp(unit @ (TimeUnit::Second | TimeUnit::Millisecond), _) = data_type
         {
@@ -249,6 +253,12 @@ fn guess_types(names: &[String], samples: &[RecordBatch]) -> Result<Vec<DataType
         }
     }
     Ok(types)
+}
+
+/// Whether all values of a column are texts of booleans.
+fn has_flags(batch: &RecordBatch, column: usize) -> bool {
+    let texts = batch.column(column).as_string::<i32>();
+    texts.iter().flatten().all(is_flag)
 }
 
 /// Whether the column's values are of the type. A column without values fits no type, so it becomes
