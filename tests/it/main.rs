@@ -31,6 +31,7 @@ mod readers;
 mod repl;
 mod round_trip;
 mod same_rows;
+mod same_sql;
 mod scheduling;
 mod scripts;
 mod secrecy;

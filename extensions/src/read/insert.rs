@@ -87,7 +87,7 @@ fn compression(options: &HashMap<String, String>) -> Option<String> {
     })
 }
 
-pub(super) fn unsupported(what: impl std::fmt::Display) -> Error {
+fn unsupported(what: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::Unsupported, format!("{what} is not supported"))
 }
 
@@ -104,7 +104,7 @@ pub(super) fn refuse_no_folder(table: &FileTable) -> Result<()> {
     Err(error.with_hint("make an external table of a folder"))
 }
 
-/// Whether DataFusion's writer can insert into the table.
+/// Refuses a table with partition columns, which DataFusion's writer does not fill.
 pub(super) fn refuse_partitions(table: &FileTable) -> Result<()> {
     match table.schema.table_partition_cols().is_empty() {
         true => Ok(()),

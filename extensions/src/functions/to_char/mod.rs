@@ -1,0 +1,141 @@
+//! `to_char` of dates and timestamps.
+//!
+//! Invariant: a pattern without `%` is a template of PostgreSQL; with `%`, it is one of chrono, for
+//! DataFusion's `to_char`. DataFusion returns a template of PostgreSQL as it stands.
+
+mod template;
+
+use std::sync::Arc;
+
+use arrow::array::timezone::Tz;
+use arrow::array::{Array, ArrayRef, AsArray, StringArray, StringBuilder};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
+use chrono::{DateTime, Offset, TimeZone};
+use datafusion::error::Result as DataFusionResult;
+use datafusion::functions::datetime::to_char::ToCharFunc;
+use datafusion::logical_expr::{
+    ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+};
+
+use self::template::Template;
+use crate::error::{Error, ErrorKind, Result};
+
+/// `to_char(time, pattern)`
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct ToChar {
+    inner: ToCharFunc,
+    signature: Signature,
+}
+
+impl ToChar {
+    pub(super) fn new() -> Self {
+        Self {
+            inner: ToCharFunc::new(),
+            signature: Signature::any(2, Volatility::Immutable),
+        }
+    }
+}
+
+impl ScalarUDFImpl for ToChar {
+    fn name(&self) -> &str {
+        "to_char"
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.inner.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _types: &[DataType]) -> DataFusionResult<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn invoke_with_args(&self, mut args: ScalarFunctionArgs) -> DataFusionResult<ColumnarValue> {
+        let [times, patterns] = args.args.as_slice() else {
+            let why = "to_char has a time and a pattern";
+            return Err(Error::new(ErrorKind::InvalidParameter, why).into());
+        };
+        let is_single = matches!(
+            (times, patterns),
+            (ColumnarValue::Scalar(_), ColumnarValue::Scalar(_))
+        );
+        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
+        let patterns = cast(&arrays[1], &DataType::Utf8)?;
+        let patterns = patterns.as_string::<i32>();
+        if patterns.iter().flatten().any(|text| text.contains('%')) {
+            let pattern = args.args[1].cast_to(&DataType::Utf8, None)?;
+            args.args[1] = pattern;
+            return self.inner.invoke_with_args(args);
+        }
+        let texts: ArrayRef = Arc::new(write_times(&arrays[0], patterns)?);
+        Ok(match is_single {
+            true => {
+                ColumnarValue::Scalar(datafusion::common::ScalarValue::try_from_array(&texts, 0)?)
+            }
+            false => ColumnarValue::Array(texts),
+        })
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.inner.documentation()
+    }
+}
+
+/// Writes each time with its template.
+fn write_times(times: &ArrayRef, patterns: &StringArray) -> Result<StringArray> {
+    let zone: Option<Tz> = match times.data_type() {
+        DataType::Timestamp(_, Some(zone)) => Some(zone.parse().map_err(|error| {
+            Error::new(ErrorKind::Query, "the time zone is not known").with_source(error)
+        })?),
+        DataType::Timestamp(_, None) | DataType::Date32 | DataType::Date64 | DataType::Null => None,
+        other => {
+            let why = format!("to_char of {other} with a template of PostgreSQL is not supported");
+            let error = Error::new(ErrorKind::Unsupported, why);
+            return Err(error.with_hint("to_char formats dates and timestamps"));
+        }
+    };
+    let zone_name = match times.data_type() {
+        DataType::Timestamp(_, zone) => zone.clone(),
+        _ => None,
+    };
+    let micros = DataType::Timestamp(TimeUnit::Microsecond, zone_name);
+    let failed = |error| {
+        Error::new(ErrorKind::Query, "a time is out of range of to_char").with_source(error)
+    };
+    let times = cast(times, &micros).map_err(failed)?;
+    let times = times.as_primitive::<TimestampMicrosecondType>();
+    let mut last: Option<(String, Template)> = None;
+    let mut texts = StringBuilder::with_capacity(times.len(), times.len() * 16);
+    let mut text = String::new();
+    for (row, pattern) in patterns.iter().enumerate() {
+        let time = times.is_valid(row).then(|| times.value(row));
+        let time = time.and_then(DateTime::from_timestamp_micros);
+        // PostgreSQL returns NULL for an empty template.
+        let (Some(time), Some(pattern)) = (time, pattern.filter(|text| !text.is_empty())) else {
+            texts.append_null();
+            continue;
+        };
+        if last.as_ref().is_none_or(|(known, _)| known != pattern) {
+            last = Some((pattern.to_owned(), Template::parse(pattern)));
+        }
+        let Some((_, template)) = &last else {
+            continue;
+        };
+        text.clear();
+        match zone {
+            Some(zone) => {
+                let local = zone.from_utc_datetime(&time.naive_utc());
+                let offset = local.offset();
+                let (name, seconds) = (offset.to_string(), offset.fix().local_minus_utc());
+                template.write(&local.naive_local(), Some((&name, seconds)), &mut text);
+            }
+            None => template.write(&time.naive_utc(), None, &mut text),
+        }
+        texts.append_value(&text);
+    }
+    Ok(texts.finish())
+}

@@ -1,0 +1,228 @@
+//! Expressions have the value that PostgreSQL 15 gives, or fail.
+//!
+//! Invariant: no expression has another value than PostgreSQL's. `TIDEGATE_SQL_SEED=7` (or `0..100`)
+//! replays or widens the random expressions; a failure prints its seed.
+
+use std::fmt::Write;
+
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use tidegate::{Engine, Session};
+
+use crate::servers::postgres;
+
+/// An expression, as Tidegate and as PostgreSQL read it.
+struct Expression {
+    ours: String,
+    theirs: String,
+}
+
+impl Expression {
+    fn same(sql: impl Into<String>) -> Self {
+        let sql = sql.into();
+        Self {
+            ours: sql.clone(),
+            theirs: sql,
+        }
+    }
+}
+
+/// Evaluates an expression, or returns `ERROR`.
+const TRY: &str = "CREATE OR REPLACE FUNCTION pg_temp.try(expression text) RETURNS text
+LANGUAGE plpgsql AS $f$
+DECLARE result text;
+BEGIN
+    EXECUTE 'SELECT (' || expression || ')::text' INTO result;
+    RETURN coalesce(result, 'NULL');
+EXCEPTION WHEN OTHERS THEN
+    RETURN 'ERROR';
+END $f$;
+SET TIME ZONE 'UTC';
+";
+
+/// The values of all expressions, or `ERROR`.
+fn ask_postgres(expressions: &[Expression]) -> Vec<String> {
+    let mut script = TRY.to_owned();
+    for expression in expressions {
+        let text = expression.theirs.replace('\'', "''");
+        writeln!(script, "COPY (SELECT pg_temp.try('{text}')) TO STDOUT;").unwrap();
+    }
+    let output = String::from_utf8(postgres().execute(&script)).unwrap();
+    let unescape = |line: &str| line.replace("\\t", "\t").replace("\\\\", "\\");
+    output.lines().map(unescape).collect()
+}
+
+async fn ask(session: &Session, expression: &Expression) -> Result<String, String> {
+    let sql = format!("SELECT CAST(({}) AS TEXT)", expression.ours);
+    let outcome = session.execute(&sql).await.map_err(|e| e.to_string())?;
+    let batch = &outcome.batches()[0];
+    let options = arrow::util::display::FormatOptions::new().with_null("NULL");
+    let column = arrow::util::display::ArrayFormatter::try_new(batch.column(0), &options).unwrap();
+    Ok(column.value(0).to_string())
+}
+
+/// Compares all expressions. Returns how many have the same value, and how many only Tidegate
+/// refuses.
+async fn compare(what: &str, expressions: &[Expression]) -> (usize, usize) {
+    let session = Engine::builder().build().unwrap().session().unwrap();
+    let expected = ask_postgres(expressions);
+    assert_eq!(expected.len(), expressions.len());
+    let (mut same, mut refused, mut wrong) = (0, 0, Vec::new());
+    for (expression, expected) in expressions.iter().zip(expected) {
+        match ask(&session, expression).await {
+            Ok(found) if found == expected => same += 1,
+            Ok(found) => wrong.push(format!(
+                "{}: {found:?}, but {expected:?} in PostgreSQL",
+                expression.ours
+            )),
+            Err(_) if expected == "ERROR" => same += 1,
+            Err(_) => refused += 1,
+        }
+    }
+    println!("{what}: {same} same, {refused} refused");
+    assert!(wrong.is_empty(), "{what}:\n{}", wrong.join("\n"));
+    (same, refused)
+}
+
+fn seeds() -> std::ops::Range<u64> {
+    let number = |text: &str| text.trim().parse::<u64>().unwrap();
+    match std::env::var("TIDEGATE_SQL_SEED") {
+        Err(_) => 0..2,
+        Ok(chosen) => match chosen.split_once("..") {
+            Some((first, end)) => number(first)..number(end),
+            None => number(&chosen)..number(&chosen) + 1,
+        },
+    }
+}
+
+/// Patterns of templates, and what may stand between them.
+const PIECES: [&str; 58] = [
+    "YYYY", "YYY", "YY", "Y", "Y,YYY", "IYYY", "IYY", "IY", "I", "BC", "AD", "B.C.", "A.D.",
+    "MONTH", "MON", "MM", "DAY", "DY", "DDD", "IDDD", "DD", "D", "ID", "W", "WW", "IW", "CC", "J",
+    "Q", "RM", "HH", "HH12", "HH24", "MI", "SS", "MS", "US", "FF1", "FF3", "FF6", "SSSS", "SSSSS",
+    "AM", "PM", "A.M.", "P.M.", "-", "/", ":", " ", ".", ",", "\"T\"", "\"at \"", "T", "x", "é",
+    "OF",
+];
+
+fn random_template(random: &mut StdRng) -> String {
+    let mut template = String::new();
+    for _ in 0..random.random_range(1..7) {
+        if random.random_bool(0.15) {
+            template.push_str("FM");
+        }
+        let piece = PIECES.choose(random).unwrap();
+        match random.random_range(0..4) {
+            0 => template.push_str(&piece.to_lowercase()),
+            1 => {
+                let (first, rest) = piece.split_at(piece.chars().next().unwrap().len_utf8());
+                template.push_str(first);
+                template.push_str(&rest.to_lowercase());
+            }
+            _ => template.push_str(piece),
+        }
+        if random.random_bool(0.1) {
+            template.push_str(["TH", "th"].choose(random).unwrap());
+        }
+    }
+    template
+}
+
+/// From the year 1 to 9999, in microseconds.
+const TIMES: std::ops::Range<i64> = -62_135_596_800_000_000..253_402_300_800_000_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn templates_of_to_char() {
+    for seed in seeds() {
+        let mut random = StdRng::seed_from_u64(seed);
+        let expressions: Vec<Expression> = (0..400)
+            .map(|_| {
+                let template = random_template(&mut random);
+                let micros = match random.random_bool(0.5) {
+                    true => random.random_range(TIMES),
+                    // Whole hours and days of our time.
+                    false => random.random_range(0..500_000) * 3_600_000_000,
+                };
+                Expression {
+                    ours: format!(
+                        "to_char(arrow_cast({micros}, 'Timestamp(Microsecond, None)'), '{template}')"
+                    ),
+                    theirs: format!(
+                        "to_char(TIMESTAMP '1970-01-01' + '{} days'::interval
+                            + '{} microseconds'::interval, '{template}')",
+                        micros.div_euclid(86_400_000_000),
+                        micros.rem_euclid(86_400_000_000)
+                    ),
+                }
+            })
+            .collect();
+        let (_, refused) = compare(&format!("to_char, seed {seed}"), &expressions).await;
+        assert_eq!(refused, 0);
+    }
+}
+
+/// Integers at the ends of each type, and between them.
+fn random_integer(random: &mut StdRng) -> String {
+    let ends = [
+        (i64::from(i16::MAX), "smallint"),
+        (i64::from(i32::MAX), "int"),
+        (i64::MAX, "bigint"),
+    ];
+    let (most, data_type) = *ends.choose(random).unwrap();
+    let value = match random.random_range(0..4) {
+        0 => most - random.random_range(0..3),
+        1 => -most + random.random_range(0..3),
+        2 => random.random_range(-20..20),
+        _ => random.random_range(-most..most),
+    };
+    format!("CAST('{value}' AS {data_type})")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn arithmetic_of_integers() {
+    for seed in seeds() {
+        let mut random = StdRng::seed_from_u64(seed);
+        let expressions: Vec<Expression> = (0..400)
+            .map(|_| {
+                let mut sql = random_integer(&mut random);
+                for _ in 0..random.random_range(1..3) {
+                    let op = ["+", "-", "*"].choose(&mut random).unwrap();
+                    let right = random_integer(&mut random);
+                    sql = match random.random_bool(0.5) {
+                        true => format!("({sql}) {op} {right}"),
+                        false => format!("{right} {op} ({sql})"),
+                    };
+                }
+                Expression::same(sql)
+            })
+            .collect();
+        let what = format!("integers, seed {seed}");
+        let (same, _) = compare(&what, &expressions).await;
+        assert!(same > 300, "{same}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn casts_to_integers() {
+    for seed in seeds() {
+        let mut random = StdRng::seed_from_u64(seed);
+        let expressions: Vec<Expression> = (0..300)
+            .map(|_| {
+                let halves = random.random_range(-200_000..200_000);
+                let number = match random.random_range(0..4) {
+                    0 => format!("{}.5", halves / 2),
+                    1 => format!("{}", f64::from(halves) / 16.0),
+                    2 => format!("{}", random.random_range(-40_000.0..40_000.0)),
+                    _ => format!("{}e{}", halves, random.random_range(-8..16)),
+                };
+                let from = ["double precision", "real", "numeric(38, 10)"];
+                let from = from.choose(&mut random).unwrap();
+                let to = ["smallint", "int", "bigint"].choose(&mut random).unwrap();
+                Expression::same(format!("CAST(CAST('{number}' AS {from}) AS {to})"))
+            })
+            .collect();
+        let what = format!("casts, seed {seed}");
+        let (same, _) = compare(&what, &expressions).await;
+        assert!(same > 200, "{same}");
+    }
+}
