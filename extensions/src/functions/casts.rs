@@ -111,6 +111,12 @@ impl ScalarUDFImpl for RoundToEven {
         "round_to_even"
     }
 
+    /// The argument's name: grouping sets find their columns by it.
+    fn schema_name(&self, args: &[Expr]) -> DataFusionResult<String> {
+        let arg = args.first().ok_or_else(broken)?;
+        Ok(arg.schema_name().to_string())
+    }
+
     fn signature(&self) -> &Signature {
         &self.signature
     }

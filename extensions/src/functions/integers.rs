@@ -1,14 +1,15 @@
 //! Arithmetic of integers that fails on overflow.
 //!
-//! Invariant: `+`, `-` and `*` of integers give the exact result, or an error.
+//! Invariant: `+`, `-` and `*` of integers give the exact result, or an error. Operands whose result
+//! is a decimal, such as an unsigned and a signed one, are left to DataFusion, which is exact there.
 
 use std::sync::Arc;
 
 use arrow::compute::kernels::numeric;
 use arrow::datatypes::{DataType, FieldRef};
-use datafusion::common::DFSchema;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::logical_expr::binary::BinaryTypeCoercer;
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
@@ -35,24 +36,38 @@ impl FunctionRewrite for CheckIntegers {
         schema: &DFSchema,
         _config: &ConfigOptions,
     ) -> DataFusionResult<Transformed<Expr>> {
-        let Expr::BinaryExpr(BinaryExpr { left, op, right }) = &expr else {
+        let (op, operands) = match &expr {
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) => (*op, vec![left, right]),
+            Expr::Negative(operand) => (Operator::Minus, vec![operand]),
+            _ => return Ok(Transformed::no(expr)),
+        };
+        let types = operands.iter().map(|operand| operand.get_type(schema));
+        let Ok(types) = types.collect::<DataFusionResult<Vec<DataType>>>() else {
             return Ok(Transformed::no(expr));
         };
-        let is_checked = matches!(op, Operator::Plus | Operator::Minus | Operator::Multiply);
-        let is_integer = |operand: &Expr| {
-            let data_type = operand.get_type(schema);
-            data_type.is_ok_and(|data_type| data_type.is_integer())
-        };
-        if !is_checked || !is_integer(left) || !is_integer(right) {
+        let is_checked = matches!(op, Operator::Plus | Operator::Minus | Operator::Multiply)
+            && types.iter().all(DataType::is_integer)
+            && result_type(op, &types).is_ok_and(|result| result.is_integer());
+        if !is_checked {
             return Ok(Transformed::no(expr));
         }
-        let checked = ScalarUDF::from(Checked::new(*op));
-        let operands = vec![left.as_ref().clone(), right.as_ref().clone()];
+        let operands = operands.into_iter().map(|operand| operand.as_ref().clone());
+        let operands: Vec<Expr> = operands.collect();
+        let checked = ScalarUDF::from(Checked::new(op));
         Ok(Transformed::yes(checked.call(operands)))
     }
 }
 
-/// An operator of two integers.
+/// The type of the result of one or two operands.
+fn result_type(op: Operator, types: &[DataType]) -> DataFusionResult<DataType> {
+    match types {
+        [operand] => Ok(operand.clone()),
+        [left, right] => BinaryTypeCoercer::new(left, &op, right).get_result_type(),
+        _ => Err(broken().into()),
+    }
+}
+
+/// An operator of two integers, or the minus before one.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Checked {
     op: Operator,
@@ -63,13 +78,13 @@ impl Checked {
     fn new(op: Operator) -> Self {
         Self {
             op,
-            signature: Signature::any(2, Volatility::Immutable),
+            signature: Signature::variadic_any(Volatility::Immutable),
         }
     }
 }
 
 fn broken() -> Error {
-    Error::new(ErrorKind::Internal, "an operator has two operands")
+    Error::new(ErrorKind::Internal, "an operator has one or two operands")
 }
 
 impl ScalarUDFImpl for Checked {
@@ -82,15 +97,16 @@ impl ScalarUDFImpl for Checked {
     }
 
     fn schema_name(&self, args: &[Expr]) -> DataFusionResult<String> {
-        let [left, right] = args else {
-            return Err(broken().into());
-        };
-        Ok(format!(
-            "{} {} {}",
-            left.schema_name(),
-            self.op,
-            right.schema_name()
-        ))
+        match args {
+            [operand] => Ok(format!("(- {})", operand.schema_name())),
+            [left, right] => Ok(format!(
+                "{} {} {}",
+                left.schema_name(),
+                self.op,
+                right.schema_name()
+            )),
+            _ => Err(broken().into()),
+        }
     }
 
     fn signature(&self) -> &Signature {
@@ -98,10 +114,7 @@ impl ScalarUDFImpl for Checked {
     }
 
     fn return_type(&self, types: &[DataType]) -> DataFusionResult<DataType> {
-        let [left, right] = types else {
-            return Err(broken().into());
-        };
-        BinaryTypeCoercer::new(left, &self.op, right).get_result_type()
+        result_type(self.op, types)
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> DataFusionResult<FieldRef> {
@@ -121,11 +134,14 @@ impl ScalarUDFImpl for Checked {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DataFusionResult<ColumnarValue> {
         let wanted = args.return_field.data_type();
-        let [left, right] = args.args.as_slice() else {
-            return Err(broken().into());
+        let (left, right) = match args.args.as_slice() {
+            [operand] => {
+                let zero = ScalarValue::new_zero(wanted)?;
+                (ColumnarValue::Scalar(zero), operand.clone())
+            }
+            [left, right] => (left.cast_to(wanted, None)?, right.cast_to(wanted, None)?),
+            _ => return Err(broken().into()),
         };
-        let left = left.cast_to(wanted, None)?;
-        let right = right.cast_to(wanted, None)?;
         let result = apply(&left, &right, |left, right| match self.op {
             Operator::Plus => numeric::add(left, right),
             Operator::Minus => numeric::sub(left, right),

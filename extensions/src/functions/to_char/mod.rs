@@ -8,8 +8,9 @@ mod template;
 use std::sync::Arc;
 
 use arrow::array::timezone::Tz;
-use arrow::array::{Array, ArrayRef, AsArray, StringArray, StringBuilder};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, StringArray, StringBuilder};
 use arrow::compute::cast;
+use arrow::compute::kernels::zip::zip;
 use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
 use chrono::{DateTime, Offset, TimeZone};
 use datafusion::error::Result as DataFusionResult;
@@ -66,23 +67,47 @@ impl ScalarUDFImpl for ToChar {
         let arrays = ColumnarValue::values_to_arrays(&args.args)?;
         let patterns = cast(&arrays[1], &DataType::Utf8)?;
         let patterns = patterns.as_string::<i32>();
-        if patterns.iter().flatten().any(|text| text.contains('%')) {
-            let pattern = args.args[1].cast_to(&DataType::Utf8, None)?;
-            args.args[1] = pattern;
-            return self.inner.invoke_with_args(args);
+        let of_chrono: BooleanArray = patterns
+            .iter()
+            .map(|text| Some(text.is_some_and(|text| text.contains('%'))))
+            .collect();
+        let rows = of_chrono.len();
+        if of_chrono.true_count() == 0 {
+            let texts: ArrayRef = Arc::new(write_times(&arrays[0], patterns)?);
+            return single_or_array(texts, is_single);
         }
-        let texts: ArrayRef = Arc::new(write_times(&arrays[0], patterns)?);
-        Ok(match is_single {
-            true => {
-                ColumnarValue::Scalar(datafusion::common::ScalarValue::try_from_array(&texts, 0)?)
-            }
-            false => ColumnarValue::Array(texts),
-        })
+        let are_all_of_chrono = of_chrono.true_count() == rows;
+        // DataFusion's function takes the first pattern for all rows of a single time.
+        args.args = match &args.args[1] {
+            ColumnarValue::Array(_) => vec![
+                ColumnarValue::Array(Arc::clone(&arrays[0])),
+                ColumnarValue::Array(Arc::new(patterns.clone())),
+            ],
+            pattern => vec![
+                args.args[0].clone(),
+                pattern.cast_to(&DataType::Utf8, None)?,
+            ],
+        };
+        let by_chrono = self.inner.invoke_with_args(args)?;
+        if are_all_of_chrono {
+            return Ok(by_chrono);
+        }
+        let by_chrono = cast(&by_chrono.into_array(rows)?, &DataType::Utf8)?;
+        let texts = write_times(&arrays[0], patterns)?;
+        let texts = zip(&of_chrono, &by_chrono, &texts)?;
+        single_or_array(texts, is_single)
     }
 
     fn documentation(&self) -> Option<&Documentation> {
         self.inner.documentation()
     }
+}
+
+fn single_or_array(texts: ArrayRef, is_single: bool) -> DataFusionResult<ColumnarValue> {
+    Ok(match is_single {
+        true => ColumnarValue::Scalar(datafusion::common::ScalarValue::try_from_array(&texts, 0)?),
+        false => ColumnarValue::Array(texts),
+    })
 }
 
 /// Writes each time with its template.

@@ -46,14 +46,17 @@ impl Layout {
     /// [`ErrorKind::Query`] if the header has columns that the table does not have, or lacks some
     /// that it may not lack.
     pub(super) fn by_names(self, names: &[String], columns: &[String], file: &str) -> Result<Self> {
-        let mut places = Vec::with_capacity(columns.len());
-        for column in columns {
-            let exact = names.iter().position(|name| name == column);
-            let similar = || {
-                let mut names = names.iter();
-                names.position(|name| name.eq_ignore_ascii_case(column))
-            };
-            places.push(exact.or_else(similar));
+        let exact = |column: &String| names.iter().position(|name| name == column);
+        let mut places: Vec<Option<usize>> = columns.iter().map(exact).collect();
+        for (at, column) in columns.iter().enumerate() {
+            if places[at].is_none() {
+                // A name in another case, unless it is another column's.
+                let mut others = names.iter().enumerate();
+                let similar = others.find(|(place, name)| {
+                    name.eq_ignore_ascii_case(column) && !places.contains(&Some(*place))
+                });
+                places[at] = similar.map(|(place, _)| place);
+            }
         }
         let known = places.iter().flatten().count();
         let has_all = known == columns.len() || self.may_lack_columns && known > 0;

@@ -149,6 +149,10 @@ fn merge_types(types: &mut Vec<DataType>, others: &[DataType]) {
             (DataType::Int64, DataType::Float64) | (DataType::Float64, DataType::Int64) => {
                 DataType::Float64
             }
+            (DataType::Date32, DataType::Timestamp(unit, None))
+            | (DataType::Timestamp(unit, None), DataType::Date32) => {
+                DataType::Timestamp(*unit, None)
+            }
             (DataType::Timestamp(unit, zone), DataType::Timestamp(other, other_zone))
                 if zone == other_zone =>
             {

@@ -215,8 +215,9 @@ pub(super) fn write_options(format: &Arc<dyn FileFormat>) -> Result<Vec<SqlOptio
         null,
         ..
     } = files.settings();
-    if dialect.terminator.is_some_and(|byte| byte != b'\n') {
-        let why = "INSERT INTO CSV files with a terminator of their own is not supported";
+    if dialect.comment.is_some() || dialect.terminator.is_some_and(|byte| byte != b'\n') {
+        let why = "INSERT INTO CSV files with comments, or with line ends of their own, is not \
+                   supported";
         return Err(Error::new(ErrorKind::Unsupported, why));
     }
     let byte = |byte: u8| OptionValue::Text(char::from(byte).to_string());
