@@ -116,11 +116,7 @@ impl DryRun {
         let plural = if columns == 1 { "" } else { "s" };
         let mut detail = format!("to {target}: {columns} column{plural}, {format}");
         if let Some(replaced) = export.replaced() {
-            let (objects, bytes) = (replaced.objects, replaced.bytes);
-            let plural = if objects == 1 { "" } else { "s" };
-            detail.push_str(&format!(
-                "; would replace {objects} object{plural} ({bytes} bytes)"
-            ));
+            detail.push_str(&format!("; would replace {replaced}"));
         }
         Ok(Some(detail))
     }

@@ -235,10 +235,7 @@ impl<I: Clone> Ending<I> {
             false => &[Mark::Incomplete],
         };
         self.stage = Stage::RemovingMarks(result);
-        let requests = marks.iter();
-        requests
-            .map(|mark| Request::new(&self.id, Action::Remove(*mark)))
-            .collect()
+        each(&self.id, marks, Action::Remove)
     }
 }
 

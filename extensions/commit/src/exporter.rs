@@ -528,9 +528,6 @@ impl<I: Clone + Ord> Exporter<I> {
 
     fn remove(&mut self, stage: Stage<I>, marks: &[Mark]) -> Vec<Request<I>> {
         self.stage = stage;
-        let requests = marks.iter();
-        requests
-            .map(|mark| Request::new(&self.id, Action::Remove(*mark)))
-            .collect()
+        each(&self.id, marks, Action::Remove)
     }
 }

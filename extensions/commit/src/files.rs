@@ -66,13 +66,14 @@ impl Files {
     }
 }
 
-pub(crate) fn each<I: Clone>(
+/// A request for each of an export's files or marks.
+pub(crate) fn each<I: Clone, T: Copy>(
     export: &I,
-    files: &[usize],
-    action: impl Fn(usize) -> Action,
+    items: &[T],
+    action: impl Fn(T) -> Action,
 ) -> Vec<Request<I>> {
-    let requests = files.iter();
+    let requests = items.iter();
     requests
-        .map(|file| Request::new(export, action(*file)))
+        .map(|item| Request::new(export, action(*item)))
         .collect()
 }

@@ -20,7 +20,7 @@ use datafusion::logical_expr::{
 
 use crate::error::{Error, ErrorKind};
 
-/// Rounds what is cast to an integer.
+/// Rounds a number before it is cast to an integer.
 #[derive(Debug)]
 pub(super) struct RoundCasts;
 

@@ -58,6 +58,19 @@ fn widened<'a>(args: &AccumulatorArgs<'a>) -> AccumulatorArgs<'a> {
     }
 }
 
+/// The accumulator that `create` makes; integers are summed by one of decimals.
+fn checked(
+    args: AccumulatorArgs,
+    create: impl FnOnce(AccumulatorArgs) -> DataFusionResult<Box<dyn Accumulator>>,
+) -> DataFusionResult<Box<dyn Accumulator>> {
+    if !is_checked(&args.return_field) {
+        return create(args);
+    }
+    let data_type = args.return_field.data_type().clone();
+    let inner = create(widened(&args))?;
+    Ok(Box::new(Checked { inner, data_type }))
+}
+
 impl AggregateUDFImpl for CheckedSum {
     fn name(&self) -> &str {
         self.inner.name()
@@ -72,26 +85,14 @@ impl AggregateUDFImpl for CheckedSum {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> DataFusionResult<Box<dyn Accumulator>> {
-        if !is_checked(&args.return_field) {
-            return self.inner.accumulator(args);
-        }
-        Ok(Box::new(Checked {
-            inner: self.inner.accumulator(widened(&args))?,
-            data_type: args.return_field.data_type().clone(),
-        }))
+        checked(args, |args| self.inner.accumulator(args))
     }
 
     fn create_sliding_accumulator(
         &self,
         args: AccumulatorArgs,
     ) -> DataFusionResult<Box<dyn Accumulator>> {
-        if !is_checked(&args.return_field) {
-            return self.inner.create_sliding_accumulator(args);
-        }
-        Ok(Box::new(Checked {
-            inner: self.inner.create_sliding_accumulator(widened(&args))?,
-            data_type: args.return_field.data_type().clone(),
-        }))
+        checked(args, |args| self.inner.create_sliding_accumulator(args))
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> DataFusionResult<Vec<FieldRef>> {

@@ -14,7 +14,7 @@ use datafusion::sql::parser::Statement as DataFusionStatement;
 use sqlparser::ast::Statement as SqlStatement;
 
 use super::bind_catalog::{bind_connection, bind_secret};
-use super::change::{is_change, plan_changes};
+use super::change::plan_changes;
 use super::constant::evaluate_target;
 use super::copy_out::CopyOutNode;
 use super::layout::{check_names, export_layout};
@@ -221,10 +221,6 @@ async fn bind_explain(
     explain: Explain,
 ) -> Result<LogicalPlan> {
     let plan = Box::pin(bind_statement(state, services, sql, *explain.statement)).await?;
-    if is_change(&plan) {
-        let why = "EXPLAIN shows an UPDATE or DELETE only of a table in memory";
-        return Err(Error::new(ErrorKind::Unsupported, why));
-    }
     let mut option = ExplainOption::default()
         .with_analyze(explain.analyze)
         .with_verbose(explain.verbose);

@@ -10,15 +10,15 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::EquivalenceProperties;
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::execution_plan::EmissionType;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties,
+    DisplayAs, DisplayFormatType, ExecutionPlan, PhysicalExpr, PlanProperties,
 };
 
 use super::catalog_command::run_catalog_command;
 use super::logical::Command;
+use super::properties::one_partition;
 use super::validate::{validate_connection, validate_target};
 use crate::connect::{find_connection, open_store};
 use crate::error::Result;
@@ -36,16 +36,10 @@ pub(super) struct CommandExec {
 impl CommandExec {
     pub(super) fn new(command: Arc<Command>, services: Arc<Services>) -> Self {
         let schema: SchemaRef = Arc::new(command.schema());
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(schema),
-            Partitioning::UnknownPartitioning(1),
-            EmissionType::Final,
-            Boundedness::Bounded,
-        );
         Self {
             command,
             services,
-            properties: Arc::new(properties),
+            properties: one_partition(schema, EmissionType::Final),
         }
     }
 }

@@ -13,15 +13,16 @@ use datafusion::common::{DFSchema, DFSchemaRef};
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
-use datafusion::physical_expr::{Distribution, EquivalenceProperties, OrderingRequirements};
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_expr::{Distribution, OrderingRequirements};
+use datafusion::physical_plan::execution_plan::EmissionType;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties,
+    DisplayAs, DisplayFormatType, ExecutionPlan, PhysicalExpr, PlanProperties,
 };
 use futures::{StreamExt, TryStreamExt};
 
 use super::options::StreamOptions;
+use super::properties::one_partition;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
     CopyTextFormat, CsvFormat, FileFormat, JsonFormat, LineFormat, format_on_threads,
@@ -129,17 +130,11 @@ impl CopyOutExec {
         ordering: Option<OrderingRequirements>,
     ) -> Self {
         let schema = SchemaRef::clone(lines_schema().inner());
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(schema),
-            Partitioning::UnknownPartitioning(1),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        );
         Self {
             input,
             options,
             ordering,
-            properties: Arc::new(properties),
+            properties: one_partition(schema, EmissionType::Incremental),
         }
     }
 }

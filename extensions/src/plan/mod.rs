@@ -22,6 +22,7 @@ mod nullable;
 mod options;
 mod parquet_types;
 mod planner;
+mod properties;
 mod returned_files;
 mod rows;
 mod validate;

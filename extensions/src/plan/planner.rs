@@ -74,7 +74,7 @@ impl ExtensionPlanner for StatementPlanner {
         if let (Some(change), [physical]) =
             (node.as_any().downcast_ref::<ChangeNode>(), physical_inputs)
         {
-            let exec = ChangeExec::new(change, Arc::clone(physical));
+            let exec = ChangeExec::new(change.clone(), Arc::clone(physical));
             return Ok(Some(Arc::new(exec)));
         }
         let (Some(copy), [logical], [physical]) = (

@@ -8,14 +8,15 @@ use std::sync::Arc;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{Distribution, EquivalenceProperties};
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_expr::Distribution;
+use datafusion::physical_plan::execution_plan::EmissionType;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties,
+    DisplayAs, DisplayFormatType, ExecutionPlan, PhysicalExpr, PlanProperties,
 };
 use futures::StreamExt;
 
+use super::properties::one_partition;
 use crate::sink::{Export, files_batch, files_schema};
 
 /// Waits for the count of an export and returns one row per object instead.
@@ -29,16 +30,10 @@ pub(super) struct ExportedFilesExec {
 impl ExportedFilesExec {
     /// The files of `export`, which `input` commits.
     pub(super) fn new(input: Arc<dyn ExecutionPlan>, export: Arc<Export>) -> Self {
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(files_schema()),
-            Partitioning::UnknownPartitioning(1),
-            EmissionType::Final,
-            Boundedness::Bounded,
-        );
         Self {
             input,
             export,
-            properties: Arc::new(properties),
+            properties: one_partition(files_schema(), EmissionType::Final),
         }
     }
 }

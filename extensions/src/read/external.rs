@@ -12,8 +12,8 @@ use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::CreateExternalTable;
 
 use super::folder::FilesOf;
+use super::location::nothing_at;
 use crate::connect::written_location;
-use crate::error::{Error, ErrorKind};
 
 /// The formats that this module reads, as DataFusion names them.
 const FORMATS: [&str; 4] = ["parquet", "csv", "json", "arrow"];
@@ -61,11 +61,8 @@ impl TableProviderFactory for FilesFactory {
             union_by_name: false,
         };
         let Some(mut table) = files.open(session).await? else {
-            let why = format!(
-                "there are no files to read at '{}'",
-                written_location(cmd.locations.first().map_or("", String::as_str))
-            );
-            let error = Error::new(ErrorKind::UndefinedObject, why);
+            let location = cmd.locations.first().map_or("", String::as_str);
+            let error = nothing_at(&written_location(location));
             let error = error.with_hint("declare the columns to make a table without files");
             return Err(DataFusionError::from(error));
         };

@@ -28,36 +28,56 @@ const FUNCTIONS: [(&str, &str); 4] = [
 /// Lists files instead of reading them.
 pub(super) const GLOB: &str = "glob";
 
-const CONNECTION: &str = "aws_connection";
-
-/// Reads every column of a CSV file as text: no record is looked at for its types.
-const ALL_TEXT: &str = "all_varchar";
+/// The number of records that types are guessed from.
 const SAMPLE_RECORDS: &str = "format.schema_infer_max_rec";
 
-/// The arguments of `read_*` that are no options of the format, and the formats that have them.
-const ARGUMENTS: [(&str, &[&str]); 5] = [
-    (ALL_TEXT, &["csv"]),
-    (COLUMNS, &["csv", "json"]),
-    (SAMPLE_SIZE, &["csv", "json"]),
-    (FILE_NAME, &["csv", "json", "parquet"]),
-    (UNION_BY_NAME, &["csv", "json", "parquet"]),
-];
-
+const CONNECTION: &str = "aws_connection";
 const COLUMNS: &str = "columns";
-const SAMPLE_SIZE: &str = "sample_size";
 const FILE_NAME: &str = "filename";
 const UNION_BY_NAME: &str = "union_by_name";
 
-/// DuckDB's name of each option, DataFusion's name, and the formats that have the option.
-const OPTIONS: [(&str, &str, &[&str]); 8] = [
-    ("header", "format.has_header", &["csv"]),
-    ("delimiter", "format.delimiter", &["csv"]),
-    ("delim", "format.delimiter", &["csv"]),
-    ("sep", "format.delimiter", &["csv"]),
-    ("quote", "format.quote", &["csv"]),
-    ("escape", "format.escape", &["csv"]),
-    ("nullstr", "format.null_value", &["csv"]),
-    ("compression", "format.compression", &["csv", "json"]),
+/// What an argument of a function sets.
+#[derive(Debug, Clone, Copy)]
+enum Argument {
+    /// An option of the format, by DataFusion's name.
+    Format(&'static str),
+    /// Every column is text: no record is looked at for its types.
+    AllText,
+    Columns,
+    SampleSize,
+    FileName,
+    UnionByName,
+    Connection,
+}
+
+/// DuckDB's name of each argument, and the formats that have the argument.
+const ARGUMENTS: [(&str, Argument, &[&str]); 14] = [
+    ("header", Argument::Format("format.has_header"), &["csv"]),
+    ("delimiter", Argument::Format("format.delimiter"), &["csv"]),
+    ("delim", Argument::Format("format.delimiter"), &["csv"]),
+    ("sep", Argument::Format("format.delimiter"), &["csv"]),
+    ("quote", Argument::Format("format.quote"), &["csv"]),
+    ("escape", Argument::Format("format.escape"), &["csv"]),
+    ("nullstr", Argument::Format("format.null_value"), &["csv"]),
+    (
+        "compression",
+        Argument::Format("format.compression"),
+        &["csv", "json"],
+    ),
+    ("all_varchar", Argument::AllText, &["csv"]),
+    (COLUMNS, Argument::Columns, &["csv", "json"]),
+    ("sample_size", Argument::SampleSize, &["csv", "json"]),
+    (FILE_NAME, Argument::FileName, &["csv", "json", "parquet"]),
+    (
+        UNION_BY_NAME,
+        Argument::UnionByName,
+        &["csv", "json", "parquet"],
+    ),
+    (
+        CONNECTION,
+        Argument::Connection,
+        &["csv", "json", "parquet", "*"],
+    ),
 ];
 
 /// A parsed call of a function.
@@ -168,96 +188,57 @@ impl FunctionCall {
         }
         for arg in args {
             let (name, value) = named(function, arg)?;
-            match value {
-                Expr::Dictionary(columns) if name == COLUMNS && call.takes(COLUMNS) => {
-                    for column in columns {
-                        let data_type = constant(function, "a column's type", &column.value)?;
-                        call.columns.push((column.key.value.clone(), data_type));
-                    }
-                }
-                _ if name == COLUMNS && call.takes(COLUMNS) => {
-                    let why = format!("columns of {function} is {{'name': 'type', …}}");
-                    return Err(invalid(why));
-                }
-                value => call.add_option(&name, constant(function, &name, value)?)?,
-            }
+            call.set(&name, value)?;
         }
         Ok(call)
     }
 
-    /// Whether the function has an argument that is no option of the format.
-    fn takes(&self, argument: &str) -> bool {
-        let mut arguments = ARGUMENTS.iter();
-        arguments.any(|(name, formats)| *name == argument && formats.contains(&self.format))
+    fn set(&mut self, name: &str, value: &Expr) -> Result<()> {
+        let function = self.function;
+        let text = || constant(function, name, value);
+        match self.find_argument(name)? {
+            Argument::Format(option) => self.options.push((option.to_owned(), text()?)),
+            Argument::AllText => {
+                if boolean(function, name, &text()?)? {
+                    self.sample(0);
+                }
+            }
+            Argument::Columns => self.columns = declared(function, value)?,
+            Argument::SampleSize => match text()?.parse::<i64>() {
+                Ok(-1) => self.sample(usize::MAX),
+                Ok(records) if records > 0 => self.sample(records.unsigned_abs() as usize),
+                _ => {
+                    let why = format!("{name} of {function} is a number of records");
+                    return Err(invalid(why).with_hint("-1 looks at all records"));
+                }
+            },
+            Argument::FileName => {
+                let text = text()?;
+                self.file_name = match text.to_ascii_lowercase().as_str() {
+                    "true" => Some(FILE_NAME.to_owned()),
+                    "false" => None,
+                    _ => Some(text),
+                };
+            }
+            Argument::UnionByName => self.union_by_name = boolean(function, name, &text()?)?,
+            Argument::Connection => self.connection = Some(text()?),
+        }
+        Ok(())
     }
 
-    fn boolean(&self, name: &str, value: &str) -> Result<bool> {
-        match value.to_ascii_lowercase().as_str() {
-            "true" => Ok(true),
-            "false" => Ok(false),
-            _ => Err(invalid(format!(
-                "{name} of {} is true or false",
-                self.function
-            ))),
+    /// The function's argument with this name.
+    fn find_argument(&self, name: &str) -> Result<Argument> {
+        let known = ARGUMENTS.iter();
+        let known = known.filter(|(_, _, formats)| formats.contains(&self.format));
+        if let Some((_, argument, _)) = known.clone().find(|(known, ..)| *known == name) {
+            return Ok(*argument);
         }
-    }
-
-    fn add_option(&mut self, name: &str, value: String) -> Result<()> {
-        if name == CONNECTION {
-            self.connection = Some(value);
-            return Ok(());
-        }
-        if self.takes(name) {
-            return self.add_argument(name, value);
-        }
-        let known = OPTIONS
-            .iter()
-            .filter(|(_, _, formats)| formats.contains(&self.format));
-        if let Some((_, option, _)) = known.clone().find(|(known, _, _)| *known == name) {
-            self.options.push(((*option).to_owned(), value));
-            return Ok(());
-        }
-        let names: Vec<&str> = known
-            .map(|(name, _, _)| *name)
-            .chain(
-                ARGUMENTS
-                    .iter()
-                    .map(|(name, _)| *name)
-                    .filter(|name| self.takes(name)),
-            )
-            .chain([CONNECTION])
-            .collect();
+        let names: Vec<&str> = known.map(|(name, ..)| *name).collect();
         let error = invalid(format!("unknown argument {name} of {}", self.function));
         Err(match nearest(name, &names) {
             Some(near) => error.with_hint(format!("did you mean {near}?")),
             None => error.with_hint(format!("the arguments are {}", names.join(", "))),
         })
-    }
-}
-
-impl FunctionCall {
-    fn add_argument(&mut self, name: &str, value: String) -> Result<()> {
-        match name {
-            ALL_TEXT if self.boolean(name, &value)? => self.sample(0),
-            SAMPLE_SIZE => match value.parse::<i64>() {
-                Ok(-1) => self.sample(usize::MAX),
-                Ok(records) if records > 0 => self.sample(records.unsigned_abs() as usize),
-                _ => {
-                    let why = format!("{name} of {} is a number of records", self.function);
-                    return Err(invalid(why).with_hint("-1 looks at all records"));
-                }
-            },
-            FILE_NAME => {
-                self.file_name = match value.to_ascii_lowercase().as_str() {
-                    "true" => Some(FILE_NAME.to_owned()),
-                    "false" => None,
-                    _ => Some(value),
-                };
-            }
-            UNION_BY_NAME => self.union_by_name = self.boolean(name, &value)?,
-            _ => {}
-        }
-        Ok(())
     }
 
     /// Guesses the types from the first `records` records.
@@ -265,6 +246,27 @@ impl FunctionCall {
         let records = records.to_string();
         self.options.push((SAMPLE_RECORDS.to_owned(), records));
     }
+}
+
+fn boolean(function: &str, name: &str, value: &str) -> Result<bool> {
+    match value.to_ascii_lowercase().as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(invalid(format!("{name} of {function} is true or false"))),
+    }
+}
+
+/// The names and types in `{'name': 'type', …}`.
+fn declared(function: &str, value: &Expr) -> Result<Vec<(String, String)>> {
+    let Expr::Dictionary(columns) = value else {
+        let why = format!("{COLUMNS} of {function} is {{'name': 'type', …}}");
+        return Err(invalid(why));
+    };
+    let declared = columns.iter().map(|column| {
+        let data_type = constant(function, "a column's type", &column.value)?;
+        Ok((column.key.value.clone(), data_type))
+    });
+    declared.collect()
 }
 
 fn invalid(why: String) -> Error {

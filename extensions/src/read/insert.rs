@@ -73,6 +73,30 @@ impl FileTable {
         }
         Ok(Some(Insert { url, options, rows }))
     }
+
+    /// Refuses a location that can't hold further files.
+    pub(super) fn check_is_folder(&self) -> Result<()> {
+        let what = match (self.location.may_be_folder(), self.is_folder) {
+            (true, true) => return Ok(()),
+            (true, false) => "a file",
+            (false, _) => "a pattern",
+        };
+        let written = &self.location.written;
+        let why = format!("rows can't be inserted into '{written}', {what}");
+        let error = Error::new(ErrorKind::Unsupported, why);
+        Err(error.with_hint("make an external table of a folder"))
+    }
+
+    /// Refuses partition columns, which DataFusion's writer does not fill.
+    pub(super) fn check_has_no_partitions(&self) -> Result<()> {
+        match self.schema.table_partition_cols().is_empty() {
+            true => Ok(()),
+            false => Err(unsupported(format!(
+                "INSERT INTO '{}', which has partition columns,",
+                self.location.written
+            ))),
+        }
+    }
 }
 
 /// The codec that the table's options name, as `COPY` names it.
@@ -89,28 +113,4 @@ fn compression(options: &HashMap<String, String>) -> Option<String> {
 
 fn unsupported(what: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::Unsupported, format!("{what} is not supported"))
-}
-
-/// Refuses a location that can't hold further files.
-pub(super) fn refuse_no_folder(table: &FileTable) -> Result<()> {
-    let written = &table.location.written;
-    let what = match (table.location.may_be_folder(), table.is_folder) {
-        (true, true) => return Ok(()),
-        (true, false) => "a file",
-        (false, _) => "a pattern",
-    };
-    let why = format!("rows can't be inserted into '{written}', {what}");
-    let error = Error::new(ErrorKind::Unsupported, why);
-    Err(error.with_hint("make an external table of a folder"))
-}
-
-/// Refuses a table with partition columns, which DataFusion's writer does not fill.
-pub(super) fn refuse_partitions(table: &FileTable) -> Result<()> {
-    match table.schema.table_partition_cols().is_empty() {
-        true => Ok(()),
-        false => Err(unsupported(format!(
-            "INSERT INTO '{}', which has partition columns,",
-            table.location.written
-        ))),
-    }
 }

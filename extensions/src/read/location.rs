@@ -153,22 +153,14 @@ impl Location {
     pub(super) async fn list(&self, state: &SessionState) -> Result<Listing> {
         let store = state.runtime_env().object_store(&self.store)?;
         let store = store.as_ref();
-        let mut all = self.list_one(store).await?;
         if self.more.is_empty() {
-            return Ok(all);
+            return self.list_one(store).await;
         }
-        all.is_folder = false;
-        let nothing = |location: &Self| {
-            let why = format!("there are no files to read at '{}'", location.written);
-            Error::new(ErrorKind::UndefinedObject, why)
-        };
-        if all.files.is_empty() {
-            return Err(nothing(self));
-        }
-        for location in &self.more {
+        let mut all = Listing::default();
+        for location in std::iter::once(self).chain(&self.more) {
             let found = location.list_one(store).await?.files;
             if found.is_empty() {
-                return Err(nothing(location));
+                return Err(nothing_at(&location.written));
             }
             all.files.extend(found);
         }
@@ -258,6 +250,12 @@ impl Location {
         let why = format!("'{}' can't be listed: {error}", self.written);
         Error::new(ErrorKind::Io, why).with_source(error)
     }
+}
+
+/// The error of a location without files, as the user wrote it.
+pub(super) fn nothing_at(written: &str) -> Error {
+    let why = format!("there are no files to read at '{written}'");
+    Error::new(ErrorKind::UndefinedObject, why)
 }
 
 /// The characters of patterns.

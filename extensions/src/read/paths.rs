@@ -19,7 +19,7 @@ use datafusion::prelude::SessionContext;
 
 use super::folder::FilesOf;
 use super::functions::{FunctionCall, GLOB};
-use super::location::Location;
+use super::location::{Location, nothing_at};
 use crate::connect::readable_location;
 use crate::error::{Error, ErrorKind, Result};
 use crate::services::Services;
@@ -133,13 +133,7 @@ async fn called_table(state: &SessionState, call: &FunctionCall) -> Result<Arc<d
         union_by_name: call.union_by_name,
     };
     let table = files.open(state).await?;
-    let table = table.ok_or_else(|| {
-        let why = format!(
-            "there are no files to read at '{}'",
-            call.locations.join("', '")
-        );
-        Error::new(ErrorKind::UndefinedObject, why)
-    })?;
+    let table = table.ok_or_else(|| nothing_at(&call.locations.join("', '")))?;
     Ok(Arc::new(table))
 }
 

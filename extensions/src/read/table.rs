@@ -29,7 +29,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use futures::{StreamExt, TryStreamExt};
 
-use super::insert::{Inserter, refuse_no_folder, refuse_partitions};
+use super::insert::Inserter;
 use super::location::{Listing, Location};
 use super::partitions::partition_values;
 use crate::error::{Error, ErrorKind, Result};
@@ -271,7 +271,7 @@ impl TableProvider for FileTable {
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
         self.schema()
             .logically_equivalent_names_and_types(&input.schema())?;
-        refuse_no_folder(self)?;
+        self.check_is_folder()?;
         let inserter = session.config().get_extension::<Inserter>();
         if let Some(inserter) = inserter
             && let Some(insert) = self.insert(Arc::clone(&input), operation)?
@@ -279,7 +279,7 @@ impl TableProvider for FileTable {
             let services = Services::of(session.config())?;
             return Ok(inserter.0(insert, &services)?);
         }
-        refuse_partitions(self)?;
+        self.check_has_no_partitions()?;
         let url = ListingTableUrl::parse(self.location.folder_url())?;
         let sink = FileSinkConfig {
             original_url: String::default(),

@@ -97,7 +97,7 @@ impl<F: TextFormat> TextFiles<F> {
         }
     }
 
-    /// Files with other settings, which nobody has looked at.
+    /// The same format with other settings. Its files must be looked at again.
     pub(super) fn with(&self, settings: F) -> Self {
         Self {
             settings,

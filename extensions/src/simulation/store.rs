@@ -379,11 +379,6 @@ impl UploadStore for ProcessStore {
         format!("sim://{key}")
     }
 
-    async fn list(&self, prefix: &str, limit: usize) -> Result<Vec<String>, StoreError> {
-        let objects = self.list_objects(prefix, limit).await?;
-        Ok(objects.into_iter().map(|object| object.key).collect())
-    }
-
     async fn list_objects(
         &self,
         prefix: &str,

@@ -187,12 +187,12 @@ impl Target {
         name.is_empty() || in_bookkeeping || is_file_name(name)
     }
 
-    /// Refuses a folder that nobody means to empty: a whole bucket, the root folder, and the home
-    /// folder, the current folder and the folders above them.
+    /// Refuses folders that are too dangerous to replace: a whole bucket, the root folder, and every
+    /// folder that holds the home folder or the current folder.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidParameter`].
-    pub fn refuse_to_empty(&self) -> Result<()> {
+    pub fn refuse_broad_folder(&self) -> Result<()> {
         let what = match &self.place {
             Place::Bucket(_) if self.folder.is_empty() => "all of a bucket",
             Place::Bucket(_) => return Ok(()),
@@ -328,7 +328,7 @@ mod tests {
 
     #[test]
     fn some_folders_are_not_emptied() {
-        let refuses = |text: &str| Target::parse(text).unwrap().refuse_to_empty().is_err();
+        let refuses = |text: &str| Target::parse(text).unwrap().refuse_broad_folder().is_err();
         assert!(refuses("s3://b") && refuses("s3://b/") && !refuses("s3://b/x"));
         assert!(refuses("/") && refuses(".") && refuses("..") && !refuses("./x"));
     }

@@ -13,6 +13,7 @@ use arrow::compute::cast;
 use arrow::compute::kernels::zip::zip;
 use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
 use chrono::{DateTime, Offset, TimeZone};
+use datafusion::common::ScalarValue;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::functions::datetime::to_char::ToCharFunc;
 use datafusion::logical_expr::{
@@ -71,12 +72,13 @@ impl ScalarUDFImpl for ToChar {
             .iter()
             .map(|text| Some(text.is_some_and(|text| text.contains('%'))))
             .collect();
-        let rows = of_chrono.len();
         if of_chrono.true_count() == 0 {
-            let texts: ArrayRef = Arc::new(write_times(&arrays[0], patterns)?);
-            return single_or_array(texts, is_single);
+            let texts = write_times(&arrays[0], patterns)?;
+            return Ok(match is_single {
+                true => ColumnarValue::Scalar(ScalarValue::try_from_array(&texts, 0)?),
+                false => ColumnarValue::Array(Arc::new(texts)),
+            });
         }
-        let are_all_of_chrono = of_chrono.true_count() == rows;
         // DataFusion's function takes the first pattern for all rows of a single time.
         args.args = match &args.args[1] {
             ColumnarValue::Array(_) => vec![
@@ -89,13 +91,16 @@ impl ScalarUDFImpl for ToChar {
             ],
         };
         let by_chrono = self.inner.invoke_with_args(args)?;
-        if are_all_of_chrono {
+        if of_chrono.false_count() == 0 {
             return Ok(by_chrono);
         }
-        let by_chrono = cast(&by_chrono.into_array(rows)?, &DataType::Utf8)?;
-        let texts = write_times(&arrays[0], patterns)?;
-        let texts = zip(&of_chrono, &by_chrono, &texts)?;
-        single_or_array(texts, is_single)
+        let by_chrono = cast(&by_chrono.into_array(of_chrono.len())?, &DataType::Utf8)?;
+        let by_template = write_times(&arrays[0], patterns)?;
+        Ok(ColumnarValue::Array(zip(
+            &of_chrono,
+            &by_chrono,
+            &by_template,
+        )?))
     }
 
     fn documentation(&self) -> Option<&Documentation> {
@@ -103,31 +108,21 @@ impl ScalarUDFImpl for ToChar {
     }
 }
 
-fn single_or_array(texts: ArrayRef, is_single: bool) -> DataFusionResult<ColumnarValue> {
-    Ok(match is_single {
-        true => ColumnarValue::Scalar(datafusion::common::ScalarValue::try_from_array(&texts, 0)?),
-        false => ColumnarValue::Array(texts),
-    })
-}
-
 /// Writes each time with its template.
 fn write_times(times: &ArrayRef, patterns: &StringArray) -> Result<StringArray> {
-    let zone: Option<Tz> = match times.data_type() {
-        DataType::Timestamp(_, Some(zone)) => Some(zone.parse().map_err(|error| {
-            Error::new(ErrorKind::Query, "the time zone is not known").with_source(error)
-        })?),
-        DataType::Timestamp(_, None) | DataType::Date32 | DataType::Date64 | DataType::Null => None,
+    let zone = match times.data_type() {
+        DataType::Timestamp(_, zone) => zone.clone(),
+        DataType::Date32 | DataType::Date64 | DataType::Null => None,
         other => {
             let why = format!("to_char of {other} with a template of PostgreSQL is not supported");
             let error = Error::new(ErrorKind::Unsupported, why);
             return Err(error.with_hint("to_char formats dates and timestamps"));
         }
     };
-    let zone_name = match times.data_type() {
-        DataType::Timestamp(_, zone) => zone.clone(),
-        _ => None,
-    };
-    let micros = DataType::Timestamp(TimeUnit::Microsecond, zone_name);
+    let micros = DataType::Timestamp(TimeUnit::Microsecond, zone.clone());
+    let zone: Option<Tz> = zone.map(|zone| zone.parse()).transpose().map_err(|error| {
+        Error::new(ErrorKind::Query, "the time zone is not known").with_source(error)
+    })?;
     let failed = |error| {
         Error::new(ErrorKind::Query, "a time is out of range of to_char").with_source(error)
     };

@@ -9,55 +9,50 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt64Array};
 use arrow::compute::{filter_record_batch, interleave_record_batch};
 use arrow::datatypes::{SchemaRef, UInt64Type};
+use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{Distribution, EquivalenceProperties};
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_expr::Distribution;
+use datafusion::physical_plan::execution_plan::EmissionType;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties,
+    DisplayAs, DisplayFormatType, ExecutionPlan, PhysicalExpr, PlanProperties,
 };
 use futures::TryStreamExt;
 
 use super::node::{Change, ChangeNode};
-use super::numbered::{NumberedTable, Snapshot, SnapshotExec};
+use super::numbered::{Snapshot, SnapshotExec};
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::properties::one_partition;
 
 /// Changes the rows of a table that its input returns.
 #[derive(Debug)]
 pub(in crate::plan) struct ChangeExec {
-    change: Change,
-    name: String,
-    table: Arc<NumberedTable>,
+    node: ChangeNode,
     input: Arc<dyn ExecutionPlan>,
     properties: Arc<PlanProperties>,
 }
 
 impl ChangeExec {
-    pub(in crate::plan) fn new(node: &ChangeNode, input: Arc<dyn ExecutionPlan>) -> Self {
-        use datafusion::logical_expr::UserDefinedLogicalNodeCore;
-
-        let schema: SchemaRef = Arc::clone(node.schema().inner());
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(schema),
-            Partitioning::UnknownPartitioning(1),
-            EmissionType::Final,
-            Boundedness::Bounded,
-        );
+    pub(in crate::plan) fn new(node: ChangeNode, input: Arc<dyn ExecutionPlan>) -> Self {
+        let schema = SchemaRef::clone(node.schema.inner());
         Self {
-            change: node.change,
-            name: node.name.to_string(),
-            table: Arc::clone(&node.table),
+            node,
             input,
-            properties: Arc::new(properties),
+            properties: one_partition(schema, EmissionType::Final),
         }
     }
 }
 
 impl DisplayAs for ChangeExec {
     fn fmt_as(&self, _t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ChangeExec: {} {}", self.change.tag(), self.name)
+        write!(
+            f,
+            "ChangeExec: {} {}",
+            self.node.change.tag(),
+            self.node.name
+        )
     }
 }
 
@@ -89,14 +84,10 @@ impl ExecutionPlan for ChangeExec {
         self: Arc<Self>,
         children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let input = children.into_iter().next();
-        Ok(Arc::new(Self {
-            change: self.change,
-            name: self.name.clone(),
-            table: Arc::clone(&self.table),
-            input: input.unwrap_or_else(|| Arc::clone(&self.input)),
-            properties: Arc::clone(&self.properties),
-        }))
+        let Ok([input]) = <[_; 1]>::try_from(children) else {
+            return Err(broken("ChangeExec has one input").into());
+        };
+        Ok(Arc::new(Self::new(self.node.clone(), input)))
     }
 
     fn execute(
@@ -106,7 +97,7 @@ impl ExecutionPlan for ChangeExec {
     ) -> DataFusionResult<SendableRecordBatchStream> {
         let rows = self.input.execute(0, context)?;
         let snapshot = SnapshotExec::find(&self.input);
-        let (change, name, table) = (self.change, self.name.clone(), Arc::clone(&self.table));
+        let node = self.node.clone();
         let schema = self.schema();
         let counted = async move {
             let rows: Vec<RecordBatch> = rows.try_collect().await?;
@@ -116,7 +107,7 @@ impl ExecutionPlan for ChangeExec {
                 .collect();
             let count = match (rows.is_empty(), snapshot) {
                 (true, _) => 0,
-                (false, Some(snapshot)) => apply(change, &name, &table, &snapshot, &rows).await?,
+                (false, Some(snapshot)) => apply(&node, &snapshot, &rows).await?,
                 (false, None) => return Err(broken("the plan reads no snapshot").into()),
             };
             let columns: Vec<ArrayRef> = schema
@@ -151,46 +142,13 @@ enum NewRow {
 
 /// Applies a change to the rows with the numbers in the last column of `rows`, and returns their
 /// count. The other columns are the new values.
-async fn apply(
-    change: Change,
-    name: &str,
-    numbered: &NumberedTable,
-    snapshot: &Snapshot,
-    rows: &[RecordBatch],
-) -> Result<u64> {
-    let table = numbered
-        .table()
-        .ok_or_else(|| broken("the table is not in memory"))?;
-    let mut new_rows = vec![NewRow::Same; snapshot.rows()];
-    let mut values = Vec::new();
-    let mut count = 0;
-    for (source, batch) in rows.iter().enumerate() {
-        let (numbers, columns) = batch
-            .columns()
-            .split_last()
-            .ok_or_else(|| broken("the changed rows have no numbers"))?;
-        for (row, number) in numbers
-            .as_primitive::<UInt64Type>()
-            .values()
-            .iter()
-            .enumerate()
-        {
-            let new = new_rows
-                .get_mut(*number as usize)
-                .ok_or_else(|| broken("a changed row is not in the snapshot"))?;
-            if *new != NewRow::Same {
-                return Err(broken("a row is changed twice"));
-            }
-            *new = match change {
-                Change::Update => NewRow::Updated(source, row),
-                Change::Delete | Change::Truncate => NewRow::Deleted,
-            };
-            count += 1;
-        }
-        if change == Change::Update {
-            values.push(new_values(name, numbered, columns)?);
-        }
-    }
+async fn apply(node: &ChangeNode, snapshot: &Snapshot, rows: &[RecordBatch]) -> Result<u64> {
+    let table = node.table.table()?;
+    let new_rows = number_new_rows(node.change, snapshot, rows)?;
+    let values = match node.change {
+        Change::Update => new_values(node, &table.schema(), rows)?,
+        Change::Delete | Change::Truncate => Vec::new(),
+    };
     let mut partitions = Vec::new();
     for partition in &table.batches {
         partitions.push(partition.write().await);
@@ -201,17 +159,18 @@ async fn apply(
             .zip(&snapshot.partitions)
             .all(|(now, then)| starts_with(now, then));
     if !are_same {
+        let name = &node.name;
         let why = format!("another statement has changed {name} meanwhile; nothing was changed");
         return Err(Error::new(ErrorKind::Query, why).with_hint("run the statement again"));
     }
     // Everything is computed before the first partition changes.
     let mut changed = Vec::new();
-    let mut new_rows = new_rows.as_slice();
+    let mut rest = new_rows.as_slice();
     for batches in &snapshot.partitions {
         let mut new_batches = Vec::new();
         for batch in batches {
-            let (of_batch, rest) = new_rows.split_at(batch.num_rows());
-            new_rows = rest;
+            let (of_batch, after) = rest.split_at(batch.num_rows());
+            rest = after;
             let batch = change_batch(batch, of_batch, &values)?;
             new_batches.extend(Some(batch).filter(|batch| batch.num_rows() > 0));
         }
@@ -221,26 +180,62 @@ async fn apply(
         new.extend(now.drain(then.len()..));
         **now = new;
     }
-    if change == Change::Update {
+    if node.change == Change::Update {
         table.sort_order.lock().clear();
     }
-    Ok(count)
+    Ok(rows.iter().map(|batch| batch.num_rows() as u64).sum())
+}
+
+/// What becomes of each row of the snapshot.
+fn number_new_rows(
+    change: Change,
+    snapshot: &Snapshot,
+    rows: &[RecordBatch],
+) -> Result<Vec<NewRow>> {
+    let mut new_rows = vec![NewRow::Same; snapshot.rows()];
+    for (source, batch) in rows.iter().enumerate() {
+        let (numbers, _) = split_numbers(batch)?;
+        let numbers = numbers.as_primitive::<UInt64Type>().values();
+        for (row, number) in numbers.iter().enumerate() {
+            let new = new_rows
+                .get_mut(*number as usize)
+                .ok_or_else(|| broken("a changed row is not in the snapshot"))?;
+            if *new != NewRow::Same {
+                return Err(broken("a row is changed twice"));
+            }
+            *new = match change {
+                Change::Update => NewRow::Updated(source, row),
+                Change::Delete | Change::Truncate => NewRow::Deleted,
+            };
+        }
+    }
+    Ok(new_rows)
+}
+
+/// The numbers of changed rows, and their new values.
+fn split_numbers(batch: &RecordBatch) -> Result<(&ArrayRef, &[ArrayRef])> {
+    let split = batch.columns().split_last();
+    split.ok_or_else(|| broken("the changed rows have no numbers"))
 }
 
 /// New rows, as the table holds them.
-fn new_values(name: &str, numbered: &NumberedTable, columns: &[ArrayRef]) -> Result<RecordBatch> {
-    let schema = numbered
-        .table()
-        .map(datafusion::catalog::TableProvider::schema)
-        .ok_or_else(|| broken("the table is not in memory"))?;
-    let mut fields = schema.fields().iter().zip(columns);
-    let null = fields.find(|(field, column)| !field.is_nullable() && column.null_count() > 0);
-    if let Some((field, _)) = null {
-        let why = format!("column \"{}\" of {name} can't be NULL", field.name());
-        return Err(Error::new(ErrorKind::Query, why));
-    }
-    let values = RecordBatch::try_new(schema, columns.to_vec());
-    values.map_err(|error| broken("the new values do not fit the table").with_source(error))
+fn new_values(
+    node: &ChangeNode,
+    schema: &SchemaRef,
+    rows: &[RecordBatch],
+) -> Result<Vec<RecordBatch>> {
+    let new = |batch: &RecordBatch| {
+        let (_, columns) = split_numbers(batch)?;
+        let mut fields = schema.fields().iter().zip(columns);
+        let null = fields.find(|(field, column)| !field.is_nullable() && column.null_count() > 0);
+        if let Some((field, _)) = null {
+            let why = format!("column \"{}\" of {} can't be NULL", field.name(), node.name);
+            return Err(Error::new(ErrorKind::Query, why));
+        }
+        let values = RecordBatch::try_new(SchemaRef::clone(schema), columns.to_vec());
+        values.map_err(|error| broken("the new values do not fit the table").with_source(error))
+    };
+    rows.iter().map(new).collect()
 }
 
 /// Whether the batches begin with the same ones.

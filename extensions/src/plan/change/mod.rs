@@ -19,5 +19,5 @@ mod node;
 mod numbered;
 
 pub(super) use exec::ChangeExec;
+pub(super) use node::plan_changes;
 pub use node::{Change, ChangeNode};
-pub(super) use node::{is_change, plan_changes};

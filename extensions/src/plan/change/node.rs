@@ -5,13 +5,13 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, TableReference};
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::{
     DmlStatement, Expr, Extension, Filter, Limit, LogicalPlan, LogicalPlanBuilder, Projection,
-    SubqueryAlias, UserDefinedLogicalNodeCore, WriteOp,
+    Statement, SubqueryAlias, UserDefinedLogicalNodeCore, WriteOp,
 };
 
 use super::numbered::NumberedTable;
@@ -60,7 +60,7 @@ pub struct ChangeNode {
     pub(super) input: Arc<LogicalPlan>,
     pub(super) name: TableReference,
     pub(super) table: Arc<NumberedTable>,
-    schema: DFSchemaRef,
+    pub(super) schema: DFSchemaRef,
 }
 
 impl ChangeNode {
@@ -132,28 +132,43 @@ impl UserDefinedLogicalNodeCore for ChangeNode {
     }
 }
 
-/// Whether a plan changes a table that is not in memory. DataFusion changes it while it plans.
-pub(in crate::plan) fn is_change(plan: &LogicalPlan) -> bool {
-    matches!(plan, LogicalPlan::Dml(dml) if Change::of(&dml.op).is_some())
-}
-
-/// Replaces DataFusion's changes in `plan`, also in a prepared statement.
+/// Replaces DataFusion's plan of a change, also in `EXPLAIN` and in a prepared statement.
 ///
 /// # Errors
-/// [`ErrorKind::Unsupported`] if the table is not in memory and the change is not a plain filter,
-/// or if the statement has a part that is not known here.
+/// [`ErrorKind::Unsupported`] if the table is not in memory and the change is not a plain filter or
+/// is only explained, or if the statement has a part that is not known here.
 pub(in crate::plan) fn plan_changes(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let changed = plan.transform_down(|plan| match &plan {
-        LogicalPlan::Dml(dml) => match Change::of(&dml.op) {
-            Some(change) => Ok(match plan_change(dml, change)? {
-                Some(planned) => Transformed::yes(planned),
-                None => Transformed::no(plan),
-            }),
-            None => Ok(Transformed::no(plan)),
-        },
-        _ => Ok(Transformed::no(plan)),
-    })?;
-    Ok(changed.data)
+    match plan {
+        LogicalPlan::Dml(dml) => {
+            let planned = match Change::of(&dml.op) {
+                Some(change) => plan_change(&dml, change)?,
+                None => None,
+            };
+            Ok(planned.unwrap_or(LogicalPlan::Dml(dml)))
+        }
+        LogicalPlan::Explain(_)
+        | LogicalPlan::Analyze(_)
+        | LogicalPlan::Statement(Statement::Prepare(_)) => {
+            let planned = plan.map_children(|inner| Ok(Transformed::yes(plan_changes(inner)?)))?;
+            check_explained(&planned.data)?;
+            Ok(planned.data)
+        }
+        plan => Ok(plan),
+    }
+}
+
+/// Refuses to explain a change of another provider's table: DataFusion makes it while it plans.
+fn check_explained(plan: &LogicalPlan) -> Result<()> {
+    let LogicalPlan::Explain(explain) = plan else {
+        return Ok(());
+    };
+    match explain.plan.as_ref() {
+        LogicalPlan::Dml(dml) if Change::of(&dml.op).is_some() => {
+            let why = "EXPLAIN shows an UPDATE or DELETE only of a table in memory";
+            Err(Error::new(ErrorKind::Unsupported, why))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// `None` if the table's own provider makes the change.
@@ -222,7 +237,7 @@ fn is_plain(input: &LogicalPlan) -> Result<bool> {
             .unwrap_or(true)
         });
         is_plain &= is_known && !has_subquery;
-        Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
+        Ok(TreeNodeRecursion::Continue)
     })?;
     Ok(is_plain)
 }

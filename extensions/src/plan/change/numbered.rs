@@ -6,19 +6,21 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
-use arrow::datatypes::{DataType, Field, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{MemTable, Session, TableProvider};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableType};
-use datafusion::physical_expr::EquivalenceProperties;
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::execution_plan::EmissionType;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties,
+    DisplayAs, DisplayFormatType, ExecutionPlan, PhysicalExpr, PlanProperties,
 };
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::properties::one_partition;
 
 /// A table in memory whose last column numbers the rows.
 #[derive(Debug)]
@@ -42,7 +44,7 @@ impl NumberedTable {
         fields.push(Arc::new(number));
         Some(Self {
             provider,
-            schema: Arc::new(arrow::datatypes::Schema::new(fields)),
+            schema: Arc::new(Schema::new(fields)),
             number_column,
         })
     }
@@ -52,8 +54,9 @@ impl NumberedTable {
     }
 
     /// The table, without the column that numbers its rows.
-    pub(super) fn table(&self) -> Option<&MemTable> {
-        self.provider.downcast_ref()
+    pub(super) fn table(&self) -> Result<&MemTable> {
+        let table = self.provider.downcast_ref();
+        table.ok_or_else(|| Error::new(ErrorKind::Internal, "the table is not in memory"))
     }
 }
 
@@ -64,9 +67,9 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
-    async fn of(table: Option<&MemTable>) -> Self {
+    async fn of(table: &MemTable) -> Self {
         let mut partitions = Vec::new();
-        for partition in table.into_iter().flat_map(|table| &table.batches) {
+        for partition in &table.batches {
             partitions.push(partition.read().await.clone());
         }
         Self { partitions }
@@ -98,17 +101,11 @@ impl TableProvider for NumberedTable {
         let all = || (0..self.schema.fields().len()).collect();
         let projection = projection.cloned().unwrap_or_else(all);
         let schema = Arc::new(self.schema.project(&projection)?);
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(schema),
-            Partitioning::UnknownPartitioning(1),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        );
         Ok(Arc::new(SnapshotExec {
-            snapshot: Arc::new(Snapshot::of(self.table()).await),
+            snapshot: Arc::new(Snapshot::of(self.table()?).await),
             schema: Arc::clone(&self.schema),
             projection,
-            properties: Arc::new(properties),
+            properties: one_partition(schema, EmissionType::Incremental),
         }))
     }
 }

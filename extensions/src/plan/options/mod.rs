@@ -109,7 +109,7 @@ impl CopyOptions {
             }
         };
         if mode == Mode::Overwrite && !single_file {
-            target.refuse_to_empty()?;
+            target.refuse_broad_folder()?;
         }
         let force = match find("FORCE") {
             Some(option) if mode != Mode::Overwrite => {

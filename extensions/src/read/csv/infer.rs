@@ -14,7 +14,7 @@ use super::CsvSettings;
 use super::columns::{BatchBuilder, Layout};
 use super::exact::{find_inexact, is_flag};
 use super::records::Record;
-use super::stream::{BatchReader, read_first};
+use super::stream::{BatchReader, RecordStream, read_first};
 use super::values::values_of;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -37,8 +37,12 @@ pub(super) async fn infer_schema(
     let is_whole = settings.inferred_records == usize::MAX;
     let mut guesses: Vec<DataType> = Vec::new();
     let mut samples: Vec<RecordBatch> = Vec::new();
+    let names = match settings.is_union {
+        true => Some(sample.all_names().await?),
+        false => None,
+    };
     let names = sample
-        .for_each(|names, batch| {
+        .for_each(names, |names, batch| {
             match is_whole {
                 true => merge_types(&mut guesses, &guess_types(names, &[batch])?),
                 false => samples.push(batch),
@@ -58,7 +62,7 @@ pub(super) async fn infer_schema(
     };
     match is_whole {
         true => {
-            let checked = sample.for_each(|_, batch| {
+            let checked = sample.for_each(Some(names.clone()), |_, batch| {
                 check(&batch);
                 Ok(())
             });
@@ -86,40 +90,60 @@ struct Sample<'a> {
 }
 
 impl Sample<'_> {
+    /// Opens a file; `None` if it is empty.
+    async fn open(&self, object: &ObjectMeta) -> Result<Option<Opened>> {
+        let (mut records, has_header) = self.settings.open(self.store, &object.location).await?;
+        let first = read_first(&mut records).await?;
+        Ok(first.map(|first| match has_header {
+            true => Opened {
+                names: first.texts(),
+                first: None,
+                records,
+            },
+            false => Opened {
+                names: number_columns(&first),
+                first: Some(first),
+                records,
+            },
+        }))
+    }
+
+    /// The names of the columns of all files, in the order in which they first appear.
+    async fn all_names(&self) -> Result<Vec<String>> {
+        let mut names: Vec<String> = Vec::new();
+        for object in self.objects {
+            let opened = self.open(object).await?;
+            for name in opened.into_iter().flat_map(|opened| opened.names) {
+                if !names.iter().any(|known| known.eq_ignore_ascii_case(&name)) {
+                    names.push(name);
+                }
+            }
+        }
+        Ok(names)
+    }
+
     /// Calls `take` with the names of the columns and the records as texts, batch by batch. Returns
-    /// the names.
+    /// the names; without `names`, they are those of the first file.
     async fn for_each(
         &self,
+        mut names: Option<Vec<String>>,
         mut take: impl FnMut(&[String], RecordBatch) -> Result<()>,
     ) -> Result<Vec<String>> {
-        let Self {
-            settings,
-            store,
-            objects,
-        } = *self;
-        let mut names = match settings.is_union {
-            true => Some(all_names(settings, store, objects).await?),
-            false => None,
-        };
-        let mut wanted = settings.inferred_records;
-        for object in objects {
-            let file = object.location.to_string();
-            let (mut records, has_header) = settings.open(store, &object.location).await?;
-            let Some(first) = read_first(&mut records).await? else {
+        let mut wanted = self.settings.inferred_records;
+        for object in self.objects {
+            let Some(opened) = self.open(object).await? else {
                 continue;
             };
-            let (found, first) = match has_header {
-                true => (first.texts(), None),
-                false => (number_columns(&first), Some(first)),
-            };
-            let names = names.get_or_insert_with(|| found.clone());
-            let layout = text_layout(settings, names).by_names(&found, names, &file)?;
+            let file = object.location.to_string();
+            let names = names.get_or_insert_with(|| opened.names.clone());
+            let layout = text_layout(self.settings, names);
+            let layout = layout.by_names(&opened.names, names, &file)?;
             let mut builder = BatchBuilder::new(layout, file);
-            if let Some(record) = first.filter(|_| wanted > 0) {
+            if let Some(record) = opened.first.filter(|_| wanted > 0) {
                 builder.push(&record)?;
             }
             let mut reader = BatchReader {
-                records,
+                records: opened.records,
                 builder,
                 batch_rows: wanted,
             };
@@ -136,6 +160,16 @@ impl Sample<'_> {
         }
         Ok(names.unwrap_or_default())
     }
+}
+
+/// A file that is being sampled.
+struct Opened {
+    /// The names of its columns.
+    names: Vec<String>,
+    /// Its first record, unless that is the header.
+    first: Option<Record>,
+    /// The further records.
+    records: RecordStream,
 }
 
 /// Widens the types so that they hold the values of other types, too.
@@ -161,31 +195,6 @@ fn merge_types(types: &mut Vec<DataType>, others: &[DataType]) {
             _ => DataType::Utf8,
         };
     }
-}
-
-/// The names of the columns of all files, in the order in which they first appear.
-async fn all_names(
-    settings: &CsvSettings,
-    store: &dyn ObjectStore,
-    objects: &[ObjectMeta],
-) -> Result<Vec<String>> {
-    let mut names: Vec<String> = Vec::new();
-    for object in objects {
-        let (mut records, has_header) = settings.open(store, &object.location).await?;
-        let Some(first) = read_first(&mut records).await? else {
-            continue;
-        };
-        let found = match has_header {
-            true => first.texts(),
-            false => number_columns(&first),
-        };
-        for name in found {
-            if !names.iter().any(|known| known.eq_ignore_ascii_case(&name)) {
-                names.push(name);
-            }
-        }
-    }
-    Ok(names)
 }
 
 /// Names for the columns of a file without a header, as DataFusion gives them.

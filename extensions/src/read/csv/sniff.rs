@@ -1,7 +1,7 @@
 //! Detects the dialect and the header of CSV files.
 //!
-//! Invariant: options that the user gave are kept. The dialect is the one whose records have the same number of
-//! values, the more the better. A first record is a header if it is no record of the others' types.
+//! Invariant: options that the user gave are kept. The dialect is the one whose records have the same
+//! number of values, the more the better. A first record is a header if it is no record of the others' types.
 //!
 //! The method is DuckDB's, in short:
 //! <https://duckdb.org/docs/stable/data/csv/auto_detection>.

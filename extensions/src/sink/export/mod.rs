@@ -157,11 +157,8 @@ impl Export {
 
     fn notices(&self) -> Vec<String> {
         let mut notices = self.notices.get().cloned().unwrap_or_default();
-        notices.extend(self.replaced().map(|replaced| {
-            let Replaced { objects, bytes } = replaced;
-            let plural = if objects == 1 { "" } else { "s" };
-            format!("replaced {objects} object{plural} ({bytes} bytes)")
-        }));
+        let replaced = self.replaced();
+        notices.extend(replaced.map(|replaced| format!("replaced {replaced}")));
         notices
     }
 

@@ -15,9 +15,10 @@ use tidegate_commit::{Action, Answer, Commit, Mark, Request, Survey};
 use super::bookkeeping::{FORMAT, Intent, Keys, MEDIA_TYPE, Rollback, from_json, to_json};
 use super::files;
 use super::ledger::Ledger;
+use super::lock;
 use super::look::{Sight, confirm, look};
 use super::manifest::Manifest;
-use super::survey::{FoundExport, find_exports, is_there, read_note};
+use super::survey::{FoundExport, find_exports, is_there};
 use super::uploads;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::staged::StagedFile;
@@ -67,7 +68,7 @@ struct Known {
 }
 
 /// Why a request was not executed.
-enum Failure {
+pub(super) enum Failure {
     Error(Error),
     /// The store has refused it and will never execute it.
     Refusal(Error),
@@ -264,14 +265,19 @@ impl Executor {
             Action::Complete(number) => match self.file(id, *number) {
                 None => Ok(Answer::Gone),
                 Some(file) => {
-                    let etag = match own {
-                        Some(ledger) => {
-                            let etag = files::complete(store, &file).await?;
-                            ledger.forget_upload_of(&file);
-                            etag
-                        }
-                        None => self.complete_foreign(id, &file).await?,
+                    // Where the file is an object already, some stores would fail only after all
+                    // retries.
+                    let found = match own {
+                        Some(_) => None,
+                        None => files::find(store, &self.target_of(id), id, &file).await?,
                     };
+                    let etag = match found {
+                        Some(etag) => etag,
+                        None => files::complete(store, &file).await?,
+                    };
+                    if let Some(ledger) = own {
+                        ledger.forget_upload_of(&file);
+                    }
                     self.known().etags.insert((id.clone(), *number), etag);
                     DONE
                 }
@@ -326,20 +332,6 @@ impl Executor {
                     Err(Error::new(ErrorKind::Internal, why).into())
                 }
             },
-        }
-    }
-
-    /// Completes a file of another export, unless it is an object already: then some stores would
-    /// only fail after all retries.
-    async fn complete_foreign(
-        &self,
-        id: &str,
-        file: &StagedFile,
-    ) -> std::result::Result<Option<String>, Failure> {
-        let store = self.store();
-        match files::find(store, &self.target_of(id), id, file).await? {
-            Some(etag) => Ok(etag),
-            None => Ok(files::complete(store, file).await?),
         }
     }
 
@@ -408,39 +400,10 @@ impl Executor {
         let note = to_json(&ledger.note(false))?;
         let key = keys.incomplete(ledger.id());
         let marking = store.put(&key, note, MEDIA_TYPE, false);
-        let (locked, marked) = tokio::join!(self.take_lock(ledger), marking);
+        let (locked, marked) = tokio::join!(lock::take(store, &keys, ledger), marking);
         marked?;
-        locked
-    }
-
-    async fn take_lock(&self, ledger: &Ledger) -> Executed {
-        if ledger.spec().mode == crate::sink::mode::Mode::Append {
-            return DONE;
-        }
-        let (store, key) = (self.store(), self.keys().lock());
-        let note = to_json(&ledger.note(false))?;
-        ledger.set_lock(true);
-        match store.put(&key, note, MEDIA_TYPE, true).await {
-            Ok(_) => DONE,
-            // The store has no conditional requests. The look after the claim decides.
-            Err(error) if error.kind == StoreErrorKind::Unsupported => {
-                ledger.set_lock(false);
-                DONE
-            }
-            // If the answer to an earlier attempt was lost, this export holds the lock.
-            Err(error) if error.kind == StoreErrorKind::AlreadyExists => {
-                match read_note(store, &key).await? {
-                    Some(note) if note.export_id == ledger.id() => DONE,
-                    holder => {
-                        ledger.set_lock(false);
-                        let holder = holder.map(|note| describe(&note.export_id, &note.started));
-                        let holder = holder.unwrap_or_else(|| "another export".to_owned());
-                        Err(Failure::Refusal(in_use(&self.folder, &holder)))
-                    }
-                }
-            }
-            Err(error) => Err(error.into()),
-        }
+        locked?;
+        DONE
     }
 
     /// Completes the fence: `COMMIT` appears.
@@ -574,8 +537,10 @@ impl Executor {
             Mark::Rollback => keys.rollback(id),
             Mark::Incomplete => {
                 let incomplete = keys.incomplete(id);
-                let (removed, released) =
-                    tokio::join!(store.delete(&incomplete), self.release_lock(id, own));
+                let (removed, released) = tokio::join!(
+                    store.delete(&incomplete),
+                    lock::release(store, &keys, id, own)
+                );
                 removed?;
                 released?;
                 return DONE;
@@ -594,21 +559,6 @@ impl Executor {
         };
         store.delete(&key).await?;
         DONE
-    }
-
-    async fn release_lock(&self, id: &str, own: Option<&Ledger>) -> Result<()> {
-        let (store, key) = (self.store(), self.keys().lock());
-        let is_ours = match own {
-            Some(ledger) => ledger.may_hold_lock(),
-            None => {
-                let note = read_note(store, &key).await?;
-                note.is_some_and(|note| note.export_id == id)
-            }
-        };
-        if is_ours {
-            store.delete(&key).await?;
-        }
-        Ok(())
     }
 
     /// Remembers exports of dead processes that were finished.

@@ -4,6 +4,7 @@
 //! request that the store may have executed.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::bookkeeping::{FORMAT, Keys, Note};
@@ -33,6 +34,14 @@ pub struct Replaced {
     pub objects: u64,
     /// Their total size in bytes.
     pub bytes: u64,
+}
+
+impl fmt::Display for Replaced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { objects, bytes } = self;
+        let plural = if *objects == 1 { "" } else { "s" };
+        write!(f, "{objects} object{plural} ({bytes} bytes)")
+    }
 }
 
 /// Traces of the export that may be in the store.
@@ -139,17 +148,16 @@ impl Ledger {
         self.entries().obsolete.clone()
     }
 
-    pub(super) fn set_obsolete(&self, obsolete: Vec<String>) {
-        self.entries().obsolete = obsolete;
+    /// Records the objects that the export replaces, and the data among them.
+    pub(super) fn set_obsolete(&self, obsolete: Vec<String>, replaced: Replaced) {
+        let mut entries = self.entries();
+        entries.obsolete = obsolete;
+        entries.replaced = Some(replaced).filter(|replaced| replaced.objects > 0);
     }
 
     /// The data among them; `None` before it is known, or if nothing is replaced.
     pub(crate) fn replaced(&self) -> Option<Replaced> {
         self.entries().replaced
-    }
-
-    pub(super) fn set_replaced(&self, replaced: Replaced) {
-        self.entries().replaced = Some(replaced).filter(|replaced| replaced.objects > 0);
     }
 
     /// The files to commit.

@@ -100,7 +100,7 @@ pub(super) async fn confirm(ledger: &Ledger) -> Result<Sight> {
     let (others, claimed) = list_others(ledger, true).await?;
     let data = list_data(ledger).await?;
     if ledger.spec().mode == Mode::Overwrite {
-        inspect_obsolete(ledger).await?;
+        list_obsolete(ledger).await?;
     }
     Ok(Sight {
         others,
@@ -113,7 +113,7 @@ pub(super) async fn confirm(ledger: &Ledger) -> Result<Sight> {
 ///
 /// # Errors
 /// As for [`confirm`].
-pub(super) async fn inspect_obsolete(ledger: &Ledger) -> Result<()> {
+pub(super) async fn list_obsolete(ledger: &Ledger) -> Result<()> {
     let prefix = ledger.spec().target.prefix();
     let all = ledger.store().list_objects(&prefix, usize::MAX).await?;
     record_obsolete(ledger, all)
@@ -196,27 +196,25 @@ fn record_obsolete(ledger: &Ledger, listed: Vec<ListedObject>) -> Result<()> {
             && !key.ends_with("/MANIFEST")
     };
     let mut found = obsolete.iter().map(|object| object.key.as_str());
-    match found.find(is_running) {
-        None => {
-            let data = obsolete.iter().map(|object| &object.key);
-            refuse_foreign(ledger, data)?;
-            let data = obsolete.iter().filter(|object| !is_manifest(&object.key));
-            ledger.set_replaced(Replaced {
-                objects: data.clone().count() as u64,
-                bytes: data.map(|object| object.bytes).sum(),
-            });
-            ledger.set_obsolete(obsolete.into_iter().map(|object| object.key).collect());
-            Ok(())
-        }
-        Some(key) => Err(Error::new(
+    if let Some(key) = found.find(is_running) {
+        return Err(Error::new(
             ErrorKind::TargetInUse,
             format!(
                 "an export to a folder under {target} has not ended: {}",
                 ledger.store().url(key)
             ),
         )
-        .with_hint("wait until it ends, or recover it with RECOVER EXPORT")),
+        .with_hint("wait until it ends, or recover it with RECOVER EXPORT"));
     }
+    refuse_foreign(ledger, obsolete.iter().map(|object| &object.key))?;
+    let data = obsolete.iter().filter(|object| !is_manifest(&object.key));
+    let replaced = Replaced {
+        objects: data.clone().count() as u64,
+        bytes: data.map(|object| object.bytes).sum(),
+    };
+    let obsolete = obsolete.into_iter().map(|object| object.key).collect();
+    ledger.set_obsolete(obsolete, replaced);
+    Ok(())
 }
 
 /// Refuses to replace an object in a folder that no export wrote, unless the user forces it.

@@ -8,6 +8,7 @@
 //! | `bookkeeping` | the small objects that describe an export to other processes |
 //! | `journal` | the keys of files whose uploads may be pending |
 //! | `ledger` | the requests that one export has sent |
+//! | `lock` | detect most races between exports early |
 //! | `heartbeat` | show other processes that the export is alive |
 //! | `survey` | find the exports of other processes under a target |
 //! | `look` | check the target before an export may write there |
@@ -26,6 +27,7 @@ mod files;
 pub(super) mod heartbeat;
 mod journal;
 pub(super) mod ledger;
+mod lock;
 mod look;
 mod manifest;
 pub(super) mod recover;

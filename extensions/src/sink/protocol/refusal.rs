@@ -8,7 +8,7 @@ use tidegate_commit::{Answer, EndingResult, Exporter, Outcome, Reason};
 use super::execute::{Executor, describe, in_use};
 use super::heartbeat::taken_for_dead;
 use super::ledger::Ledger;
-use super::look::inspect_obsolete;
+use super::look::list_obsolete;
 use super::recover::stuck;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::mode::Mode;
@@ -155,7 +155,7 @@ pub(crate) async fn inspect_target(ledger: &Ledger, executor: &Executor) -> Resu
         return Err(error);
     }
     match ledger.spec().mode {
-        Mode::Overwrite => inspect_obsolete(ledger).await,
+        Mode::Overwrite => list_obsolete(ledger).await,
         Mode::Error | Mode::Append => Ok(()),
     }
 }

@@ -407,6 +407,7 @@ impl UploadStore for LocalUploadStore {
         format!("/{key}")
     }
 
+    /// Without a look at each file for its size.
     async fn list(&self, prefix: &str, limit: usize) -> Result<Vec<String>, StoreError> {
         let wanted = prefix.to_owned();
         self.run("list", prefix, move |store, _| store.find(&wanted, limit))

@@ -147,7 +147,10 @@ pub trait UploadStore: std::fmt::Debug + Send + Sync {
 
     /// The keys that begin with `prefix`, at most `limit` of them; an object whose key is `prefix`
     /// itself comes first.
-    async fn list(&self, prefix: &str, limit: usize) -> Result<Vec<String>, StoreError>;
+    async fn list(&self, prefix: &str, limit: usize) -> Result<Vec<String>, StoreError> {
+        let objects = self.list_objects(prefix, limit).await?;
+        Ok(objects.into_iter().map(|object| object.key).collect())
+    }
 
     /// As [`Self::list`], with the sizes of the objects.
     async fn list_objects(
