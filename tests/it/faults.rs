@@ -14,6 +14,7 @@ use crate::judged::JudgedServer;
 use crate::manners::{self, Manners};
 use crate::misbehaving::{Fault, MisbehavingServer};
 use crate::servers::read_back;
+use crate::texts::seeds;
 
 const ROWS: u64 = 3_000;
 
@@ -264,27 +265,16 @@ every_request_may_fail!(
     csv_single_overwrite: Shape::new("csv", "overwrite", SINGLE), Fault::ALL;
 );
 
-/// The seeds of [`many_requests_may_fail`]: `0..200`, or the value of `TIDEGATE_FAULT_SEED`, such
-/// as `7` or `0..10000`.
-fn seeds() -> std::ops::Range<u64> {
-    let Ok(chosen) = std::env::var("TIDEGATE_FAULT_SEED") else {
-        return 0..200;
-    };
-    let number = |text: &str| text.trim().parse::<u64>().unwrap();
-    match chosen.split_once("..") {
-        Some((first, end)) => number(first)..number(end),
-        None => number(&chosen)..number(&chosen) + 1,
-    }
-}
-
 /// Each request fails with some probability, with a random fault. The stores take turns.
+/// `TIDEGATE_FAULT_SEED` chooses the seeds, such as `7` or `0..10000`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_requests_may_fail() {
     let stores = manners::ALL;
     let benches = stores.map(Bench::start_with);
     let benches = futures::future::join_all(benches).await;
     let [mut succeeded, mut failed] = [0; 2];
-    for seed in seeds() {
+    let seeds = seeds("TIDEGATE_FAULT_SEED", 0..200);
+    for seed in seeds.clone() {
         let turn = seed as usize % stores.len();
         let (bench, store) = (&benches[turn], stores[turn].name);
         let mut random = StdRng::seed_from_u64(seed);
@@ -314,7 +304,7 @@ async fn many_requests_may_fail() {
         }
     }
     println!("{succeeded} exports succeeded and {failed} failed");
-    let seeds = seeds().count();
+    let seeds = seeds.count();
     assert!(seeds < 200 || failed.min(succeeded) > seeds / 20);
 }
 

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod assumptions;
 mod catalog;
 mod conformance;
 mod credentials;
@@ -13,6 +14,7 @@ mod documentation;
 mod examples;
 mod faults;
 mod features;
+mod inserts;
 mod judged;
 mod kills;
 mod library;
@@ -27,6 +29,7 @@ mod pauses;
 mod plans;
 mod postgres;
 mod program;
+mod read_functions;
 mod readers;
 mod repl;
 mod round_trip;
@@ -38,5 +41,6 @@ mod secrecy;
 mod servers;
 mod statements;
 mod terminal;
+mod texts;
 mod validate;
 mod wrong_rows;

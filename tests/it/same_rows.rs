@@ -13,7 +13,6 @@ use datafusion::arrow::array::{
     Int16Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array,
 };
 use datafusion::arrow::datatypes::Int64Type;
-use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::datasource::MemTable;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -21,18 +20,9 @@ use rand::{Rng, SeedableRng};
 use tempfile::TempDir;
 use tidegate::{Engine, Session};
 
-const QUERIES: usize = 10;
+use crate::texts::{seeds, texts};
 
-fn seeds() -> std::ops::Range<u64> {
-    let Ok(chosen) = std::env::var("TIDEGATE_ROWS_SEED") else {
-        return 0..40;
-    };
-    let number = |text: &str| text.trim().parse::<u64>().unwrap();
-    match chosen.split_once("..") {
-        Some((first, end)) => number(first)..number(end),
-        None => number(&chosen)..number(&chosen) + 1,
-    }
-}
+const QUERIES: usize = 10;
 
 /// Columns with their SQL types and literals of values that are easy to get wrong.
 const COLUMNS: [(&str, &str, &[&str]); 11] = [
@@ -270,21 +260,8 @@ async fn rows(session: &Session, sql: &str) -> Vec<String> {
         // The same error everywhere is no difference.
         Err(error) => return vec![format!("{:?}", error.kind())],
     };
-    let options = FormatOptions::new().with_null("NULL");
-    let mut rows = Vec::new();
-    for batch in outcome.batches() {
-        let columns = batch.columns().iter();
-        let columns: Vec<_> = columns
-            .map(|column| ArrayFormatter::try_new(column, &options).unwrap())
-            .collect();
-        for row in 0..batch.num_rows() {
-            let texts: Vec<String> = columns
-                .iter()
-                .map(|column| column.value(row).to_string())
-                .collect();
-            rows.push(texts.join("|"));
-        }
-    }
+    let rows = texts(&outcome);
+    let mut rows: Vec<String> = rows.iter().map(|row| row.join("|")).collect();
     rows.sort();
     rows
 }
@@ -323,7 +300,7 @@ async fn make_tables(folder: &TempDir, batch: RecordBatch, random: &mut StdRng) 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn queries_give_the_same_rows_everywhere() {
-    for seed in seeds() {
+    for seed in seeds("TIDEGATE_ROWS_SEED", 0..40) {
         let mut random = StdRng::seed_from_u64(seed);
         let folder = TempDir::new().unwrap();
         let batch = make_rows(&mut random);

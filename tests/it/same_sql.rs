@@ -11,6 +11,7 @@ use rand::{Rng, SeedableRng};
 use tidegate::{Engine, Session};
 
 use crate::servers::postgres;
+use crate::texts::{seeds, texts};
 
 /// An expression, as Tidegate and as PostgreSQL read it.
 struct Expression {
@@ -56,10 +57,7 @@ fn ask_postgres(expressions: &[Expression]) -> Vec<String> {
 async fn ask(session: &Session, expression: &Expression) -> Result<String, String> {
     let sql = format!("SELECT CAST(({}) AS TEXT)", expression.ours);
     let outcome = session.execute(&sql).await.map_err(|e| e.to_string())?;
-    let batch = &outcome.batches()[0];
-    let options = arrow::util::display::FormatOptions::new().with_null("NULL");
-    let column = arrow::util::display::ArrayFormatter::try_new(batch.column(0), &options).unwrap();
-    Ok(column.value(0).to_string())
+    Ok(texts(&outcome).concat().concat())
 }
 
 /// Compares all expressions. Returns how many have the same value, and how many only Tidegate
@@ -85,18 +83,24 @@ async fn compare(what: &str, expressions: &[Expression]) -> (usize, usize) {
     (same, refused)
 }
 
-fn seeds() -> std::ops::Range<u64> {
-    let number = |text: &str| text.trim().parse::<u64>().unwrap();
-    match std::env::var("TIDEGATE_SQL_SEED") {
-        Err(_) => 0..2,
-        Ok(chosen) => match chosen.split_once("..") {
-            Some((first, end)) => number(first)..number(end),
-            None => number(&chosen)..number(&chosen) + 1,
-        },
+/// Compares `count` random expressions of each seed, and gives the numbers of those with the same value
+/// and of those that only Tidegate refuses to `check`.
+async fn compare_random(
+    what: &str,
+    count: usize,
+    expression: impl Fn(&mut StdRng) -> Expression,
+    check: impl Fn(usize, usize),
+) {
+    for seed in seeds("TIDEGATE_SQL_SEED", 0..2) {
+        let mut random = StdRng::seed_from_u64(seed);
+        let expressions = (0..count).map(|_| expression(&mut random));
+        let expressions: Vec<Expression> = expressions.collect();
+        let (same, refused) = compare(&format!("{what}, seed {seed}"), &expressions).await;
+        check(same, refused);
     }
 }
 
-/// Patterns of templates, and what may stand between them.
+/// Template patterns and separators.
 const PIECES: [&str; 58] = [
     "YYYY", "YYY", "YY", "Y", "Y,YYY", "IYYY", "IYY", "IY", "I", "BC", "AD", "B.C.", "A.D.",
     "MONTH", "MON", "MM", "DAY", "DY", "DDD", "IDDD", "DD", "D", "ID", "W", "WW", "IW", "CC", "J",
@@ -133,32 +137,29 @@ const TIMES: std::ops::Range<i64> = -62_135_596_800_000_000..253_402_300_800_000
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn templates_of_to_char() {
-    for seed in seeds() {
-        let mut random = StdRng::seed_from_u64(seed);
-        let expressions: Vec<Expression> = (0..400)
-            .map(|_| {
-                let template = random_template(&mut random);
-                let micros = match random.random_bool(0.5) {
-                    true => random.random_range(TIMES),
-                    // Whole hours and days of our time.
-                    false => random.random_range(0..500_000) * 3_600_000_000,
-                };
-                Expression {
-                    ours: format!(
-                        "to_char(arrow_cast({micros}, 'Timestamp(Microsecond, None)'), '{template}')"
-                    ),
-                    theirs: format!(
-                        "to_char(TIMESTAMP '1970-01-01' + '{} days'::interval
-                            + '{} microseconds'::interval, '{template}')",
-                        micros.div_euclid(86_400_000_000),
-                        micros.rem_euclid(86_400_000_000)
-                    ),
-                }
-            })
-            .collect();
-        let (_, refused) = compare(&format!("to_char, seed {seed}"), &expressions).await;
+    let expression = |random: &mut StdRng| {
+        let template = random_template(random);
+        let micros = match random.random_bool(0.5) {
+            true => random.random_range(TIMES),
+            // Whole hours and days of our time.
+            false => random.random_range(0..500_000) * 3_600_000_000,
+        };
+        Expression {
+            ours: format!(
+                "to_char(arrow_cast({micros}, 'Timestamp(Microsecond, None)'), '{template}')"
+            ),
+            theirs: format!(
+                "to_char(TIMESTAMP '1970-01-01' + '{} days'::interval
+                    + '{} microseconds'::interval, '{template}')",
+                micros.div_euclid(86_400_000_000),
+                micros.rem_euclid(86_400_000_000)
+            ),
+        }
+    };
+    compare_random("to_char", 400, expression, |_, refused| {
         assert_eq!(refused, 0);
-    }
+    })
+    .await;
 }
 
 /// Integers at the ends of each type, and between them.
@@ -180,49 +181,41 @@ fn random_integer(random: &mut StdRng) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn arithmetic_of_integers() {
-    for seed in seeds() {
-        let mut random = StdRng::seed_from_u64(seed);
-        let expressions: Vec<Expression> = (0..400)
-            .map(|_| {
-                let mut sql = random_integer(&mut random);
-                for _ in 0..random.random_range(1..3) {
-                    let op = ["+", "-", "*"].choose(&mut random).unwrap();
-                    let right = random_integer(&mut random);
-                    sql = match random.random_bool(0.5) {
-                        true => format!("({sql}) {op} {right}"),
-                        false => format!("{right} {op} ({sql})"),
-                    };
-                }
-                Expression::same(sql)
-            })
-            .collect();
-        let what = format!("integers, seed {seed}");
-        let (same, _) = compare(&what, &expressions).await;
+    let expression = |random: &mut StdRng| {
+        let mut sql = random_integer(random);
+        for _ in 0..random.random_range(1..3) {
+            let op = ["+", "-", "*"].choose(random).unwrap();
+            let right = random_integer(random);
+            sql = match random.random_bool(0.5) {
+                true => format!("({sql}) {op} {right}"),
+                false => format!("{right} {op} ({sql})"),
+            };
+        }
+        Expression::same(sql)
+    };
+    compare_random("integers", 400, expression, |same, _| {
         assert!(same > 300, "{same}");
-    }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn casts_to_integers() {
-    for seed in seeds() {
-        let mut random = StdRng::seed_from_u64(seed);
-        let expressions: Vec<Expression> = (0..300)
-            .map(|_| {
-                let halves = random.random_range(-200_000..200_000);
-                let number = match random.random_range(0..4) {
-                    0 => format!("{}.5", halves / 2),
-                    1 => format!("{}", f64::from(halves) / 16.0),
-                    2 => format!("{}", random.random_range(-40_000.0..40_000.0)),
-                    _ => format!("{}e{}", halves, random.random_range(-8..16)),
-                };
-                let from = ["double precision", "real", "numeric(38, 10)"];
-                let from = from.choose(&mut random).unwrap();
-                let to = ["smallint", "int", "bigint"].choose(&mut random).unwrap();
-                Expression::same(format!("CAST(CAST('{number}' AS {from}) AS {to})"))
-            })
-            .collect();
-        let what = format!("casts, seed {seed}");
-        let (same, _) = compare(&what, &expressions).await;
+    let expression = |random: &mut StdRng| {
+        let halves = random.random_range(-200_000..200_000);
+        let number = match random.random_range(0..4) {
+            0 => format!("{}.5", halves / 2),
+            1 => format!("{}", f64::from(halves) / 16.0),
+            2 => format!("{}", random.random_range(-40_000.0..40_000.0)),
+            _ => format!("{}e{}", halves, random.random_range(-8..16)),
+        };
+        let from = ["double precision", "real", "numeric(38, 10)"];
+        let from = from.choose(random).unwrap();
+        let to = ["smallint", "int", "bigint"].choose(random).unwrap();
+        Expression::same(format!("CAST(CAST('{number}' AS {from}) AS {to})"))
+    };
+    compare_random("casts", 300, expression, |same, _| {
         assert!(same > 200, "{same}");
-    }
+    })
+    .await;
 }

@@ -4,11 +4,11 @@
 use std::path::Path;
 
 use async_trait::async_trait;
-use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Runner};
 use tidegate::{Error, Session};
 
 use crate::servers::{BUCKET, ClosedPort, embedded};
+use crate::texts::texts;
 
 /// An error as the regular expressions of a file match it: SQLSTATE, location, message and hint.
 #[derive(Debug, thiserror::Error)]
@@ -53,21 +53,9 @@ impl AsyncDB for Database {
                 rows: vec![vec![outcome.tag().to_owned()]],
             });
         }
-        let options = FormatOptions::default().with_null("NULL");
-        let mut rows = Vec::new();
-        for batch in outcome.batches() {
-            let columns: Vec<ArrayFormatter<'_>> = batch
-                .columns()
-                .iter()
-                .map(|column| ArrayFormatter::try_new(column, &options).unwrap())
-                .collect();
-            for row in 0..batch.num_rows() {
-                rows.push(columns.iter().map(|c| c.value(row).to_string()).collect());
-            }
-        }
         Ok(DBOutput::Rows {
             types: vec![DefaultColumnType::Text; outcome.schema().fields().len()],
-            rows,
+            rows: texts(&outcome),
         })
     }
 

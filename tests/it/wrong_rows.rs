@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use tidegate::{Engine, Session};
 
 use crate::servers::python;
+use crate::texts::texts;
 
 fn session() -> Session {
     Engine::builder().build().unwrap().session().unwrap()
@@ -19,31 +20,19 @@ async fn rows(session: &Session, sql: &str) -> Result<String, String> {
         .execute(sql)
         .await
         .map_err(|error| format!("{error}"))?;
-    let mut rows = Vec::new();
-    for batch in outcome.batches() {
-        for row in 0..batch.num_rows() {
-            let text = |column| {
-                let options = arrow::util::display::FormatOptions::new().with_null("NULL");
-                let column = batch.column(column);
-                let column =
-                    arrow::util::display::ArrayFormatter::try_new(column, &options).unwrap();
-                column.value(row).to_string()
-            };
-            let texts: Vec<String> = (0..batch.num_columns()).map(text).collect();
-            rows.push(texts.join(" "));
-        }
-    }
+    let rows = texts(&outcome);
+    let rows: Vec<String> = rows.iter().map(|row| row.join(" ")).collect();
     Ok(rows.join("; "))
 }
 
 /// Runs queries in a folder, whose path stands for `@` in them.
-struct Bench {
+pub(crate) struct Bench {
     folder: TempDir,
     session: Session,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             folder: TempDir::new().unwrap(),
             session: session(),
@@ -54,24 +43,24 @@ impl Bench {
         self.folder.path()
     }
 
-    async fn run(&self, sql: &str) -> Result<String, String> {
+    pub(crate) async fn run(&self, sql: &str) -> Result<String, String> {
         let sql = sql.replace('@', self.path().to_str().unwrap());
         rows(&self.session, &sql).await
     }
 
-    async fn gives(&self, sql: &str, expected: &str) {
+    pub(crate) async fn gives(&self, sql: &str, expected: &str) {
         let found = self.run(sql).await;
         assert_eq!(found.as_deref(), Ok(expected), "{sql}");
     }
 
-    async fn fails(&self, sql: &str, parts: &[&str]) {
+    pub(crate) async fn fails(&self, sql: &str, parts: &[&str]) {
         let error = self.run(sql).await.unwrap_err();
         for part in parts {
             assert!(error.contains(part), "{sql}: {part}: {error}");
         }
     }
 
-    fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         let path = self.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, content).unwrap();
@@ -569,168 +558,4 @@ async fn json_is_read_as_it_is_written() {
         )
         .await;
     bench.gives("SELECT * FROM '@/o'", "b 1").await;
-}
-
-/// What `INSERT` writes is what `COPY` writes, for every format and dialect.
-#[tokio::test]
-async fn inserted_rows_are_those_of_copy() {
-    let bench = Bench::new();
-    let declared = "(x TEXT, y TEXT, b BOOLEAN, z BYTEA)";
-    let values = "(NULL, '', true, 'x'::bytea), ('', NULL, NULL, NULL), ('a;b', 'n/a', false, '')";
-    let expected = "NULL [] true 78; [] NULL NULL NULL; [a;b] [n/a] false ";
-    for (folder, stored) in [
-        ("plain", "CSV"),
-        ("packed", "CSV"),
-        ("parquet", "PARQUET"),
-        ("json", "JSON"),
-    ] {
-        let options = match folder {
-            "packed" => {
-                "OPTIONS ('format.delimiter' ';', 'format.null_value' 'n/a', 'format.has_header' 'false', 'format.compression' 'gzip')"
-            }
-            _ => "",
-        };
-        bench.run(&format!(
-            "CREATE EXTERNAL TABLE {folder} {declared} STORED AS {stored} LOCATION '@/{folder}/' {options}"
-        ))
-        .await
-        .unwrap();
-        bench
-            .run(&format!("INSERT INTO {folder} VALUES {values}"))
-            .await
-            .unwrap();
-        let query = format!(
-            "SELECT '[' || x || ']', '[' || y || ']', b, encode(z, 'hex') FROM {folder}
-             ORDER BY x NULLS FIRST"
-        );
-        bench.gives(&query, expected).await;
-        // Rows of COPY and of INSERT are read as one table.
-        let copied = match folder {
-            "packed" => ", DELIMITER ';', NULL 'n/a', COMPRESSION gzip",
-            _ => "",
-        };
-        bench
-            .run(&format!(
-                "COPY (SELECT 'c' AS x, 'd' AS y, true AS b, 'x'::bytea AS z)
-             TO '@/{folder}' (FORMAT {stored}, MODE append{copied})"
-            ))
-            .await
-            .unwrap();
-        bench
-            .gives(&format!("SELECT count(*) FROM {folder} WHERE b"), "2")
-            .await;
-    }
-}
-
-#[tokio::test]
-async fn inserted_rows_go_to_their_folders() {
-    let bench = Bench::new();
-    bench
-        .run(
-            "CREATE EXTERNAL TABLE parts (a INT, p TEXT) STORED AS PARQUET PARTITIONED BY (p)
-         LOCATION '@/parts/'",
-        )
-        .await
-        .unwrap();
-    bench
-        .run("INSERT INTO parts VALUES (1, 'x'), (2, NULL), (3, 'y')")
-        .await
-        .unwrap();
-    bench
-        .gives("SELECT a, p FROM parts ORDER BY a", "1 x; 2 NULL; 3 y")
-        .await;
-    bench
-        .gives("SELECT count(*) FROM glob('@/parts/p=*/*')", "3")
-        .await;
-    // A file or a pattern can't hold more files.
-    bench.write("one.csv", "a\n1\n");
-    bench
-        .run("CREATE EXTERNAL TABLE one STORED AS CSV LOCATION '@/one.csv'")
-        .await
-        .unwrap();
-    bench
-        .fails("INSERT INTO one VALUES (2)", &["one.csv", "a file"])
-        .await;
-    bench
-        .run("CREATE EXTERNAL TABLE many STORED AS CSV LOCATION '@/*.csv'")
-        .await
-        .unwrap();
-    bench
-        .fails("INSERT INTO many VALUES (2)", &["*.csv", "a pattern"])
-        .await;
-}
-
-#[tokio::test]
-async fn read_functions_take_what_those_of_duckdb_take() {
-    let bench = Bench::new();
-    bench.write("one.csv", "a,b\n1,x\n2,y\n");
-    bench.write("two.csv", "b,c\nz,2024-01-01\n");
-    bench.write("late.csv", format!("v\n{}1.5\nlast\n", "1\n".repeat(5000)));
-    bench.write("one.json", "{\"a\": 1, \"b\": \"x\"}\n");
-    let all = "read_csv(['@/one.csv', '@/two.csv'], union_by_name => true)";
-    bench
-        .gives(
-            &format!("SELECT a, b, c FROM {all} ORDER BY b"),
-            "1 x NULL; 2 y NULL; NULL z 2024-01-01",
-        )
-        .await;
-    bench
-        .fails(
-            "SELECT * FROM read_csv(['@/one.csv', '@/two.csv'])",
-            &["two.csv", "union_by_name"],
-        )
-        .await;
-    bench
-        .gives(
-            "SELECT b, right(filename, 8) FROM read_csv('@/on*.csv', filename => true) WHERE a = 1",
-            "x /one.csv",
-        )
-        .await;
-    bench.gives(
-        "SELECT DISTINCT right(f, 8) FROM read_json(['@/one.json', '@/one.json'], filename => 'f')",
-        "one.json",
-    )
-    .await;
-    bench
-        .fails(
-            "SELECT * FROM read_csv('@/late.csv')",
-            &["late.csv, line 5002"],
-        )
-        .await;
-    bench
-        .gives(
-            "SELECT count(*), max(v) FROM read_csv('@/late.csv', sample_size => -1)",
-            "5002 last",
-        )
-        .await;
-    bench.gives(
-        "SELECT b, a + 1 FROM read_csv('@/one.csv', columns => {'a': 'DECIMAL(5, 1)', 'b': 'TEXT'}) ORDER BY b",
-        "x 2.0; y 3.0",
-    )
-    .await;
-    bench.gives(
-        "SELECT arrow_typeof(a) FROM read_json('@/one.json', columns => {'a': 'SMALLINT', 'b': 'TEXT'})",
-        "Int16",
-    )
-    .await;
-    for (call, parts) in [
-        (
-            "read_csv('@/one.csv', columns => 'a')",
-            &["{'name': 'type', …}"][..],
-        ),
-        (
-            "read_csv('@/one.csv', columns => {'a': 'NOTHING'})",
-            &["NOTHING"],
-        ),
-        ("read_csv('@/one.csv', sample_size => 0)", &["sample_size"]),
-        ("read_csv([])", &["empty"]),
-        ("read_csv(['@/one.csv', '@/none.csv'])", &["none.csv"]),
-        ("read_csv('@/one.csv', filename => 'a')", &["column a"]),
-        (
-            "read_parquet('@/one.csv', columns => {'a': 'INT'})",
-            &["columns"],
-        ),
-    ] {
-        bench.fails(&format!("SELECT * FROM {call}"), parts).await;
-    }
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: every decision about an export follows from the answers of the store, never from a
 //! clock. A machine sends no request: it takes the answers to its last requests and returns the
-//! next ones. The program and the model in `tests/model.rs` run the same machines, so the model
+//! next ones. The program and the model in `tests/model` run the same machines, so the model
 //! checks what the program does.
 //!
 //! | machine | who runs it |
