@@ -1,7 +1,7 @@
 //! Ends an export of another process that seems dead.
 //!
-//! Invariant: an undecided export is fenced before its pending uploads and marks are removed, and
-//! no object is removed. A decided export is finished. Its objects are deleted only if the file
+//! Invariant: `INCOMPLETE` is removed before an upload is aborted. An undecided export is fenced
+//! before its pending uploads and other marks are removed, and no object is removed. A decided export is finished. Its objects are deleted only if the file
 //! that its `ROLLBACK` names can't become an object, because then no process can finish the export.
 
 use crate::files::{Files, each};
@@ -36,6 +36,12 @@ pub enum EndingResult {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Stage {
     New {
+        committed: bool,
+    },
+    /// An export that has not claimed its target has no other mark that leads to its fence.
+    MarkingEnding,
+    /// Tells the export's process, if it lives, that its decision is no longer final.
+    RemovingIncomplete {
         committed: bool,
     },
     Fencing,
@@ -99,8 +105,10 @@ impl<I: Clone> Ending<I> {
             .any(|answer| matches!(answer, Answer::Lost | Answer::Refused));
         let stage = std::mem::replace(&mut self.stage, Stage::Over(EndingResult::Failed));
         match stage {
-            Stage::New { committed: true } => self.ask(Stage::ReadingCommit, &[Action::ReadCommit]),
-            Stage::New { committed: false } => self.ask(Stage::Fencing, &[Action::AbortFence]),
+            Stage::New { .. } if !self.has_fence => {
+                self.ask(Stage::MarkingEnding, &[Action::MarkEnding])
+            }
+            Stage::New { committed } => self.remove_incomplete(committed),
             Stage::Over(result) => self.end(result),
             // For an upload that is not pending, some stores return an unspecific error.
             Stage::Completing(mut files) => {
@@ -119,6 +127,13 @@ impl<I: Clone> Ending<I> {
             }
             // Whether or not the store executed the requests, the export can be ended again.
             _ if failed => self.end(EndingResult::Failed),
+            Stage::MarkingEnding => self.remove_incomplete(false),
+            Stage::RemovingIncomplete { committed: true } => {
+                self.ask(Stage::ReadingCommit, &[Action::ReadCommit])
+            }
+            Stage::RemovingIncomplete { committed: false } => {
+                self.ask(Stage::Fencing, &[Action::AbortFence])
+            }
             Stage::Fencing => self.ask(Stage::ReadingCommit, &[Action::ReadCommit]),
             Stage::ReadingCommit => match answers {
                 // It was fenced and will never commit, or another process has ended it.
@@ -221,6 +236,13 @@ impl<I: Clone> Ending<I> {
         each(&self.id, &all, Action::Withdraw)
     }
 
+    fn remove_incomplete(&mut self, committed: bool) -> Vec<Request<I>> {
+        self.ask(
+            Stage::RemovingIncomplete { committed },
+            &[Action::Remove(Mark::Incomplete)],
+        )
+    }
+
     fn remove_commit(&mut self, result: EndingResult) -> Vec<Request<I>> {
         self.ask(
             Stage::RemovingCommit(result),
@@ -232,7 +254,7 @@ impl<I: Clone> Ending<I> {
         let marks = match self.has_fence {
             true => &OTHER_MARKS[..],
             // An export that has no fence yet may resume and claim its target.
-            false => &[Mark::Incomplete],
+            false => &[Mark::Incomplete, Mark::Ending],
         };
         self.stage = Stage::RemovingMarks(result);
         each(&self.id, marks, Action::Remove)
@@ -241,5 +263,10 @@ impl<I: Clone> Ending<I> {
 
 /// All marks except `COMMIT`. `COMMIT` is removed before `ROLLBACK`, because a `COMMIT` without
 /// `ROLLBACK` says that the export must be finished.
-pub(crate) const OTHER_MARKS: [Mark; 4] =
-    [Mark::Alive, Mark::Journal, Mark::Rollback, Mark::Incomplete];
+pub(crate) const OTHER_MARKS: [Mark; 5] = [
+    Mark::Alive,
+    Mark::Journal,
+    Mark::Rollback,
+    Mark::Incomplete,
+    Mark::Ending,
+];

@@ -44,6 +44,12 @@ enum Stage<I> {
     Deciding(usize),
     AbortingFence(usize),
     ReadingCommit(usize),
+    /// Looks whether another process may be aborting the completed fence. `aborted`: this export
+    /// has aborted it, too, and has found `COMMIT` after that.
+    CheckingDecision {
+        files: usize,
+        aborted: bool,
+    },
     AbortingAny,
     FindingAny,
     Completing(Files),
@@ -55,6 +61,8 @@ enum Stage<I> {
     Finding(Files, usize),
     /// The file is an object after all.
     UnmarkingRollback(Files),
+    /// Looks whether another process may be aborting the upload of that file.
+    CheckingUnmarked(Files),
     CheckingCommit(Files),
     Publishing,
     RemovingMarks,
@@ -257,7 +265,7 @@ impl<I: Clone + Ord> Exporter<I> {
                 Vec::new()
             }
             Stage::Deciding(files) => match done {
-                true => self.complete(Files::new(files)),
+                true => self.check_decision(files, false),
                 // The store will never execute the decision, so the export is undecided.
                 false if matches!(answers, [Answer::Refused]) => self.undo(Reason::Request),
                 false => self.ask(Stage::AbortingFence(files), Action::AbortFence),
@@ -267,13 +275,22 @@ impl<I: Clone + Ord> Exporter<I> {
                 false => self.end(Outcome::Unknown),
             },
             Stage::ReadingCommit(files) => match answers {
-                [Answer::Commit(Commit::Decided { .. })] => self.complete(Files::new(files)),
+                [Answer::Commit(Commit::Decided { .. })] => self.check_decision(files, true),
                 // Another process may have fenced the export, or finished it and removed `COMMIT`.
                 // If it was finished, every file is an object.
                 [Answer::Commit(Commit::Missing)] if files > 0 => {
                     self.ask(Stage::AbortingAny, Action::Abort(0))
                 }
                 [Answer::Commit(Commit::Missing)] => self.remove_taken(),
+                _ => self.end(Outcome::Unknown),
+            },
+            Stage::CheckingDecision { files, aborted } => match answers {
+                [Answer::Done] => self.complete(Files::new(files)),
+                [Answer::Gone] if !aborted => {
+                    self.ask(Stage::AbortingFence(files), Action::AbortFence)
+                }
+                // The other process has found `COMMIT`, too, or its abort removes `COMMIT`.
+                [Answer::Gone] => self.end(Outcome::Taken { clean: false }),
                 _ => self.end(Outcome::Unknown),
             },
             Stage::AbortingAny => match done {
@@ -325,8 +342,13 @@ impl<I: Clone + Ord> Exporter<I> {
             // If `ROLLBACK` stayed and the object were deleted later, another process would remove
             // the other files.
             Stage::UnmarkingRollback(files) => match done {
-                true => self.complete(files),
+                true => self.ask(Stage::CheckingUnmarked(files), Action::FindIncomplete),
                 false => self.end(Outcome::Unknown),
+            },
+            Stage::CheckingUnmarked(files) => match answers {
+                [Answer::Done] => self.complete(files),
+                [Answer::Gone] => self.end(Outcome::Taken { clean: false }),
+                _ => self.end(Outcome::Unknown),
             },
             // If `COMMIT` is gone, another process has finished or removed the export, and this
             // export must not touch the objects any more.
@@ -500,6 +522,13 @@ impl<I: Clone + Ord> Exporter<I> {
     fn remove_undone(&mut self, reason: Reason<I>) -> Vec<Request<I>> {
         let marks = [Mark::Alive, Mark::Journal, Mark::Incomplete];
         self.remove(Stage::RemovingUndone(reason), &marks)
+    }
+
+    fn check_decision(&mut self, files: usize, aborted: bool) -> Vec<Request<I>> {
+        self.ask(
+            Stage::CheckingDecision { files, aborted },
+            Action::FindIncomplete,
+        )
     }
 
     fn complete(&mut self, files: Files) -> Vec<Request<I>> {

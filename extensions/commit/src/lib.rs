@@ -13,9 +13,9 @@
 //!
 //! # The one primitive
 //!
-//! A pending multipart upload can be completed or aborted, and only one of them succeeds. If a
-//! process aborts an upload, receives the answer and then finds no object, the upload can never
-//! become an object. Such uploads decide every question between an export and other processes:
+//! A pending multipart upload can be completed or aborted. If a process aborts an upload, receives
+//! the answer and then finds no object, the upload can never become an object. Such uploads decide
+//! every question between an export and other processes:
 //!
 //! - **Does the export commit?** Its *fence* is a pending upload of the key `COMMIT`, created
 //!   before the export claims its target. Completing the fence is the decision to commit. A process
@@ -24,7 +24,12 @@
 //!   It may be rolled back once the upload of one file was aborted and the file is not an object.
 //!   `ROLLBACK` names this file before its upload is aborted.
 //!
-//! Marks (`INCOMPLETE`, `ALIVE`, `COMMIT`, `ROLLBACK` and the journal) tell other processes about
+//! A store may confirm a completion and an abort that it executes at the same moment, and drop the
+//! object (Garage does). Therefore another process deletes `INCOMPLETE` before it aborts an upload
+//! of an export, and an export that has decided looks for `INCOMPLETE` before it relies on the
+//! decision: if it is there, no abort was sent before the look, and later aborts have no effect.
+//!
+//! Marks (`INCOMPLETE`, `ALIVE`, `COMMIT`, `ROLLBACK`, `ENDING` and the journal) tell other processes about
 //! an export. A mark never overrides the state of the uploads that it names.
 
 mod ending;
@@ -79,12 +84,16 @@ pub enum Action {
     Abort(usize),
     /// Look whether a file is an object. Answer: [`Answer::Done`] or [`Answer::Gone`].
     Find(usize),
+    /// Look whether `INCOMPLETE` is there. Answer: [`Answer::Done`] or [`Answer::Gone`].
+    FindIncomplete,
     /// Abort the upload of a file, wait for the answer, then delete its object.
     Withdraw(usize),
     /// Abort every pending upload of the export's files.
     AbortUploads,
     /// Put the manifest and delete the objects that the export replaces.
     Publish,
+    /// Put `ENDING`, which leads other processes to the export once its `INCOMPLETE` is gone.
+    MarkEnding,
     /// Put `ROLLBACK`, which names a file. If the file is not an object after its upload was
     /// aborted, the export can't be finished.
     MarkRollback(usize),
@@ -95,7 +104,7 @@ pub enum Action {
 /// A small object that tells other processes about an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mark {
-    /// The export exists.
+    /// The export exists, and no other process has begun to end it.
     Incomplete,
     /// The export claims or holds its target. Rewritten as a heartbeat.
     Alive,
@@ -103,6 +112,8 @@ pub enum Mark {
     Journal,
     /// The export is decided: it will be finished.
     Commit,
+    /// Another process has begun to end the export, which had not claimed its target.
+    Ending,
     /// The decided export is removed if the file that this mark names can't become an object.
     Rollback,
 }
@@ -145,7 +156,7 @@ pub enum Commit {
 pub struct Survey<I> {
     /// The other exports that have marks there, by id.
     pub others: Vec<Sign<I>>,
-    /// The export's own `ALIVE` is there.
+    /// The export's own `INCOMPLETE` and `ALIVE` are there.
     pub claimed: bool,
     /// There is data.
     pub occupied: bool,
@@ -161,7 +172,7 @@ pub struct Sign<I> {
     /// It has written no mark for a long time, or has noted its own end. This decides only whether
     /// another process tries to end it.
     pub silent: bool,
-    /// It has marks other than `INCOMPLETE`: it has claimed its target.
+    /// It has marks other than `INCOMPLETE` and `ENDING`: it has claimed its target.
     pub claimed: bool,
     /// It has a `COMMIT`.
     pub committed: bool,

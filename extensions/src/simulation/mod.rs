@@ -158,18 +158,23 @@ struct Simulation {
 impl Simulation {
     fn new(seed: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
+        // Another generator, so that seeds keep the rest of their history.
+        let mut shape = StdRng::seed_from_u64(!seed);
         let manners = Manners {
             ignores_conditions: random.random_bool(0.3),
             refuses_conditions: random.random_bool(0.2),
             lists_exact_keys: random.random_bool(0.3),
+            drops_completed: false,
         };
         let disorder = [0.0, 0.01, 0.05, 0.15][random.random_range(0..4)];
-        let store = SimulatedStore::new(seed, disorder, manners);
         let is_single = random.random_bool(0.2);
-        // Another generator, so that seeds keep the rest of their history.
-        let mut shape = StdRng::seed_from_u64(!seed);
         let rolls = !is_single && shape.random_bool(0.3);
         let is_empty = is_single && shape.random_bool(0.3);
+        let manners = Manners {
+            drops_completed: shape.random_bool(0.4),
+            ..manners
+        };
+        let store = SimulatedStore::new(seed, disorder, manners);
         let count = random.random_range(2..5);
         let exporters = (0..count).map(|number| {
             let modes = match is_single {

@@ -1,8 +1,8 @@
 //! A store in memory that delays, loses, repeats and reorders requests.
 //!
-//! Invariant: the store executes each request atomically and keeps everything that it has
-//! confirmed. Requests are disturbed only between a process and the store, and one seed determines
-//! how.
+//! Invariant: the store executes each request atomically, except aborts in [one manner](Manners),
+//! and keeps everything that it has confirmed. Requests are disturbed only between a process and the
+//! store, and one seed determines how.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -30,6 +30,9 @@ const BEAT_PATIENCE: Duration = Duration::from_secs(5);
 /// If a request is executed later than this, other processes may have removed its export meanwhile.
 const LATE: Duration = Duration::from_secs(30);
 
+/// How long an abort takes in a store that drops completed uploads.
+const ABORT_TIME: Duration = Duration::from_millis(30);
+
 /// The longest delay of a request that its process has given up or repeated.
 const LATEST: f64 = 400.0;
 
@@ -37,7 +40,20 @@ const LATEST: f64 = 400.0;
 struct Object {
     body: Bytes,
     tag: Option<String>,
+    /// The upload that it came from.
+    upload_id: Option<String>,
     written: Instant,
+}
+
+impl Object {
+    fn new(body: Bytes) -> Self {
+        Self {
+            body,
+            tag: None,
+            upload_id: None,
+            written: Instant::now(),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -52,6 +68,8 @@ struct Upload {
 struct Contents {
     objects: BTreeMap<String, Object>,
     uploads: BTreeMap<String, Upload>,
+    /// Aborts that are being executed: when they end, and their uploads.
+    aborts: Vec<(Instant, String)>,
     next_upload: u64,
     /// The request that is being executed is late.
     is_late: bool,
@@ -63,6 +81,19 @@ struct Contents {
 }
 
 impl Contents {
+    /// Ends the aborts whose time has come. They drop uploads that were completed meanwhile, too.
+    fn end_aborts(&mut self) {
+        let now = Instant::now();
+        let aborts = std::mem::take(&mut self.aborts);
+        let (due, later) = aborts.into_iter().partition(|(end, _)| *end <= now);
+        self.aborts = later;
+        for (_, id) in due {
+            self.uploads.remove(&id);
+            self.objects
+                .retain(|_, object| object.upload_id.as_ref() != Some(&id));
+        }
+    }
+
     /// Whether other processes can find an upload of `key` if its process dies.
     fn is_announced(&self, key: &str, tag: &str) -> bool {
         let id = tag.split('/').next().unwrap_or_default();
@@ -84,6 +115,9 @@ pub(super) struct Manners {
     pub(super) refuses_conditions: bool,
     /// It lists pending uploads only by their exact key, as MinIO does.
     pub(super) lists_exact_keys: bool,
+    /// An abort first looks for the upload and then drops it, even if the upload was completed
+    /// meanwhile, as Garage does.
+    pub(super) drops_completed: bool,
 }
 
 struct Shared {
@@ -196,6 +230,8 @@ impl SimulatedStore {
         while self.shared().late > 0 {
             tokio::time::sleep(Duration::from_secs(10)).await;
         }
+        tokio::time::sleep(ABORT_TIME).await;
+        self.shared().contents.end_aborts();
     }
 
     pub(super) fn keys(&self) -> Vec<String> {
@@ -292,7 +328,11 @@ impl ProcessStore {
         let name = self.process.name.clone();
         let store = self.store.clone();
         let run = move |how: &str| {
-            let result = execute(&mut store.shared().contents);
+            let result = {
+                let contents = &mut store.shared().contents;
+                contents.end_aborts();
+                execute(contents)
+            };
             let shown = match &result {
                 Ok(_) => "ok".to_owned(),
                 Err(error) => format!("{:?}", error.kind),
@@ -414,11 +454,7 @@ impl UploadStore for ProcessStore {
             if only_new && contents.objects.contains_key(&wanted) {
                 return Err(failure(StoreErrorKind::AlreadyExists, false));
             }
-            let object = Object {
-                body: body.clone(),
-                tag: None,
-                written: Instant::now(),
-            };
+            let object = Object::new(body.clone());
             contents.objects.insert(wanted.clone(), object);
             Ok(None)
         })
@@ -428,11 +464,7 @@ impl UploadStore for ProcessStore {
     async fn beat(&self, key: &str, body: Bytes, _content_type: &str) -> Result<(), StoreError> {
         let wanted = key.to_owned();
         self.request(format!("beat {key}"), BEAT_PATIENCE, move |contents| {
-            let object = Object {
-                body: body.clone(),
-                tag: None,
-                written: Instant::now(),
-            };
+            let object = Object::new(body.clone());
             contents.objects.insert(wanted.clone(), object);
             Ok(())
         })
@@ -557,9 +589,9 @@ impl UploadStore for ProcessStore {
                 body.extend_from_slice(part.map(Bytes::as_ref).unwrap_or_default());
             }
             let object = Object {
-                body: Bytes::from(body),
                 tag: Some(upload.tag),
-                written: Instant::now(),
+                upload_id: Some(id.clone()),
+                ..Object::new(Bytes::from(body))
             };
             contents.objects.insert(upload.key, object);
             Ok(None)
@@ -570,11 +602,22 @@ impl UploadStore for ProcessStore {
     async fn abort_upload(&self, upload: &PendingUpload) -> Result<(), StoreError> {
         let id = upload.upload_id.clone();
         let what = format!("abort {} of {}", upload.upload_id, upload.key);
-        self.request(what, PATIENCE, move |contents| {
-            contents.uploads.remove(&id);
+        let takes = match self.store.manners.drops_completed {
+            true => ABORT_TIME,
+            false => Duration::ZERO,
+        };
+        let answer = self.request(what, PATIENCE, move |contents| {
+            if contents.uploads.contains_key(&id) {
+                contents.aborts.push((Instant::now() + takes, id.clone()));
+            }
+            if takes.is_zero() {
+                contents.end_aborts();
+            }
             Ok(())
-        })
-        .await
+        });
+        answer.await?;
+        tokio::time::sleep(takes).await;
+        Ok(())
     }
 
     async fn list_uploads(&self, prefix: &str) -> Result<Vec<PendingUpload>, StoreError> {

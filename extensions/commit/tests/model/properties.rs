@@ -119,7 +119,8 @@ pub(super) fn all() -> Vec<Property<Protocol>> {
                     let stored = world.exports.get(usize::from(actor.id));
                     !clean
                         || actor.was_late
-                        || stored.is_none_or(|stored| !stored.has_marks() && !stored.has_pending())
+                        || stored
+                            .is_none_or(|stored| !stored.has_own_marks() && !stored.has_pending())
                 })
             },
         ),
@@ -139,7 +140,7 @@ pub(super) fn all() -> Vec<Property<Protocol>> {
                             .exports
                             .get(usize::from(actor.id))
                             .is_some_and(|stored| {
-                                stored.is_complete() && stored.cleaned && !stored.has_marks()
+                                stored.is_complete() && stored.cleaned && !stored.has_own_marks()
                             })
                 })
             },

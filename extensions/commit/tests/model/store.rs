@@ -22,6 +22,7 @@ pub(super) struct Stored {
     pub(super) journal: bool,
     pub(super) commit: bool,
     pub(super) rollback: Option<usize>,
+    pub(super) ending: bool,
     pub(super) fence: Upload,
     pub(super) uploads: Vec<Upload>,
     pub(super) objects: Vec<bool>,
@@ -39,6 +40,7 @@ impl Stored {
             journal: false,
             commit: false,
             rollback: None,
+            ending: false,
             fence: Upload::Absent,
             uploads: vec![Upload::Absent; files],
             objects: vec![false; files],
@@ -47,8 +49,13 @@ impl Stored {
         }
     }
 
-    pub(super) fn has_marks(&self) -> bool {
+    /// Whether it has marks of its own process.
+    pub(super) fn has_own_marks(&self) -> bool {
         self.incomplete || self.alive || self.journal || self.commit || self.rollback.is_some()
+    }
+
+    fn has_marks(&self) -> bool {
+        self.has_own_marks() || self.ending
     }
 
     pub(super) fn has_objects(&self) -> bool {
@@ -68,10 +75,24 @@ impl Stored {
     }
 }
 
-pub(super) fn abort(upload: &mut Upload) {
+fn abort(upload: &mut Upload) {
     if *upload == Upload::Pending {
         *upload = Upload::Aborted;
     }
+}
+
+/// Executes one step of an abort by another process. The store first looks whether the upload is
+/// pending. If the upload is completed after that, the abort removes the object nevertheless, unless
+/// somebody has deleted it meanwhile.
+fn abort_in_steps(upload: &mut Upload, object: &mut bool, sent: &Sent) -> Sent {
+    if *sent == Sent::Waiting && *upload == Upload::Pending {
+        return Sent::Half(None);
+    }
+    if *sent == Sent::Half(None) && (*object || *upload == Upload::Pending) {
+        *upload = Upload::Aborted;
+        *object = false;
+    }
+    Sent::Answered(Answer::Done)
 }
 
 /// The progress of a request. Some requests take two steps in the store.
@@ -79,7 +100,8 @@ pub(super) fn abort(upload: &mut Upload) {
 pub(super) enum Sent {
     Waiting,
     /// The first of two steps is done: a survey has listed the marks but not the data, `COMMIT` was
-    /// read but not `ROLLBACK`, or an upload was aborted but its object was not deleted.
+    /// read but not `ROLLBACK`, an upload was found but not aborted, or an upload was aborted but its
+    /// object was not deleted.
     Half(Option<Answer<Id>>),
     Answered(Answer<Id>),
 }
@@ -105,7 +127,9 @@ impl Protocol {
                 });
             }
         }
-        let claimed = exports.get(usize::from(own)).is_some_and(|own| own.alive);
+        let claimed = exports
+            .get(usize::from(own))
+            .is_some_and(|own| own.alive && own.incomplete);
         Survey {
             others,
             claimed,
@@ -155,6 +179,9 @@ impl Protocol {
                 stored.fence = Upload::Completed;
                 stored.commit = true;
             }
+            Action::AbortFence if is_stranger => {
+                return abort_in_steps(&mut stored.fence, &mut stored.commit, sent);
+            }
             Action::AbortFence => abort(&mut stored.fence),
             Action::ReadCommit => match sent {
                 Sent::Half(_) => {
@@ -173,7 +200,16 @@ impl Protocol {
                 stored.uploads[*file] = Upload::Completed;
                 stored.objects[*file] = true;
             }
+            Action::Abort(file) if is_stranger => {
+                let upload = &mut stored.uploads[*file];
+                return abort_in_steps(upload, &mut stored.objects[*file], sent);
+            }
             Action::Abort(file) => abort(&mut stored.uploads[*file]),
+            Action::FindIncomplete => {
+                if !stored.incomplete {
+                    return Sent::Answered(Answer::Gone);
+                }
+            }
             Action::Find(file) => {
                 if !stored.objects[*file] {
                     return Sent::Answered(Answer::Gone);
@@ -197,6 +233,7 @@ impl Protocol {
                     exports[usize::from(id)].objects.fill(false);
                 }
             }
+            Action::MarkEnding => stored.ending = true,
             Action::MarkRollback(file) => stored.rollback = Some(*file),
             Action::Remove(mark) => {
                 stored.cleaned |= is_stranger;
@@ -206,6 +243,7 @@ impl Protocol {
                     Mark::Journal => stored.journal = false,
                     Mark::Commit => stored.commit = false,
                     Mark::Rollback => stored.rollback = None,
+                    Mark::Ending => stored.ending = false,
                 }
             }
             Action::Survey | Action::Wait => {}

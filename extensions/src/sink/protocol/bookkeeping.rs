@@ -63,6 +63,10 @@ impl Keys {
         self.of(id, "ALIVE")
     }
 
+    pub(super) fn ending(&self, id: &str) -> String {
+        self.of(id, "ENDING")
+    }
+
     pub(super) fn journal(&self, id: &str, number: u32) -> String {
         format!("{}{id}/{JOURNAL}{number:05}", self.folder)
     }
@@ -97,7 +101,7 @@ impl Keys {
 /// How the name of a journal begins.
 pub(super) const JOURNAL: &str = "JOURNAL-";
 
-/// The content of `LOCK`, `INCOMPLETE` and `ALIVE`: the identity, statement and start of an export.
+/// The content of `LOCK`, `INCOMPLETE`, `ALIVE` and `ENDING`: the identity, statement and start of an export.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Note {
     pub(super) format: u32,

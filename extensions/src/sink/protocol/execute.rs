@@ -301,6 +301,10 @@ impl Executor {
                     None => Answer::Gone,
                 })
             }
+            Action::FindIncomplete => Ok(match is_there(store, &keys.incomplete(id)).await? {
+                true => Answer::Done,
+                false => Answer::Gone,
+            }),
             Action::Withdraw(number) => {
                 if let Some(file) = self.file(id, *number) {
                     files::withdraw(store, &self.target_of(id), &file).await?;
@@ -313,6 +317,15 @@ impl Executor {
             }
             Action::AbortUploads => self.abort_uploads(id, own).await,
             Action::Publish => self.publish(id, own).await,
+            Action::MarkEnding => {
+                let Some(mut note) = self.found(id).and_then(|found| found.note) else {
+                    return Ok(Answer::Gone);
+                };
+                note.ended = true;
+                let note = to_json(&note)?;
+                store.put(&keys.ending(id), note, MEDIA_TYPE, false).await?;
+                DONE
+            }
             Action::MarkRollback(file) => {
                 let mark = to_json(&Rollback {
                     format: FORMAT,
@@ -535,6 +548,7 @@ impl Executor {
             Mark::Commit => keys.commit(id),
             Mark::Alive => keys.alive(id),
             Mark::Rollback => keys.rollback(id),
+            Mark::Ending => keys.ending(id),
             Mark::Incomplete => {
                 let incomplete = keys.incomplete(id);
                 let (removed, released) = tokio::join!(

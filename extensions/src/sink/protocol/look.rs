@@ -24,7 +24,7 @@ const FEW: usize = 10;
 pub(super) struct Sight {
     /// The other exports, by id.
     pub(super) others: BTreeMap<String, FoundExport>,
-    /// The export's own `ALIVE` is there.
+    /// The export's own `INCOMPLETE` and `ALIVE` are there.
     pub(super) claimed: bool,
     /// The key of an object with data, if there is one and the mode asks for it.
     pub(super) data: Option<String>,
@@ -140,9 +140,8 @@ async fn look_once(ledger: &Ledger) -> Result<Option<Sight>> {
         return Ok(None);
     }
     let mut found = listed.iter().map(|object| &object.key);
-    let data = found.clone().find(|key| target.has_data(key)).cloned();
-    let alive = keys.alive(ledger.id());
-    let claimed = found.any(|key| *key == alive);
+    let claimed = has_claim(ledger, found.clone());
+    let data = found.find(|key| target.has_data(key)).cloned();
     if ledger.spec().mode == Mode::Overwrite {
         record_obsolete(ledger, listed)?;
     }
@@ -153,7 +152,16 @@ async fn look_once(ledger: &Ledger) -> Result<Option<Sight>> {
     }))
 }
 
-/// The other exports, and whether the export's own `ALIVE` is there.
+/// Whether the export's own `INCOMPLETE` and `ALIVE` are among the listed keys.
+fn has_claim<'a>(ledger: &Ledger, listed: impl Iterator<Item = &'a String> + Clone) -> bool {
+    let keys = ledger.keys();
+    let marks = [keys.incomplete(ledger.id()), keys.alive(ledger.id())];
+    marks
+        .iter()
+        .all(|mark| listed.clone().any(|key| key == mark))
+}
+
+/// The other exports, and whether the export's own claim is there.
 async fn list_others(
     ledger: &Ledger,
     has_lock: bool,
@@ -162,7 +170,7 @@ async fn list_others(
     let keys = ledger.keys();
     let listed = store.list(keys.folder(), usize::MAX).await?;
     let others = find_exports(store, &keys, &listed, Some(ledger.id()), has_lock).await?;
-    Ok((others, listed.contains(&keys.alive(ledger.id()))))
+    Ok((others, has_claim(ledger, listed.iter())))
 }
 
 /// The key of an object with data, if mode error asks for it.

@@ -201,9 +201,15 @@ async fn remove_by_force(executor: &Executor, id: &str) -> Result<Recovered> {
             .collect(),
         vec![request(Action::AbortUploads)],
         vec![request(Action::Remove(Mark::Commit))],
-        [Mark::Alive, Mark::Journal, Mark::Rollback, Mark::Incomplete]
-            .map(|mark| request(Action::Remove(mark)))
-            .to_vec(),
+        [
+            Mark::Alive,
+            Mark::Journal,
+            Mark::Rollback,
+            Mark::Incomplete,
+            Mark::Ending,
+        ]
+        .map(|mark| request(Action::Remove(mark)))
+        .to_vec(),
     ];
     for step in steps {
         let answers = executor.run(&step).await;

@@ -22,7 +22,7 @@ pub(super) const LOOK_AT: usize = 100;
 #[derive(Debug, Clone, Default)]
 pub(super) struct FoundExport {
     pub(super) id: String,
-    /// The content of `ALIVE`, or else of `INCOMPLETE` or `LOCK`.
+    /// The content of `ALIVE`, or else of `ENDING`, `INCOMPLETE` or `LOCK`.
     pub(super) note: Option<Note>,
     /// It has an `ALIVE` that names a fence.
     pub(super) claimed: bool,
@@ -86,7 +86,7 @@ pub(super) async fn find_exports(
             _ => continue,
         };
         let note = match name {
-            "LOCK" | "INCOMPLETE" | "ALIVE" => match read_note(store, key).await? {
+            "LOCK" | "INCOMPLETE" | "ALIVE" | "ENDING" => match read_note(store, key).await? {
                 Some(note) => Some(note),
                 // Deleted since the listing: its export has just ended.
                 None => continue,
