@@ -13,7 +13,7 @@ use datafusion::common::{DFSchema, DFSchemaRef};
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
-use datafusion::physical_expr::{Distribution, OrderingRequirements};
+use datafusion::physical_expr::Distribution;
 use datafusion::physical_plan::execution_plan::EmissionType;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
@@ -118,8 +118,8 @@ impl UserDefinedLogicalNodeCore for CopyOutNode {
 pub(super) struct CopyOutExec {
     input: Arc<dyn ExecutionPlan>,
     options: StreamOptions,
-    /// The required order of the rows.
-    ordering: Option<OrderingRequirements>,
+    /// The rows are written in the order of the query.
+    is_ordered: bool,
     properties: Arc<PlanProperties>,
 }
 
@@ -127,13 +127,13 @@ impl CopyOutExec {
     pub(super) fn new(
         input: Arc<dyn ExecutionPlan>,
         options: StreamOptions,
-        ordering: Option<OrderingRequirements>,
+        is_ordered: bool,
     ) -> Self {
         let schema = SchemaRef::clone(lines_schema().inner());
         Self {
             input,
             options,
-            ordering,
+            is_ordered,
             properties: one_partition(schema, EmissionType::Incremental),
         }
     }
@@ -162,9 +162,10 @@ impl ExecutionPlan for CopyOutExec {
         vec![Distribution::SinglePartition]
     }
 
-    /// Without this requirement, the optimizer removes the query's Sort.
-    fn required_input_ordering(&self) -> Vec<Option<OrderingRequirements>> {
-        vec![self.ordering.clone()]
+    /// Without this, the optimizer removes the query's Sort. The order can't be a requirement: the
+    /// sorted columns may not be among the written ones.
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![self.is_ordered]
     }
 
     fn apply_expressions(
@@ -183,8 +184,8 @@ impl ExecutionPlan for CopyOutExec {
                 "CopyOutExec has one input".to_owned(),
             ));
         };
-        let (options, ordering) = (self.options.clone(), self.ordering.clone());
-        Ok(Arc::new(Self::new(input, options, ordering)))
+        let options = self.options.clone();
+        Ok(Arc::new(Self::new(input, options, self.is_ordered)))
     }
 
     fn execute(

@@ -67,8 +67,8 @@ impl ExtensionPlanner for StatementPlanner {
             logical_inputs,
             physical_inputs,
         ) {
-            let ordering = is_ordered(logical).then(|| ordering_of(physical)).flatten();
-            let exec = CopyOutExec::new(Arc::clone(physical), copy.options.clone(), ordering);
+            let is_ordered = is_ordered(logical);
+            let exec = CopyOutExec::new(Arc::clone(physical), copy.options.clone(), is_ordered);
             return Ok(Some(Arc::new(exec)));
         }
         if let (Some(change), [physical]) =
