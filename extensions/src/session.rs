@@ -27,7 +27,13 @@ use crate::suggest::with_suggestion;
 /// planner adds [`StatementPlanner`](crate::plan::StatementPlanner) to that planner instead, and
 /// [`Services`] to its configuration as an extension.
 pub fn install(mut builder: SessionStateBuilder, services: Services) -> SessionStateBuilder {
-    let config = builder.config().take().unwrap_or_default();
+    let mut config = builder.config().take().unwrap_or_default();
+    let options = config.options_mut();
+    options.sql_parser.parse_float_as_decimal = true;
+    options
+        .execution
+        .time_zone
+        .get_or_insert_with(|| "UTC".to_owned());
     with_csv(&mut builder);
     with_json(&mut builder);
     with_parquet(&mut builder);

@@ -8,6 +8,7 @@
 mod assumptions;
 mod catalog;
 mod conformance;
+mod corpus;
 mod credentials;
 mod datafusion_copy;
 mod documentation;

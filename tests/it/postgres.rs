@@ -12,6 +12,7 @@ use proptest::test_runner::TestRunner;
 use tidegate::{Engine, Session};
 
 use crate::servers::postgres;
+use crate::texts::written;
 
 /// Values as SQL expressions: Tidegate's, then PostgreSQL's. If PostgreSQL's is empty, Tidegate's
 /// is used for both.
@@ -181,19 +182,8 @@ const OPTIONS: &[&str] = &[
 ];
 
 async fn tidegate(session: &Session, sql: &str) -> Vec<u8> {
-    let mut lines = Vec::new();
-    for statement in session.split_script(sql).unwrap().statements {
-        let started = session.start_statement(statement).await;
-        let mut execution = started.unwrap_or_else(|error| panic!("{sql}: {error}"));
-        if execution.returns_lines() {
-            while let Some(batch) = execution.next_lines().await.unwrap() {
-                lines.extend(batch.iter().flatten().flatten());
-            }
-        } else {
-            execution.collect().await.unwrap();
-        }
-    }
-    lines
+    let written = written(session, sql).await;
+    written.unwrap_or_else(|error| panic!("{sql}: {error}"))
 }
 
 fn assert_same(ours: &[u8], theirs: &[u8], what: &str) {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
-use tidegate::Outcome;
+use tidegate::{Error, Outcome, Session};
 
 /// The rows of a result, value by value; NULL is `NULL`.
 pub(crate) fn texts(outcome: &Outcome) -> Vec<Vec<String>> {
@@ -21,6 +21,22 @@ pub(crate) fn texts(outcome: &Outcome) -> Vec<Vec<String>> {
         }
     }
     rows
+}
+
+/// What the statements of a script write to standard output.
+pub(crate) async fn written(session: &Session, sql: &str) -> Result<Vec<u8>, Error> {
+    let mut lines = Vec::new();
+    for statement in session.split_script(sql)?.statements {
+        let mut execution = session.start_statement(statement).await?;
+        if execution.returns_lines() {
+            while let Some(batch) = execution.next_lines().await? {
+                lines.extend(batch.iter().flatten().flatten());
+            }
+        } else {
+            execution.collect().await?;
+        }
+    }
+    Ok(lines)
 }
 
 /// The seeds in an environment variable, such as `7` or `0..100`; `usual` if it is not set.

@@ -9,11 +9,11 @@ mod text;
 
 pub use parquet::{ParquetCompression, ParquetFormat, ParquetOptions};
 pub use parts::{PART_ALIGN_BYTES, PartBuffer, PartPool};
-pub(crate) use text::format_on_threads;
 pub use text::{
     CopyTextFormat, CopyTextOptions, CsvFormat, CsvOptions, ForceQuote, JsonFormat, JsonOptions,
     LineFormat, TextCompression,
 };
+pub(crate) use text::{format_on_threads, text_array};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};

@@ -30,7 +30,7 @@ use crate::sink::Target;
 use crate::sql::ast::{
     CopyOut, CopySource, CopyTo, Explain, RecoverExport, SqlOption, Statement, describe_export,
 };
-use crate::sql::{SqlDialect, may_hold_secret, source_to_query};
+use crate::sql::{SqlDialect, may_hold_secret, rewrite_statement, source_to_query};
 
 /// Checks a statement and plans it.
 ///
@@ -58,9 +58,11 @@ async fn bind_datafusion(
     services: &Services,
     mut statement: DataFusionStatement,
 ) -> Result<LogicalPlan> {
+    rewrite_statement(&mut statement)?;
     rewrite_functions(&mut statement)?;
     let not_null = not_null_columns(&statement);
-    let mut plan = state.statement_to_plan(statement).await?;
+    let plan = state.statement_to_plan(statement).await?;
+    let mut plan = analyze(state, plan)?;
     match &mut plan {
         LogicalPlan::Ddl(DdlStatement::CreateExternalTable(create)) => {
             resolve_external_table(state, services, create).await?;
@@ -203,6 +205,20 @@ async fn bind_copy_out(
     }))
 }
 
+/// Replaces operators and functions and coerces types. DataFusion does so only before it runs the plan,
+/// but an export and a new table take their columns from this plan.
+fn analyze(state: &SessionState, plan: LogicalPlan) -> Result<LogicalPlan> {
+    match plan {
+        // The types of parameters are not known yet.
+        LogicalPlan::Statement(_) => Ok(plan),
+        plan => {
+            let config = state.config_options();
+            let analyzer = state.analyzer();
+            Ok(analyzer.execute_and_check(plan, config, |_, _| {})?)
+        }
+    }
+}
+
 async fn plan_source(
     state: &SessionState,
     sql: &SqlDialect,
@@ -210,8 +226,9 @@ async fn plan_source(
 ) -> Result<LogicalPlan> {
     let query = SqlStatement::Query(source_to_query(source, sql)?);
     let mut statement = DataFusionStatement::Statement(Box::new(query));
+    rewrite_statement(&mut statement)?;
     rewrite_functions(&mut statement)?;
-    Ok(state.statement_to_plan(statement).await?)
+    analyze(state, state.statement_to_plan(statement).await?)
 }
 
 async fn bind_explain(

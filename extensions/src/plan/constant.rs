@@ -17,6 +17,7 @@ use sqlparser::ast::{Expr as SqlExpr, ExprWithAlias};
 use crate::error::{Error, ErrorKind, Location, Result};
 use crate::secret::SecretValue;
 use crate::sql::ast::SecretExpr;
+use crate::sql::rewrite_expr;
 
 /// Evaluates the target of a statement. `what` names the target in errors.
 ///
@@ -91,10 +92,9 @@ pub(super) fn evaluate_secret(
 }
 
 fn plan(state: &SessionState, expr: &SqlExpr) -> Result<Expr> {
-    let expr = ExprWithAlias {
-        expr: expr.clone(),
-        alias: None,
-    };
+    let mut expr = expr.clone();
+    rewrite_expr(&mut expr)?;
+    let expr = ExprWithAlias { expr, alias: None };
     Ok(state.create_logical_expr_from_sql_expr(expr, &DFSchema::empty())?)
 }
 

@@ -1,15 +1,18 @@
 //! Splits a text into statements and parses them.
 //!
 //! Invariant: the value of a secret is cut out of the token stream before any parser or planner
-//! sees the statement. Statements that are not Tidegate's go to DataFusion's parser unchanged.
+//! sees the statement. Statements that are not Tidegate's go to DataFusion's parser unchanged; what it
+//! reads otherwise than PostgreSQL is [rewritten](rewrite_statement) after that.
 
 pub mod ast;
 mod catalog;
 mod complete;
 mod cursor;
 mod dialect;
+mod names;
 mod options;
 mod parser;
+mod postgres;
 mod script;
 mod secrecy;
 
@@ -22,6 +25,7 @@ pub(crate) use options::choices;
 pub use options::nearest;
 pub use parser::parse_statement;
 pub(crate) use parser::source_to_query;
+pub(crate) use postgres::{functions, rewrite_expr, rewrite_statement};
 pub use script::{Script, ScriptStatement, split_script};
 #[doc(hidden)]
 pub use secrecy::may_hold_secret;

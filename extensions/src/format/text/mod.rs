@@ -18,6 +18,7 @@ pub use compression::TextCompression;
 pub use copy_text::{CopyTextFormat, CopyTextOptions};
 pub use csv::{CsvFormat, CsvOptions, ForceQuote};
 pub use json::{JsonFormat, JsonOptions};
+pub(crate) use values::text_array;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};

@@ -10,7 +10,8 @@ use std::ops::Range;
 use arrow::array::timezone::Tz;
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BinaryViewArray, BooleanArray, FixedSizeBinaryArray,
-    LargeBinaryArray, MAX_INLINE_VIEW_LEN, PrimitiveArray, RecordBatch, StringViewArray,
+    LargeBinaryArray, MAX_INLINE_VIEW_LEN, PrimitiveArray, RecordBatch, StringArray,
+    StringViewArray,
 };
 use arrow::buffer::NullBuffer;
 use arrow::compute::{cast, max, min};
@@ -611,4 +612,27 @@ pub(super) fn refuse_textless(format: &str, schema: &Schema) -> Result<()> {
         .filter(|field| !has_text_form(field.data_type()))
         .collect();
     refuse_columns(format, &refused)
+}
+
+/// The values as PostgreSQL prints them; NULL stays NULL.
+///
+/// # Errors
+/// [`ErrorKind::DatatypeMismatch`] for a type that has no text form.
+pub(crate) fn text_array(field: &Field, array: &ArrayRef) -> Result<StringArray> {
+    let plain = plain_array(array)?;
+    if !has_text_form(plain.data_type()) {
+        let why = format!("{} has no text form", plain.data_type());
+        return Err(Error::new(ErrorKind::DatatypeMismatch, why));
+    }
+    let column = column_text(field, plain.as_ref())?;
+    let mut text = Vec::new();
+    let texts = (0..plain.len()).map(|row| {
+        if plain.is_null(row) {
+            return None;
+        }
+        text.clear();
+        column.push_text(row, &mut text);
+        Some(String::from_utf8_lossy(&text).into_owned())
+    });
+    Ok(texts.collect())
 }

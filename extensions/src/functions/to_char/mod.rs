@@ -150,7 +150,11 @@ fn write_times(times: &ArrayRef, patterns: &StringArray) -> Result<StringArray> 
             Some(zone) => {
                 let local = zone.from_utc_datetime(&time.naive_utc());
                 let offset = local.offset();
-                let (name, seconds) = (offset.to_string(), offset.fix().local_minus_utc());
+                let name = match zone.to_string() {
+                    utc if utc == "UTC" => utc,
+                    _ => offset.to_string(),
+                };
+                let seconds = offset.fix().local_minus_utc();
                 template.write(&local.naive_local(), Some((&name, seconds)), &mut text);
             }
             None => template.write(&time.naive_utc(), None, &mut text),

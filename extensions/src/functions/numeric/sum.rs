@@ -1,11 +1,12 @@
-//! `sum` of integers.
+//! `sum` of integers and decimals.
 //!
-//! Invariant: sums of integers are exact. A sum that its type can't hold is an error. Partial sums
-//! have 38 digits, so the order of the rows does not matter.
+//! Invariant: sums of exact numbers are exact. A sum that its type can't hold is an error. Partial
+//! sums have more digits than the result, so the order of the rows does not matter.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, PrimitiveArray};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, PrimitiveArray};
+use arrow::compute::{CastOptions, cast, cast_with_options};
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Decimal128Type, Field, FieldRef, Int64Type, UInt64Type,
 };
@@ -19,34 +20,38 @@ use datafusion::logical_expr::{
     Signature,
 };
 
+use super::quotient::{NARROW, WIDE};
 use crate::error::{Error, ErrorKind};
 
-/// The type of partial sums of integers.
-const WIDE: DataType = DataType::Decimal128(38, 0);
+/// The type of partial sums, by the type of the sum. `None` if a sum of this type can't overflow, or
+/// is not exact.
+fn wide(sum: &DataType) -> Option<DataType> {
+    match sum {
+        DataType::Int64 | DataType::UInt64 => Some(DataType::Decimal128(NARROW, 0)),
+        DataType::Decimal128(NARROW, places) => Some(DataType::Decimal256(WIDE, *places)),
+        _ => None,
+    }
+}
 
-/// DataFusion's `sum`, which sums integers as decimals.
+/// DataFusion's `sum`, with [wider](wide) partial sums.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) struct CheckedSum {
+pub(crate) struct CheckedSum {
     inner: Sum,
 }
 
 impl CheckedSum {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { inner: Sum::new() }
     }
 }
 
-fn is_checked(field: &FieldRef) -> bool {
-    matches!(field.data_type(), DataType::Int64 | DataType::UInt64)
+fn with_type(field: &FieldRef, data_type: DataType) -> FieldRef {
+    Arc::new(Field::new(field.name(), data_type, field.is_nullable()))
 }
 
-fn wide_field(field: &FieldRef) -> FieldRef {
-    Arc::new(Field::new(field.name(), WIDE, field.is_nullable()))
-}
-
-fn widened<'a>(args: &AccumulatorArgs<'a>) -> AccumulatorArgs<'a> {
+fn widened<'a>(args: &AccumulatorArgs<'a>, wide: DataType) -> AccumulatorArgs<'a> {
     AccumulatorArgs {
-        return_field: wide_field(&args.return_field),
+        return_field: with_type(&args.return_field, wide),
         schema: args.schema,
         ignore_nulls: args.ignore_nulls,
         order_bys: args.order_bys,
@@ -58,17 +63,21 @@ fn widened<'a>(args: &AccumulatorArgs<'a>) -> AccumulatorArgs<'a> {
     }
 }
 
-/// The accumulator that `create` makes; integers are summed by one of decimals.
+/// The accumulator that `create` makes, with wider partial sums.
 fn checked(
     args: AccumulatorArgs,
     create: impl FnOnce(AccumulatorArgs) -> DataFusionResult<Box<dyn Accumulator>>,
 ) -> DataFusionResult<Box<dyn Accumulator>> {
-    if !is_checked(&args.return_field) {
-        return create(args);
-    }
     let data_type = args.return_field.data_type().clone();
-    let inner = create(widened(&args))?;
-    Ok(Box::new(Checked { inner, data_type }))
+    let Some(wide) = wide(&data_type) else {
+        return create(args);
+    };
+    let inner = create(widened(&args, wide.clone()))?;
+    Ok(Box::new(Checked {
+        inner,
+        wide,
+        data_type,
+    }))
 }
 
 impl AggregateUDFImpl for CheckedSum {
@@ -96,11 +105,11 @@ impl AggregateUDFImpl for CheckedSum {
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> DataFusionResult<Vec<FieldRef>> {
-        if !is_checked(&args.return_field) {
+        let Some(wide) = wide(args.return_field.data_type()) else {
             return self.inner.state_fields(args);
-        }
+        };
         self.inner.state_fields(StateFieldsArgs {
-            return_field: wide_field(&args.return_field),
+            return_field: with_type(&args.return_field, wide),
             ..args
         })
     }
@@ -113,12 +122,15 @@ impl AggregateUDFImpl for CheckedSum {
         &self,
         args: AccumulatorArgs,
     ) -> DataFusionResult<Box<dyn GroupsAccumulator>> {
-        if !is_checked(&args.return_field) {
+        let data_type = args.return_field.data_type().clone();
+        let Some(wide) = wide(&data_type) else {
             return self.inner.create_groups_accumulator(args);
-        }
+        };
+        let inner = widened(&args, wide.clone());
         Ok(Box::new(CheckedGroups {
-            inner: self.inner.create_groups_accumulator(widened(&args))?,
-            data_type: args.return_field.data_type().clone(),
+            inner: self.inner.create_groups_accumulator(inner)?,
+            wide,
+            data_type,
         }))
     }
 
@@ -135,15 +147,15 @@ impl AggregateUDFImpl for CheckedSum {
     }
 }
 
-/// The values of integers as decimals.
-fn widen(values: &[ArrayRef]) -> DataFusionResult<Vec<ArrayRef>> {
+/// The values of numbers as decimals of the type `wide`.
+fn widen(values: &[ArrayRef], wide: &DataType) -> DataFusionResult<Vec<ArrayRef>> {
     let widen = |array: &ArrayRef| -> DataFusionResult<ArrayRef> {
-        let wide = match array.data_type() {
+        let widened = match array.data_type() {
             DataType::Int64 => wide_values::<Int64Type>(array),
             DataType::UInt64 => wide_values::<UInt64Type>(array),
-            _ => return Ok(arrow::compute::cast(array, &WIDE)?),
+            _ => return Ok(cast(array, wide)?),
         };
-        Ok(Arc::new(wide.with_data_type(WIDE)))
+        Ok(Arc::new(widened.with_data_type(wide.clone())))
     };
     values.iter().map(widen).collect()
 }
@@ -158,38 +170,32 @@ where
 fn out_of_range(data_type: &DataType) -> DataFusionError {
     let why = format!("a sum is out of range of {data_type}");
     let error = Error::new(ErrorKind::Query, why);
-    error
-        .with_hint("sum(CAST(x AS DECIMAL(38, 0))) has 38 digits")
-        .into()
+    let hint = match data_type {
+        DataType::Decimal128(_, places) => {
+            format!("sum(CAST(x AS DECIMAL({WIDE}, {places}))) has {WIDE} digits")
+        }
+        _ => "sum(CAST(x AS DECIMAL(38, 0))) has 38 digits".to_owned(),
+    };
+    error.with_hint(hint).into()
 }
 
-/// A sum of integers, as integers of their type again.
+/// A sum that gets its own type at the end.
 #[derive(Debug)]
 struct Checked {
     inner: Box<dyn Accumulator>,
+    wide: DataType,
     data_type: DataType,
 }
 
 impl Accumulator for Checked {
     fn update_batch(&mut self, values: &[ArrayRef]) -> DataFusionResult<()> {
-        self.inner.update_batch(&widen(values)?)
+        self.inner.update_batch(&widen(values, &self.wide)?)
     }
 
     fn evaluate(&mut self) -> DataFusionResult<ScalarValue> {
-        let ScalarValue::Decimal128(sum, ..) = self.inner.evaluate()? else {
-            return Err(out_of_range(&self.data_type));
-        };
-        let failed = |_| out_of_range(&self.data_type);
-        Ok(match self.data_type {
-            DataType::UInt64 => {
-                let sum = sum.map(u64::try_from).transpose().map_err(failed)?;
-                ScalarValue::UInt64(sum)
-            }
-            _ => {
-                let sum = sum.map(i64::try_from).transpose().map_err(failed)?;
-                ScalarValue::Int64(sum)
-            }
-        })
+        let sum = self.inner.evaluate()?.to_array()?;
+        let sum = narrow(&sum, &self.data_type)?;
+        ScalarValue::try_from_array(&sum, 0)
     }
 
     fn size(&self) -> usize {
@@ -205,7 +211,7 @@ impl Accumulator for Checked {
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> DataFusionResult<()> {
-        self.inner.retract_batch(&widen(values)?)
+        self.inner.retract_batch(&widen(values, &self.wide)?)
     }
 
     fn supports_retract_batch(&self) -> bool {
@@ -213,25 +219,20 @@ impl Accumulator for Checked {
     }
 }
 
-/// The sums of integers of many groups.
-struct CheckedGroups {
-    inner: Box<dyn GroupsAccumulator>,
-    data_type: DataType,
+/// Sums in their own type.
+fn narrow(sums: &ArrayRef, data_type: &DataType) -> DataFusionResult<ArrayRef> {
+    let options = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
+    cast_with_options(sums, data_type, &options).map_err(|_| out_of_range(data_type))
 }
 
-impl CheckedGroups {
-    fn narrow<T: ArrowPrimitiveType>(&self, sums: &ArrayRef) -> DataFusionResult<ArrayRef>
-    where
-        T::Native: TryFrom<i128>,
-    {
-        let sums = sums.as_primitive::<Decimal128Type>();
-        let narrow =
-            |sum: i128| T::Native::try_from(sum).map_err(|_| out_of_range(&self.data_type));
-        let narrowed: PrimitiveArray<T> = arrow::compute::try_unary(sums, |sum| {
-            narrow(sum).map_err(|error| arrow::error::ArrowError::ExternalError(Box::new(error)))
-        })?;
-        Ok(Arc::new(narrowed))
-    }
+/// The sums of many groups.
+struct CheckedGroups {
+    inner: Box<dyn GroupsAccumulator>,
+    wide: DataType,
+    data_type: DataType,
 }
 
 impl GroupsAccumulator for CheckedGroups {
@@ -242,17 +243,14 @@ impl GroupsAccumulator for CheckedGroups {
         filter: Option<&BooleanArray>,
         groups: usize,
     ) -> DataFusionResult<()> {
-        let values = widen(values)?;
+        let values = widen(values, &self.wide)?;
         self.inner
             .update_batch(&values, group_indices, filter, groups)
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> DataFusionResult<ArrayRef> {
         let sums = self.inner.evaluate(emit_to)?;
-        match self.data_type {
-            DataType::UInt64 => self.narrow::<UInt64Type>(&sums),
-            _ => self.narrow::<Int64Type>(&sums),
-        }
+        narrow(&sums, &self.data_type)
     }
 
     fn state(&mut self, emit_to: EmitTo) -> DataFusionResult<Vec<ArrayRef>> {
@@ -273,7 +271,8 @@ impl GroupsAccumulator for CheckedGroups {
         values: &[ArrayRef],
         filter: Option<&BooleanArray>,
     ) -> DataFusionResult<Vec<ArrayRef>> {
-        self.inner.convert_to_state(&widen(values)?, filter)
+        self.inner
+            .convert_to_state(&widen(values, &self.wide)?, filter)
     }
 
     fn size(&self) -> usize {

@@ -1,4 +1,4 @@
-//! Casts to integers.
+//! Casts to integers, and `round` of doubles.
 //!
 //! Invariant: a number with a fraction becomes the nearest integer, as in PostgreSQL: halves of
 //! doubles go to the even one, halves of decimals away from zero.
@@ -20,9 +20,9 @@ use datafusion::logical_expr::{
 
 use crate::error::{Error, ErrorKind};
 
-/// Rounds a number before it is cast to an integer.
+/// Rounds a number before it is cast to an integer, and doubles to the even number.
 #[derive(Debug)]
-pub(super) struct RoundCasts;
+pub(crate) struct RoundCasts;
 
 impl FunctionRewrite for RoundCasts {
     fn name(&self) -> &str {
@@ -35,6 +35,13 @@ impl FunctionRewrite for RoundCasts {
         schema: &DFSchema,
         _config: &ConfigOptions,
     ) -> DataFusionResult<Transformed<Expr>> {
+        if let Expr::ScalarFunction(call) = &expr
+            && call.func.name() == "round"
+            && let [arg] = call.args.as_slice()
+            && let Ok(DataType::Float32 | DataType::Float64) = arg.get_type(schema)
+        {
+            return Ok(Transformed::yes(ROUND.call(vec![arg.clone()])));
+        }
         let (inner, wanted) = match &expr {
             Expr::Cast(cast) => (&cast.expr, cast.field.data_type()),
             Expr::TryCast(cast) => (&cast.expr, cast.field.data_type()),

@@ -1,0 +1,17 @@
+//! Times as in PostgreSQL.
+//!
+//! Invariant: a time with a zone is an instant; a zone changes only how it is shown.
+//!
+//! | module | contents |
+//! |---|---|
+//! | `input` | texts as times |
+//! | `intervals` | operators of dates and intervals |
+//! | `zone` | `AT TIME ZONE` |
+
+mod input;
+mod intervals;
+mod zone;
+
+pub(super) use input::parse_times;
+pub(super) use intervals::TimeOperators;
+pub(super) use zone::AtTimeZone;
