@@ -95,3 +95,8 @@ to_hex(-1) -- differs: literals are BIGINT
 -- Formats
 to_char(⟨125¦-125¦125.8¦0¦0.5¦1234567.891⟩, ⟨'999'¦'999D99'¦'FM999.99'¦'0000'¦'S999'¦'9,999,999.99'¦'FM9,999,990.00'¦'999PR'¦'9.99EEEE'¦'RN'¦'999MI'¦'L999'⟩)
 to_number(⟨'12,454.8-'¦'1,234.56'⟩, ⟨'99G999D9S'¦'9,999.99'⟩)
+-- Results of quotients
+select ⟨sum(a / b)¦avg(a / b)¦sum(a / b * 100)¦max(a / b + 1000)¦sum(a) / sum(b)¦sum(a / b) * 1.19¦round(sum(a / b), 2)⟩ from (values (10.5, 3::bigint), (1234567.89, 7), (0.01, 9000000000000)) t(a, b)
+select a / b * 100, a / b + 12345, 1000000 - a / b, a / b / 3 from (values (10.5, 3::bigint), (99999.99, 1)) t(a, b) order by 1
+1000000 * (1 / 3.0)
+(1 / 3.0) * 123456789012345

@@ -8,7 +8,7 @@ use datafusion::sql::parser::Statement as DataFusionStatement;
 use sqlparser::ast::{
     AccessExpr, BinaryOperator, CastKind, CharacterLength, DataType, ExactNumberInfo, Expr,
     Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
-    LimitClause, ObjectName, Parens, Query, SetExpr, SetOperator, SetQuantifier, Statement,
+    LimitClause, ObjectName, Parens, Query, Set, SetExpr, SetOperator, SetQuantifier, Statement,
     Subscript, TimezoneInfo, UnaryOperator, Value, VisitMut, VisitorMut,
 };
 use sqlparser::tokenizer::Span;
@@ -35,11 +35,33 @@ pub(crate) fn rewrite_statement(statement: &mut DataFusionStatement) -> Result<(
     match statement {
         DataFusionStatement::Statement(statement) => {
             name_columns(statement);
+            set_time_zone(statement);
             finish(statement.visit(&mut Rewrite))
         }
         DataFusionStatement::Explain(explain) => rewrite_statement(&mut explain.statement),
         _ => Ok(()),
     }
+}
+
+/// `SET TIME ZONE 'x'` sets DataFusion's option.
+fn set_time_zone(statement: &mut Statement) {
+    let Statement::Set(Set::SetTimeZone { value, .. }) = statement else {
+        return;
+    };
+    let zone = match value {
+        Expr::Identifier(word) => match word.value.to_lowercase().as_str() {
+            "default" | "local" => text("UTC"),
+            zone => text(zone),
+        },
+        value => value.clone(),
+    };
+    let option = ["datafusion", "execution", "time_zone"].map(Ident::new);
+    *statement = Statement::Set(Set::SingleAssignment {
+        scope: None,
+        hivevar: false,
+        variable: ObjectName::from(option.to_vec()),
+        values: vec![zone],
+    });
 }
 
 /// Rewrites an expression.

@@ -208,16 +208,49 @@ fn replace(binary: BinaryExpr, types: &[DataType]) -> Transformed<Expr> {
     if binary.op == Operator::Divide {
         return Transformed::yes(QUOTIENT.call(operands.to_vec()));
     }
-    let types: Vec<DataType> = (operands.iter().zip(types))
-        .map(|(operand, found)| match operand {
-            Expr::Literal(value, _) => value.data_type(),
-            _ => found.clone(),
+    let digits: Vec<Digits> = (operands.iter().zip(types))
+        .filter_map(|(operand, found)| match operand {
+            Expr::Literal(value, _) => Digits::of(&value.data_type()),
+            _ => Digits::of(found),
         })
         .collect();
+    let [left, right] = digits.as_slice() else {
+        return Transformed::no(Expr::BinaryExpr(binary));
+    };
+    let is_long = result_digits(binary.op, *left, *right).is_some_and(Digits::is_long);
+    let type_of = |digits: &Digits| {
+        let places = i8::try_from(digits.places).unwrap_or(i8::MAX);
+        match is_long {
+            true => DataType::Decimal256(digits.all, places),
+            false => digits.data_type(),
+        }
+    };
+    let types: Vec<DataType> = digits.iter().map(type_of).collect();
+    let operands = operands.into_iter().zip(&types);
+    let operands = operands.map(|(operand, wanted)| match is_long {
+        true => cast(operand, wanted.clone()),
+        false => operand,
+    });
+    let operands: Vec<Expr> = operands.collect();
     match checked(binary.op, &[&operands[0], &operands[1]], &types) {
         Some(checked) => Transformed::yes(checked),
         None => Transformed::no(Expr::BinaryExpr(binary)),
     }
+}
+
+/// The digits that the results of an operator can have. `None` for `/`, and operators that do not
+/// compute.
+fn result_digits(op: Operator, left: Digits, right: Digits) -> Option<Digits> {
+    let [left_whole, right_whole] = [left.all - left.places, right.all - right.places];
+    let (whole, places) = match op {
+        Operator::Plus | Operator::Minus => {
+            (left_whole.max(right_whole), left.places.max(right.places))
+        }
+        Operator::Multiply => (left_whole + right_whole, left.places + right.places),
+        _ => return None,
+    };
+    let all = whole + places + 1;
+    Some(Digits { all, places })
 }
 
 /// An integer literal as a decimal with no more digits than it needs.

@@ -25,6 +25,10 @@ pub(super) const NARROW: u8 = 38;
 /// The most digits of Arrow's decimals of 256 bits.
 pub(super) const WIDE: u8 = 76;
 
+/// Digits before the decimal point for which results of 128 bits have room. Results whose type would
+/// have fewer get 256 bits.
+const WHOLE: u8 = 22;
+
 /// How many significant digits a quotient has at least, as in PostgreSQL (`NUMERIC_MIN_SIG_DIGITS`).
 const SIGNIFICANT: u8 = 16;
 
@@ -58,6 +62,11 @@ impl Digits {
             }),
             _ => None,
         }
+    }
+
+    /// Whether a result with these digits needs a decimal of 256 bits.
+    pub(super) fn is_long(self) -> bool {
+        self.all > NARROW && self.places + WHOLE > NARROW
     }
 
     /// The decimal type with these digits.

@@ -20,7 +20,7 @@ use datafusion::logical_expr::{
     Signature,
 };
 
-use super::quotient::{NARROW, WIDE};
+use super::quotient::{Digits, NARROW, WIDE};
 use crate::error::{Error, ErrorKind};
 
 /// The type of partial sums, by the type of the sum. `None` if a sum of this type can't overflow, or
@@ -28,7 +28,9 @@ use crate::error::{Error, ErrorKind};
 fn wide(sum: &DataType) -> Option<DataType> {
     match sum {
         DataType::Int64 | DataType::UInt64 => Some(DataType::Decimal128(NARROW, 0)),
-        DataType::Decimal128(NARROW, places) => Some(DataType::Decimal256(WIDE, *places)),
+        DataType::Decimal128(NARROW, places) | DataType::Decimal256(_, places) => {
+            Some(DataType::Decimal256(WIDE, *places))
+        }
         _ => None,
     }
 }
@@ -90,7 +92,17 @@ impl AggregateUDFImpl for CheckedSum {
     }
 
     fn return_type(&self, types: &[DataType]) -> DataFusionResult<DataType> {
-        self.inner.return_type(types)
+        let sum = self.inner.return_type(types)?;
+        let [DataType::Decimal128(all, places)] = types else {
+            return Ok(sum);
+        };
+        // DataFusion's sum has ten digits more than its argument, but at most 38.
+        let all = all.saturating_add(10);
+        let digits = Digits::of(&sum).map(|digits| Digits { all, ..digits });
+        Ok(match digits.is_some_and(Digits::is_long) {
+            true => DataType::Decimal256(all, *places),
+            false => sum,
+        })
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> DataFusionResult<Box<dyn Accumulator>> {
@@ -171,7 +183,7 @@ fn out_of_range(data_type: &DataType) -> DataFusionError {
     let why = format!("a sum is out of range of {data_type}");
     let error = Error::new(ErrorKind::Query, why);
     let hint = match data_type {
-        DataType::Decimal128(_, places) => {
+        DataType::Decimal128(_, places) | DataType::Decimal256(_, places) => {
             format!("sum(CAST(x AS DECIMAL({WIDE}, {places}))) has {WIDE} digits")
         }
         _ => "sum(CAST(x AS DECIMAL(38, 0))) has 38 digits".to_owned(),
