@@ -41,9 +41,7 @@ enum Stage {
     /// An export that has not claimed its target has no other mark that leads to its fence.
     MarkingEnding,
     /// Tells the export's process, if it lives, that its decision is no longer final.
-    RemovingIncomplete {
-        committed: bool,
-    },
+    RemovingIncomplete,
     Fencing,
     ReadingCommit,
     AbortingUploads,
@@ -54,6 +52,8 @@ enum Stage {
         unanswered: bool,
     },
     CheckingCommit,
+    /// Tells the export's process that the upload of the file that `ROLLBACK` names may be aborted.
+    WarningMarked(Files, usize),
     /// Aborts the upload of the file that `ROLLBACK` names.
     AbortingMarked(Files, usize),
     FindingMarked(Files, usize),
@@ -105,10 +105,11 @@ impl<I: Clone> Ending<I> {
             .any(|answer| matches!(answer, Answer::Lost | Answer::Refused));
         let stage = std::mem::replace(&mut self.stage, Stage::Over(EndingResult::Failed));
         match stage {
-            Stage::New { .. } if !self.has_fence => {
-                self.ask(Stage::MarkingEnding, &[Action::MarkEnding])
-            }
-            Stage::New { committed } => self.remove_incomplete(committed),
+            Stage::New { committed: true } => self.ask(Stage::ReadingCommit, &[Action::ReadCommit]),
+            Stage::New { committed: false } => match self.has_fence {
+                true => self.remove_incomplete(),
+                false => self.ask(Stage::MarkingEnding, &[Action::MarkEnding]),
+            },
             Stage::Over(result) => self.end(result),
             // For an upload that is not pending, some stores return an unspecific error.
             Stage::Completing(mut files) => {
@@ -127,13 +128,8 @@ impl<I: Clone> Ending<I> {
             }
             // Whether or not the store executed the requests, the export can be ended again.
             _ if failed => self.end(EndingResult::Failed),
-            Stage::MarkingEnding => self.remove_incomplete(false),
-            Stage::RemovingIncomplete { committed: true } => {
-                self.ask(Stage::ReadingCommit, &[Action::ReadCommit])
-            }
-            Stage::RemovingIncomplete { committed: false } => {
-                self.ask(Stage::Fencing, &[Action::AbortFence])
-            }
+            Stage::MarkingEnding => self.remove_incomplete(),
+            Stage::RemovingIncomplete => self.ask(Stage::Fencing, &[Action::AbortFence]),
             Stage::Fencing => self.ask(Stage::ReadingCommit, &[Action::ReadCommit]),
             Stage::ReadingCommit => match answers {
                 // It was fenced and will never commit, or another process has ended it.
@@ -172,6 +168,10 @@ impl<I: Clone> Ending<I> {
                 ] => self.settle(Files::new(*files), *marked),
                 _ => self.end(EndingResult::Stuck),
             },
+            Stage::WarningMarked(files, marked) => self.ask(
+                Stage::AbortingMarked(files, marked),
+                &[Action::Abort(marked)],
+            ),
             Stage::AbortingMarked(files, marked) => {
                 self.ask(Stage::FindingMarked(files, marked), &[Action::Find(marked)])
             }
@@ -225,8 +225,8 @@ impl<I: Clone> Ending<I> {
 
     fn settle(&mut self, files: Files, marked: usize) -> Vec<Request<I>> {
         self.ask(
-            Stage::AbortingMarked(files, marked),
-            &[Action::Abort(marked)],
+            Stage::WarningMarked(files, marked),
+            &[Action::Remove(Mark::Incomplete)],
         )
     }
 
@@ -236,9 +236,9 @@ impl<I: Clone> Ending<I> {
         each(&self.id, &all, Action::Withdraw)
     }
 
-    fn remove_incomplete(&mut self, committed: bool) -> Vec<Request<I>> {
+    fn remove_incomplete(&mut self) -> Vec<Request<I>> {
         self.ask(
-            Stage::RemovingIncomplete { committed },
+            Stage::RemovingIncomplete,
             &[Action::Remove(Mark::Incomplete)],
         )
     }
