@@ -132,7 +132,10 @@ fn is_mixed(types: &[DataType]) -> bool {
 fn common_type(types: &[DataType]) -> Option<DataType> {
     let is_known = |found: &DataType| found.is_numeric() || found.is_null();
     let numbers = || types.iter().filter(|found| found.is_numeric());
-    if !types.iter().all(is_known) || numbers().all(DataType::is_integer) {
+    let first = numbers().next()?;
+    let is_uniform =
+        numbers().all(|found| found == first || found.is_integer() && first.is_integer());
+    if !types.iter().all(is_known) || is_uniform {
         return None;
     }
     if numbers().any(DataType::is_floating) {
@@ -141,8 +144,9 @@ fn common_type(types: &[DataType]) -> Option<DataType> {
             false => DataType::Float32,
         });
     }
-    let first = numbers().next()?.clone();
-    numbers().try_fold(first, |common, found| comparison_coercion(&common, found))
+    numbers().try_fold(first.clone(), |common, found| {
+        comparison_coercion(&common, found)
+    })
 }
 
 /// `ceil`, `floor` and `round` of a decimal without decimal places, and `round` of an integer as a
