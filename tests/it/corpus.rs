@@ -25,10 +25,26 @@ const FILES: [(&str, &str); 8] = [
     ("times", include_str!("../same_sql/times.sql")),
 ];
 
-struct Statement {
-    sql: String,
+/// A statement, as Tidegate and as PostgreSQL read it.
+pub(crate) struct Statement {
+    pub(crate) ours: String,
+    pub(crate) theirs: String,
     /// The values are known to differ.
     differs: bool,
+}
+
+impl Statement {
+    pub(crate) fn new(ours: String, theirs: String) -> Self {
+        Self {
+            ours,
+            theirs,
+            differs: false,
+        }
+    }
+
+    fn same(sql: String) -> Self {
+        Self::new(sql.clone(), sql)
+    }
 }
 
 fn statements(file: &str) -> Vec<Statement> {
@@ -39,15 +55,15 @@ fn statements(file: &str) -> Vec<Statement> {
             None => (line, false),
         };
         let expanded = expand(text).into_iter().map(|text| {
-            let first = text.trim_start_matches('(').split(' ').next().unwrap();
-            let is_query = ["select", "with", "values", "table"].contains(&first)
-                && !text.starts_with("(select")
-                || text.starts_with("(select 1 union");
-            let sql = match is_query {
+            let first = text.split(' ').next().unwrap();
+            let sql = match ["select", "with", "values", "table"].contains(&first) {
                 true => text,
                 false => format!("select {text}"),
             };
-            Statement { sql, differs }
+            Statement {
+                differs,
+                ..Statement::same(sql)
+            }
         });
         expanded.collect::<Vec<_>>()
     };
@@ -80,9 +96,9 @@ fn ask_postgres(statements: &[Statement]) -> Vec<Option<Answer>> {
     let mut script =
         "\\set ON_ERROR_STOP 0\n\\pset tuples_only on\n\\pset format unaligned\n".to_owned();
     script.push_str("SET TIME ZONE 'UTC';\n");
-    for Statement { sql, .. } in statements {
-        writeln!(script, "\\echo @rows\nCOPY ({sql}) TO STDOUT;").unwrap();
-        writeln!(script, "\\echo @error :ERROR\n{sql} \\gdesc").unwrap();
+    for Statement { theirs, .. } in statements {
+        writeln!(script, "\\echo @rows\nCOPY ({theirs}) TO STDOUT;").unwrap();
+        writeln!(script, "\\echo @error :ERROR\n{theirs} \\gdesc").unwrap();
         writeln!(script, "\\echo @end").unwrap();
         // An unfinished statement must not swallow the next one.
         writeln!(script, "\\r").unwrap();
@@ -206,19 +222,22 @@ fn is_same_answer(ours: &[String], theirs: &Answer) -> bool {
 /// How many statements have the same value, are refused by Tidegate alone, have another value that is
 /// listed, and have a value here alone; and the statements that have another value.
 #[derive(Debug, Default)]
-struct Compared {
-    same: usize,
-    refused: usize,
+pub(crate) struct Compared {
+    pub(crate) same: usize,
+    pub(crate) refused: usize,
     differ: usize,
-    more: usize,
-    wrong: Vec<String>,
+    pub(crate) more: Vec<String>,
+    pub(crate) wrong: Vec<String>,
 }
 
-async fn compare(session: &Session, statements: &[Statement]) -> Compared {
+pub(crate) async fn compare(session: &Session, statements: &[Statement]) -> Compared {
     let answers = ask_postgres(statements);
     assert_eq!(answers.len(), statements.len());
     let mut compared = Compared::default();
-    for (Statement { sql, differs }, theirs) in statements.iter().zip(answers) {
+    for (statement, theirs) in statements.iter().zip(answers) {
+        let Statement {
+            ours: sql, differs, ..
+        } = statement;
         match (ask(session, sql).await, theirs) {
             (Err(_), None) => compared.same += 1,
             (Ok(ours), Some(theirs)) if is_same_answer(&ours, &theirs) => {
@@ -227,7 +246,9 @@ async fn compare(session: &Session, statements: &[Statement]) -> Compared {
             }
             (Err(_), Some(_)) => compared.refused += 1,
             (Ok(_), _) if *differs => compared.differ += 1,
-            (Ok(_), None) => compared.more += 1,
+            (Ok(ours), None) => compared
+                .more
+                .push(format!("{sql}: {ours:?}, but an error in PostgreSQL")),
             (Ok(ours), Some(theirs)) => compared.wrong.push(format!(
                 "{sql}: {ours:?}, but {:?} {:?} in PostgreSQL",
                 theirs.rows, theirs.types
@@ -237,7 +258,7 @@ async fn compare(session: &Session, statements: &[Statement]) -> Compared {
     compared
 }
 
-fn session() -> Session {
+pub(crate) fn session() -> Session {
     Engine::builder().build().unwrap().session().unwrap()
 }
 
@@ -256,7 +277,8 @@ async fn postgres_gives_the_same() {
             ..
         } = compared;
         println!(
-            "{name}: {same} same, {refused} refused, {more} here alone, {differ} listed differences"
+            "{name}: {same} same, {refused} refused, {} here alone, {differ} listed differences",
+            more.len()
         );
         all += statements.len();
         wrong.extend(compared.wrong);
@@ -354,10 +376,7 @@ async fn random_expressions() {
                 let divisor = random_expression(&mut random, 'n', 0);
                 sql = format!("{sql} / {divisor}");
             }
-            Statement {
-                sql: format!("select {sql}"),
-                differs: false,
-            }
+            Statement::same(format!("select {sql}"))
         });
         let statements: Vec<Statement> = statements.collect();
         let compared = compare(&session, &statements).await;

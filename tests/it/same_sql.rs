@@ -3,84 +3,17 @@
 //! Invariant: no expression has another value than PostgreSQL's. `TIDEGATE_SQL_SEED=7` (or `0..100`)
 //! replays or widens the random expressions; a failure prints its seed.
 
-use std::fmt::Write;
-
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
-use tidegate::{Engine, Session};
 
-use crate::servers::postgres;
-use crate::texts::{seeds, texts};
+use crate::corpus::{Compared, Statement, compare, session};
+use crate::texts::seeds;
 
-/// An expression, as Tidegate and as PostgreSQL read it.
-struct Expression {
-    ours: String,
-    theirs: String,
-}
-
-impl Expression {
-    fn same(sql: impl Into<String>) -> Self {
-        let sql = sql.into();
-        Self {
-            ours: sql.clone(),
-            theirs: sql,
-        }
-    }
-}
-
-/// Evaluates an expression, or returns `ERROR`.
-const TRY: &str = "CREATE OR REPLACE FUNCTION pg_temp.try(expression text) RETURNS text
-LANGUAGE plpgsql AS $f$
-DECLARE result text;
-BEGIN
-    EXECUTE 'SELECT (' || expression || ')::text' INTO result;
-    RETURN coalesce(result, 'NULL');
-EXCEPTION WHEN OTHERS THEN
-    RETURN 'ERROR';
-END $f$;
-SET TIME ZONE 'UTC';
-";
-
-/// The values of all expressions, or `ERROR`.
-fn ask_postgres(expressions: &[Expression]) -> Vec<String> {
-    let mut script = TRY.to_owned();
-    for expression in expressions {
-        let text = expression.theirs.replace('\'', "''");
-        writeln!(script, "COPY (SELECT pg_temp.try('{text}')) TO STDOUT;").unwrap();
-    }
-    let output = String::from_utf8(postgres().execute(&script)).unwrap();
-    let unescape = |line: &str| line.replace("\\t", "\t").replace("\\\\", "\\");
-    output.lines().map(unescape).collect()
-}
-
-async fn ask(session: &Session, expression: &Expression) -> Result<String, String> {
-    let sql = format!("SELECT CAST(({}) AS TEXT)", expression.ours);
-    let outcome = session.execute(&sql).await.map_err(|e| e.to_string())?;
-    Ok(texts(&outcome).concat().concat())
-}
-
-/// Compares all expressions. Returns how many have the same value, and how many only Tidegate
-/// refuses.
-async fn compare(what: &str, expressions: &[Expression]) -> (usize, usize) {
-    let session = Engine::builder().build().unwrap().session().unwrap();
-    let expected = ask_postgres(expressions);
-    assert_eq!(expected.len(), expressions.len());
-    let (mut same, mut refused, mut wrong) = (0, 0, Vec::new());
-    for (expression, expected) in expressions.iter().zip(expected) {
-        match ask(&session, expression).await {
-            Ok(found) if found == expected => same += 1,
-            Ok(found) => wrong.push(format!(
-                "{}: {found:?}, but {expected:?} in PostgreSQL",
-                expression.ours
-            )),
-            Err(_) if expected == "ERROR" => same += 1,
-            Err(_) => refused += 1,
-        }
-    }
-    println!("{what}: {same} same, {refused} refused");
-    assert!(wrong.is_empty(), "{what}:\n{}", wrong.join("\n"));
-    (same, refused)
+/// An expression, as Tidegate and as PostgreSQL read it. Their texts are compared.
+fn as_text(ours: &str, theirs: &str) -> Statement {
+    let [ours, theirs] = [ours, theirs].map(|sql| format!("select cast(({sql}) as text)"));
+    Statement::new(ours, theirs)
 }
 
 /// Compares `count` random expressions of each seed, and gives the numbers of those with the same value
@@ -88,14 +21,23 @@ async fn compare(what: &str, expressions: &[Expression]) -> (usize, usize) {
 async fn compare_random(
     what: &str,
     count: usize,
-    expression: impl Fn(&mut StdRng) -> Expression,
+    random_expression: impl Fn(&mut StdRng) -> Statement,
     check: impl Fn(usize, usize),
 ) {
+    let session = session();
     for seed in seeds("TIDEGATE_SQL_SEED", 0..2) {
         let mut random = StdRng::seed_from_u64(seed);
-        let expressions = (0..count).map(|_| expression(&mut random));
-        let expressions: Vec<Expression> = expressions.collect();
-        let (same, refused) = compare(&format!("{what}, seed {seed}"), &expressions).await;
+        let expressions = (0..count).map(|_| random_expression(&mut random));
+        let expressions: Vec<Statement> = expressions.collect();
+        let compared = compare(&session, &expressions).await;
+        let Compared { same, refused, .. } = compared;
+        println!("{what}, seed {seed}: {same} same, {refused} refused");
+        let wrong = [compared.wrong, compared.more].concat();
+        assert!(
+            wrong.is_empty(),
+            "{what}, seed {seed}:\n{}",
+            wrong.join("\n")
+        );
         check(same, refused);
     }
 }
@@ -144,17 +86,15 @@ async fn templates_of_to_char() {
             // Whole hours and days of our time.
             false => random.random_range(0..500_000) * 3_600_000_000,
         };
-        Expression {
-            ours: format!(
-                "to_char(arrow_cast({micros}, 'Timestamp(Microsecond, None)'), '{template}')"
-            ),
-            theirs: format!(
-                "to_char(TIMESTAMP '1970-01-01' + '{} days'::interval
+        let ours =
+            format!("to_char(arrow_cast({micros}, 'Timestamp(Microsecond, None)'), '{template}')");
+        let theirs = format!(
+            "to_char(TIMESTAMP '1970-01-01' + '{} days'::interval
                     + '{} microseconds'::interval, '{template}')",
-                micros.div_euclid(86_400_000_000),
-                micros.rem_euclid(86_400_000_000)
-            ),
-        }
+            micros.div_euclid(86_400_000_000),
+            micros.rem_euclid(86_400_000_000)
+        );
+        as_text(&ours, &theirs)
     };
     compare_random("to_char", 400, expression, |_, refused| {
         assert_eq!(refused, 0);
@@ -191,7 +131,7 @@ async fn arithmetic_of_integers() {
                 false => format!("{right} {op} ({sql})"),
             };
         }
-        Expression::same(sql)
+        as_text(&sql, &sql)
     };
     compare_random("integers", 400, expression, |same, _| {
         assert!(same > 300, "{same}");
@@ -212,7 +152,8 @@ async fn casts_to_integers() {
         let from = ["double precision", "real", "numeric(38, 10)"];
         let from = from.choose(random).unwrap();
         let to = ["smallint", "int", "bigint"].choose(random).unwrap();
-        Expression::same(format!("CAST(CAST('{number}' AS {from}) AS {to})"))
+        let sql = format!("CAST(CAST('{number}' AS {from}) AS {to})");
+        as_text(&sql, &sql)
     };
     compare_random("casts", 300, expression, |same, _| {
         assert!(same > 200, "{same}");

@@ -13,7 +13,7 @@ select t.x, s.m from (values (1), (2)) t(x)⟨,¦ cross join⟩ lateral (select 
 select t.x, s.y from (values (1), (2)) t(x) left join lateral (select y from (values (1, 5)) u(x, y) where u.x = t.x) s on true order by 1
 select x from (values (1), (2), (2), (null)) t(x) ⟨union¦union all¦intersect¦intersect all¦except¦except all⟩ select x from (values (2), (3), (null)) u(x) order by 1 nulls last
 select 1 union select 2 intersect select 2 order by 1
-(select 1 union select 2) except select 2
+select 1 union select 2 except select 2
 select 1 as x union all select ⟨2.5¦null¦2⟩ order by x
 select 'a' union select null order by 1
 select 0.1::double precision as x union all select ⟨0.1¦1e-20⟩ order by 1

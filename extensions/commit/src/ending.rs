@@ -263,7 +263,7 @@ impl<I: Clone> Ending<I> {
 
 /// All marks except `COMMIT`. `COMMIT` is removed before `ROLLBACK`, because a `COMMIT` without
 /// `ROLLBACK` says that the export must be finished.
-pub(crate) const OTHER_MARKS: [Mark; 5] = [
+pub const OTHER_MARKS: [Mark; 5] = [
     Mark::Alive,
     Mark::Journal,
     Mark::Rollback,

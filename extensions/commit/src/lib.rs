@@ -37,7 +37,7 @@ mod exporter;
 mod files;
 mod recovery;
 
-pub use self::ending::{Ending, EndingResult};
+pub use self::ending::{Ending, EndingResult, OTHER_MARKS};
 pub use self::exporter::{Exporter, Outcome, Reason};
 pub use self::recovery::Recovery;
 

@@ -19,14 +19,62 @@ mod to_char;
 
 use std::sync::Arc;
 
+use datafusion::common::DFSchema;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::Transformed;
+use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::session_state::SessionStateBuilder;
-use datafusion::logical_expr::{AggregateUDF, Operator, ScalarUDF};
+use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
+use datafusion::logical_expr::{AggregateUDF, Expr, Operator, ScalarUDF};
 
-use numeric::{CheckedSum, ExactNumbers, RoundCasts, UnifyColumns, with_checks};
+use numeric::{CheckedSum, UnifyColumns, exact_numbers, round_casts, with_checks};
 use patterns::pattern_functions;
-use texts::TextCasts;
-use times::{AtTimeZone, TimeOperators};
+use texts::text_casts;
+use times::{AtTimeZone, time_operators};
 use to_char::ToChar;
+
+/// Replaces one expression, whose operands are replaced already. The schema is that of the plan's
+/// inputs.
+#[derive(Debug)]
+struct Rewrite {
+    name: &'static str,
+    rewrite: fn(Expr, &DFSchema) -> DataFusionResult<Transformed<Expr>>,
+}
+
+impl FunctionRewrite for Rewrite {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn rewrite(
+        &self,
+        expr: Expr,
+        schema: &DFSchema,
+        _config: &ConfigOptions,
+    ) -> DataFusionResult<Transformed<Expr>> {
+        (self.rewrite)(expr, schema)
+    }
+}
+
+/// In the order in which each expression passes them.
+const REWRITES: [Rewrite; 4] = [
+    Rewrite {
+        name: "time_operators",
+        rewrite: time_operators,
+    },
+    Rewrite {
+        name: "exact_numbers",
+        rewrite: exact_numbers,
+    },
+    Rewrite {
+        name: "round_casts",
+        rewrite: round_casts,
+    },
+    Rewrite {
+        name: "text_casts",
+        rewrite: text_casts,
+    },
+];
 
 /// Replaces functions and operators of the session.
 pub(crate) fn with_functions(builder: &mut SessionStateBuilder) {
@@ -50,10 +98,9 @@ pub(crate) fn with_functions(builder: &mut SessionStateBuilder) {
         .get_or_insert_default()
         .extend(patterns.into_iter().chain([timezone]));
     let mut analyzer = builder.analyzer().take().unwrap_or_default();
-    analyzer.add_function_rewrite(Arc::new(TimeOperators));
-    analyzer.add_function_rewrite(Arc::new(ExactNumbers));
-    analyzer.add_function_rewrite(Arc::new(RoundCasts));
-    analyzer.add_function_rewrite(Arc::new(TextCasts));
+    for rewrite in REWRITES {
+        analyzer.add_function_rewrite(Arc::new(rewrite));
+    }
     analyzer.rules.insert(0, Arc::new(UnifyColumns));
     *builder.analyzer() = Some(analyzer);
 }

@@ -8,12 +8,10 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, BinaryArray};
 use arrow::compute::cast as cast_array;
 use arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::expr::Between;
-use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{
     BinaryExpr, ColumnarValue, Expr, ExprSchemable, Operator, ReturnFieldArgs, ScalarFunctionArgs,
     ScalarUDF, ScalarUDFImpl, Signature, Volatility, when,
@@ -24,41 +22,27 @@ use super::times::parse_times;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::text_array;
 
-/// Replaces casts from and to texts.
-#[derive(Debug)]
-pub(crate) struct TextCasts;
-
-impl FunctionRewrite for TextCasts {
-    fn name(&self) -> &str {
-        "text_casts"
-    }
-
-    fn rewrite(
-        &self,
-        expr: Expr,
-        schema: &DFSchema,
-        _config: &ConfigOptions,
-    ) -> DataFusionResult<Transformed<Expr>> {
-        let (inner, wanted, is_try) = match &expr {
-            Expr::Cast(cast) => (&cast.expr, cast.field.data_type(), false),
-            Expr::TryCast(cast) => (&cast.expr, cast.field.data_type(), true),
-            _ => return Ok(rewrite_operands(expr, schema)),
-        };
-        let Ok(found) = inner.get_type(schema) else {
-            return Ok(Transformed::no(expr));
-        };
-        let rewritten = match (is_text(&found), is_text(wanted)) {
-            (false, true) if prints_otherwise(&found) => Some(to_text(inner.as_ref().clone())),
-            (true, false) if is_read_otherwise(wanted) => {
-                Some(from_text(inner.as_ref().clone(), wanted.clone(), is_try))
-            }
-            _ => None,
-        };
-        Ok(match rewritten {
-            Some(rewritten) => Transformed::yes(rewritten),
-            None => Transformed::no(expr),
-        })
-    }
+/// Replaces a cast from or to text.
+pub(super) fn text_casts(expr: Expr, schema: &DFSchema) -> DataFusionResult<Transformed<Expr>> {
+    let (inner, wanted, is_try) = match &expr {
+        Expr::Cast(cast) => (&cast.expr, cast.field.data_type(), false),
+        Expr::TryCast(cast) => (&cast.expr, cast.field.data_type(), true),
+        _ => return Ok(rewrite_operands(expr, schema)),
+    };
+    let Ok(found) = inner.get_type(schema) else {
+        return Ok(Transformed::no(expr));
+    };
+    let rewritten = match (is_text(&found), is_text(wanted)) {
+        (false, true) if prints_otherwise(&found) => Some(to_text(inner.as_ref().clone())),
+        (true, false) if is_read_otherwise(wanted) => {
+            Some(from_text(inner.as_ref().clone(), wanted.clone(), is_try))
+        }
+        _ => None,
+    };
+    Ok(match rewritten {
+        Some(rewritten) => Transformed::yes(rewritten),
+        None => Transformed::no(expr),
+    })
 }
 
 fn is_text(data_type: &DataType) -> bool {

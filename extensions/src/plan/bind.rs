@@ -56,13 +56,10 @@ pub async fn bind_statement(
 async fn bind_datafusion(
     state: &SessionState,
     services: &Services,
-    mut statement: DataFusionStatement,
+    statement: DataFusionStatement,
 ) -> Result<LogicalPlan> {
-    rewrite_statement(&mut statement)?;
-    rewrite_functions(&mut statement)?;
     let not_null = not_null_columns(&statement);
-    let plan = state.statement_to_plan(statement).await?;
-    let mut plan = analyze(state, plan)?;
+    let mut plan = plan_statement(state, statement).await?;
     match &mut plan {
         LogicalPlan::Ddl(DdlStatement::CreateExternalTable(create)) => {
             resolve_external_table(state, services, create).await?;
@@ -205,12 +202,18 @@ async fn bind_copy_out(
     }))
 }
 
-/// Replaces operators and functions and coerces types. DataFusion does so only before it runs the plan,
-/// but an export and a new table take their columns from this plan.
-fn analyze(state: &SessionState, plan: LogicalPlan) -> Result<LogicalPlan> {
-    match plan {
+/// Plans a statement of DataFusion. Operators and functions are replaced, and types are coerced.
+/// DataFusion does so only before it runs the plan, but an export and a new table take their columns
+/// from this plan.
+async fn plan_statement(
+    state: &SessionState,
+    mut statement: DataFusionStatement,
+) -> Result<LogicalPlan> {
+    rewrite_statement(&mut statement)?;
+    rewrite_functions(&mut statement)?;
+    match state.statement_to_plan(statement).await? {
         // The types of parameters are not known yet.
-        LogicalPlan::Statement(_) => Ok(plan),
+        plan @ LogicalPlan::Statement(_) => Ok(plan),
         plan => {
             let config = state.config_options();
             let analyzer = state.analyzer();
@@ -225,10 +228,7 @@ async fn plan_source(
     source: CopySource,
 ) -> Result<LogicalPlan> {
     let query = SqlStatement::Query(source_to_query(source, sql)?);
-    let mut statement = DataFusionStatement::Statement(Box::new(query));
-    rewrite_statement(&mut statement)?;
-    rewrite_functions(&mut statement)?;
-    analyze(state, state.statement_to_plan(statement).await?)
+    plan_statement(state, DataFusionStatement::Statement(Box::new(query))).await
 }
 
 async fn bind_explain(

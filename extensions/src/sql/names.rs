@@ -7,8 +7,8 @@
 use std::collections::HashSet;
 
 use sqlparser::ast::{
-    AccessExpr, DataType, Expr, Ident, Query, Select, SelectItem, SetExpr, Statement, Subscript,
-    TableFactor, TableWithJoins, TrimWhereField,
+    AccessExpr, DataType, Expr, Ident, Query, Select, SelectItem, SetExpr, Statement, TableFactor,
+    TableWithJoins, TrimWhereField,
 };
 
 /// The name of an expression that has none.
@@ -143,8 +143,7 @@ fn figure_name(expr: &Expr) -> Option<(String, bool)> {
         Expr::CompoundFieldAccess { root, access_chain } => {
             let field = access_chain.iter().rev().find_map(|access| match access {
                 AccessExpr::Dot(Expr::Identifier(ident)) => Some(ident),
-                AccessExpr::Subscript(Subscript::Index { .. }) | AccessExpr::Subscript(_) => None,
-                AccessExpr::Dot(_) => None,
+                _ => None,
             });
             match field {
                 Some(ident) => Some((folded(ident), true)),

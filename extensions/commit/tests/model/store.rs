@@ -81,9 +81,8 @@ fn abort(upload: &mut Upload) {
     }
 }
 
-/// Executes one step of an abort by another process. The store first looks whether the upload is
-/// pending. If the upload is completed after that, the abort removes the object nevertheless, unless
-/// somebody has deleted it meanwhile.
+/// Executes one step of an abort by another process. The first step looks for a pending upload. The
+/// second step drops the upload. If the upload was completed between the steps, it drops the object.
 fn abort_in_steps(upload: &mut Upload, object: &mut bool, sent: &Sent) -> Sent {
     if *sent == Sent::Waiting && *upload == Upload::Pending {
         return Sent::Half(None);

@@ -9,10 +9,8 @@ use arrow::array::{AsArray, Float32Array, Float64Array};
 use arrow::compute::unary;
 use arrow::datatypes::{DataType, Field, FieldRef, Float32Type, Float64Type};
 use datafusion::common::DFSchema;
-use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::error::Result as DataFusionResult;
-use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprSchemable, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
     ScalarUDFImpl, Signature, Volatility, cast,
@@ -21,70 +19,56 @@ use datafusion::logical_expr::{
 use crate::error::{Error, ErrorKind};
 
 /// Rounds a number before it is cast to an integer, and doubles to the even number.
-#[derive(Debug)]
-pub(crate) struct RoundCasts;
-
-impl FunctionRewrite for RoundCasts {
-    fn name(&self) -> &str {
-        "round_casts"
+pub(crate) fn round_casts(expr: Expr, schema: &DFSchema) -> DataFusionResult<Transformed<Expr>> {
+    if let Expr::ScalarFunction(call) = &expr
+        && call.func.name() == "round"
+        && let [arg] = call.args.as_slice()
+        && let Ok(DataType::Float32 | DataType::Float64) = arg.get_type(schema)
+    {
+        return Ok(Transformed::yes(ROUND.call(vec![arg.clone()])));
     }
-
-    fn rewrite(
-        &self,
-        expr: Expr,
-        schema: &DFSchema,
-        _config: &ConfigOptions,
-    ) -> DataFusionResult<Transformed<Expr>> {
-        if let Expr::ScalarFunction(call) = &expr
-            && call.func.name() == "round"
-            && let [arg] = call.args.as_slice()
-            && let Ok(DataType::Float32 | DataType::Float64) = arg.get_type(schema)
-        {
-            return Ok(Transformed::yes(ROUND.call(vec![arg.clone()])));
-        }
-        let (inner, wanted) = match &expr {
-            Expr::Cast(cast) => (&cast.expr, cast.field.data_type()),
-            Expr::TryCast(cast) => (&cast.expr, cast.field.data_type()),
-            _ => return Ok(Transformed::no(expr)),
-        };
-        if !wanted.is_integer() {
-            return Ok(Transformed::no(expr));
-        }
-        let rounded = match inner.get_type(schema) {
-            Ok(DataType::Float16) => {
-                let wide = cast(inner.as_ref().clone(), DataType::Float32);
-                ROUND.call(vec![wide])
-            }
-            Ok(DataType::Float32 | DataType::Float64) => {
-                if is_rounded(inner) {
-                    return Ok(Transformed::no(expr));
-                }
-                ROUND.call(vec![inner.as_ref().clone()])
-            }
-            // A cast of a decimal to fewer places rounds.
-            Ok(
-                DataType::Decimal32(_, 1..)
-                | DataType::Decimal64(_, 1..)
-                | DataType::Decimal128(_, 1..),
-            ) => cast(inner.as_ref().clone(), DataType::Decimal128(38, 0)),
-            Ok(DataType::Decimal256(_, 1..)) => {
-                cast(inner.as_ref().clone(), DataType::Decimal256(76, 0))
-            }
-            _ => return Ok(Transformed::no(expr)),
-        };
-        let rounded = Box::new(rounded);
-        Ok(Transformed::yes(match expr {
-            Expr::Cast(mut cast) => {
-                cast.expr = rounded;
-                Expr::Cast(cast)
-            }
-            Expr::TryCast(mut cast) => {
-                cast.expr = rounded;
-                Expr::TryCast(cast)
-            }
-            other => other,
-        }))
+    let (inner, wanted) = match &expr {
+        Expr::Cast(cast) => (&cast.expr, cast.field.data_type()),
+        Expr::TryCast(cast) => (&cast.expr, cast.field.data_type()),
+        _ => return Ok(Transformed::no(expr)),
+    };
+    if !wanted.is_integer() {
+        return Ok(Transformed::no(expr));
     }
+    let rounded = match inner.get_type(schema) {
+        Ok(DataType::Float16) => {
+            let wide = cast(inner.as_ref().clone(), DataType::Float32);
+            ROUND.call(vec![wide])
+        }
+        Ok(DataType::Float32 | DataType::Float64) => {
+            if is_rounded(inner) {
+                return Ok(Transformed::no(expr));
+            }
+            ROUND.call(vec![inner.as_ref().clone()])
+        }
+        // A cast of a decimal to fewer places rounds.
+        Ok(
+            DataType::Decimal32(_, 1..)
+            | DataType::Decimal64(_, 1..)
+            | DataType::Decimal128(_, 1..),
+        ) => cast(inner.as_ref().clone(), DataType::Decimal128(38, 0)),
+        Ok(DataType::Decimal256(_, 1..)) => {
+            cast(inner.as_ref().clone(), DataType::Decimal256(76, 0))
+        }
+        _ => return Ok(Transformed::no(expr)),
+    };
+    let rounded = Box::new(rounded);
+    Ok(Transformed::yes(match expr {
+        Expr::Cast(mut cast) => {
+            cast.expr = rounded;
+            Expr::Cast(cast)
+        }
+        Expr::TryCast(mut cast) => {
+            cast.expr = rounded;
+            Expr::TryCast(cast)
+        }
+        other => other,
+    }))
 }
 
 fn is_rounded(expr: &Expr) -> bool {

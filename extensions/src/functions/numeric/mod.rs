@@ -22,92 +22,76 @@ mod unify;
 use std::sync::LazyLock;
 
 use arrow::datatypes::DataType;
-use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::expr::{Between, Case, InList};
-use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::type_coercion::binary::comparison_coercion;
 use datafusion::logical_expr::{
     BinaryExpr, Expr, ExprSchemable, Operator, ScalarUDF, WindowFunctionDefinition, cast,
 };
 
-pub(super) use casts::RoundCasts;
+pub(super) use casts::round_casts;
 use checked::checked;
 pub(super) use floats::with_checks;
 use quotient::{Digits, NARROW, Quotient, WIDE};
 pub(super) use sum::CheckedSum;
 pub(super) use unify::UnifyColumns;
 
-/// Replaces operators and functions of numbers.
-#[derive(Debug)]
-pub(crate) struct ExactNumbers;
-
 static QUOTIENT: LazyLock<ScalarUDF> = LazyLock::new(|| ScalarUDF::from(Quotient::new()));
 
-impl FunctionRewrite for ExactNumbers {
-    fn name(&self) -> &str {
-        "exact_numbers"
-    }
-
-    fn rewrite(
-        &self,
-        expr: Expr,
-        schema: &DFSchema,
-        _config: &ConfigOptions,
-    ) -> DataFusionResult<Transformed<Expr>> {
-        let types_of = |parts: &[&Expr]| -> Option<Vec<DataType>> {
-            let types = parts
-                .iter()
-                .map(|part| Some(plain(part.get_type(schema).ok()?)));
-            types.collect()
-        };
-        match expr {
-            Expr::BinaryExpr(mut binary) => {
-                let Some(types) = types_of(&[&binary.left, &binary.right]) else {
-                    return Ok(Transformed::no(Expr::BinaryExpr(binary)));
+/// Replaces an operator or function of numbers.
+pub(super) fn exact_numbers(expr: Expr, schema: &DFSchema) -> DataFusionResult<Transformed<Expr>> {
+    let types_of = |parts: &[&Expr]| -> Option<Vec<DataType>> {
+        let types = parts
+            .iter()
+            .map(|part| Some(plain(part.get_type(schema).ok()?)));
+        types.collect()
+    };
+    match expr {
+        Expr::BinaryExpr(mut binary) => {
+            let Some(types) = types_of(&[&binary.left, &binary.right]) else {
+                return Ok(Transformed::no(Expr::BinaryExpr(binary)));
+            };
+            if !is_mixed(&types) && !is_real_with_integer(&types) {
+                return Ok(replace(binary, &types));
+            }
+            for operand in [&mut binary.left, &mut binary.right] {
+                to_double(operand, schema);
+            }
+            let types = [DataType::Float64, DataType::Float64];
+            Ok(Transformed::yes(replace(binary, &types).data))
+        }
+        Expr::Negative(operand) => {
+            let types = types_of(&[&operand]).unwrap_or_default();
+            Ok(match checked(Operator::Minus, &[&operand], &types) {
+                Some(checked) => Transformed::yes(checked),
+                None => Transformed::no(Expr::Negative(operand)),
+            })
+        }
+        mut expr => {
+            if let Some(args) = args_of_avg(&mut expr) {
+                let is_changed = lengthen(args, schema);
+                return Ok(Transformed::new_transformed(expr, is_changed));
+            }
+            if let Some(whole) = rounded_to_whole(&expr, schema) {
+                return Ok(Transformed::yes(whole));
+            }
+            let mut is_changed = false;
+            for mut parts in alternatives(&mut expr) {
+                let read = parts.iter().map(|part| &**part);
+                let types = types_of(&read.collect::<Vec<_>>()).unwrap_or_default();
+                let Some(common) = common_type(&types) else {
+                    continue;
                 };
-                if !is_mixed(&types) && !is_real_with_integer(&types) {
-                    return Ok(replace(binary, &types));
-                }
-                for operand in [&mut binary.left, &mut binary.right] {
-                    to_double(operand, schema);
-                }
-                let types = [DataType::Float64, DataType::Float64];
-                Ok(Transformed::yes(replace(binary, &types).data))
-            }
-            Expr::Negative(operand) => {
-                let types = types_of(&[&operand]).unwrap_or_default();
-                Ok(match checked(Operator::Minus, &[&operand], &types) {
-                    Some(checked) => Transformed::yes(checked),
-                    None => Transformed::no(Expr::Negative(operand)),
-                })
-            }
-            mut expr => {
-                if let Some(args) = args_of_avg(&mut expr) {
-                    let is_changed = lengthen(args, schema);
-                    return Ok(Transformed::new_transformed(expr, is_changed));
-                }
-                if let Some(whole) = rounded_to_whole(&expr, schema) {
-                    return Ok(Transformed::yes(whole));
-                }
-                let mut is_changed = false;
-                for mut parts in alternatives(&mut expr) {
-                    let read = parts.iter().map(|part| &**part);
-                    let types = types_of(&read.collect::<Vec<_>>()).unwrap_or_default();
-                    let Some(common) = common_type(&types) else {
-                        continue;
-                    };
-                    for (part, found) in parts.iter_mut().zip(&types) {
-                        if *found != common && found.is_numeric() {
-                            **part = cast(std::mem::take(*part), common.clone());
-                            is_changed = true;
-                        }
+                for (part, found) in parts.iter_mut().zip(&types) {
+                    if *found != common && found.is_numeric() {
+                        **part = cast(std::mem::take(*part), common.clone());
+                        is_changed = true;
                     }
                 }
-                Ok(Transformed::new_transformed(expr, is_changed))
             }
+            Ok(Transformed::new_transformed(expr, is_changed))
         }
     }
 }
@@ -182,17 +166,6 @@ fn to_double(expr: &mut Expr, schema: &DFSchema) {
     if expr
         .get_type(schema)
         .is_ok_and(|found| found != DataType::Float64)
-    {
-        *expr = cast(std::mem::take(expr), DataType::Float64);
-    }
-}
-
-/// Casts a decimal to a double.
-fn prefer_double(expr: &mut Expr, schema: &DFSchema) {
-    if expr
-        .get_type(schema)
-        .map(plain)
-        .is_ok_and(|found| found.is_decimal())
     {
         *expr = cast(std::mem::take(expr), DataType::Float64);
     }

@@ -177,88 +177,80 @@ pub(super) fn divide(
     let shift = (u32::from(places) + u32::from(right.places))
         .checked_sub(u32::from(left.places))
         .ok_or_else(broken)?;
-    let division = Division {
-        shift,
-        is_short: places < wanted_places(left, right),
-    };
+    let factor = i256::from_i128(10).checked_pow(shift);
     let of_digits =
         |values: &ArrayRef, all: u8, places: u8| cast(values, &Digits { all, places }.data_type());
     let fits = u32::from(left.all) + shift <= u32::from(NARROW) && right.all <= NARROW;
-    if fits && let DataType::Decimal128(..) = wanted {
+    if fits
+        && let DataType::Decimal128(..) = wanted
+        && let Some(factor) = factor.and_then(i256::to_i128)
+    {
         let left = of_digits(dividend, NARROW, left.places)?;
         let right = of_digits(divisor, NARROW, right.places)?;
         let (left, right): (&Decimal128Array, &Decimal128Array) =
             (left.as_primitive(), right.as_primitive());
         let quotients: Decimal128Array =
             try_binary::<_, _, _, Decimal128Type>(left, right, |left, right| {
-                division.narrow(left, right)
+                divide_narrow(left, right, factor)
             })?;
         return Ok(Arc::new(quotients.with_data_type(wanted.clone())));
     }
+    let least = match places < wanted_places(left, right) {
+        true => i256::from_i128(10_i128.pow(u32::from(SIGNIFICANT) - 1)),
+        false => i256::ZERO,
+    };
     let left = of_digits(dividend, WIDE, left.places)?;
     let right = of_digits(divisor, WIDE, right.places)?;
     let (left, right): (&Decimal256Array, &Decimal256Array) =
         (left.as_primitive(), right.as_primitive());
     let quotients: Decimal256Array =
         try_binary::<_, _, _, Decimal256Type>(left, right, |left, right| {
-            division.wide(left, right)
+            divide_wide(left, right, factor, least)
         })?;
     let wide = Digits { all: WIDE, places }.data_type();
     Ok(cast(&quotients.with_data_type(wide), wanted)?)
 }
 
-/// How the digits of exact numbers are divided, without their decimal points.
-#[derive(Debug, Clone, Copy)]
-struct Division {
-    /// The dividend is multiplied by ten to this power.
-    shift: u32,
-    /// A small quotient may have fewer significant digits than [`SIGNIFICANT`].
-    is_short: bool,
+/// Divides unscaled values: `left` × `factor` / `right`, rounded. The product has at most 38 digits.
+fn divide_narrow(left: i128, right: i128, factor: i128) -> Result<i128, ArrowError> {
+    if right == 0 {
+        return Err(ArrowError::DivideByZero);
+    }
+    let scaled = left.checked_mul(factor).ok_or_else(too_long)?;
+    let (quotient, rest) = (scaled / right, (scaled % right).unsigned_abs());
+    Ok(match rest >= right.unsigned_abs() - rest {
+        true => quotient + scaled.signum() * right.signum(),
+        false => quotient,
+    })
 }
 
-type Divided<T> = Result<T, ArrowError>;
-
-impl Division {
-    /// Divides numbers whose shifted dividend has at most 38 digits.
-    fn narrow(self, left: i128, right: i128) -> Divided<i128> {
-        if right == 0 {
-            return Err(ArrowError::DivideByZero);
-        }
-        let scaled = 10_i128
-            .checked_pow(self.shift)
-            .and_then(|factor| left.checked_mul(factor))
-            .ok_or_else(too_long)?;
-        let (quotient, rest) = (scaled / right, (scaled % right).unsigned_abs());
-        Ok(match rest >= right.unsigned_abs() - rest {
-            true => quotient + scaled.signum() * right.signum(),
-            false => quotient,
-        })
+/// Divides unscaled values: `left` × `factor` / `right`, rounded. A quotient less than `least` is an
+/// error if it would be rounded, and so is a factor that is out of range.
+fn divide_wide(
+    left: i256,
+    right: i256,
+    factor: Option<i256>,
+    least: i256,
+) -> Result<i256, ArrowError> {
+    if right == i256::ZERO {
+        return Err(ArrowError::DivideByZero);
     }
-
-    fn wide(self, left: i256, right: i256) -> Divided<i256> {
-        if right == i256::ZERO {
-            return Err(ArrowError::DivideByZero);
+    let divided = || {
+        let scaled = left.checked_mul(factor?)?;
+        let (quotient, rest) = (scaled.checked_div(right)?, scaled.checked_rem(right)?);
+        if rest != i256::ZERO && quotient.checked_abs()? < least {
+            return None;
         }
-        let divided = || {
-            let factor = i256::from_i128(10).checked_pow(self.shift)?;
-            let scaled = left.checked_mul(factor)?;
-            let (quotient, rest) = (scaled.checked_div(right)?, scaled.checked_rem(right)?);
-            let (rest, divisor) = (rest.checked_abs()?, right.checked_abs()?);
-            let is_negative = left.is_negative() != right.is_negative();
-            let away = match (rest >= divisor.checked_sub(rest)?, is_negative) {
-                (false, _) => i256::ZERO,
-                (true, true) => i256::MINUS_ONE,
-                (true, false) => i256::ONE,
-            };
-            let least = i256::from_i128(10).checked_pow(u32::from(SIGNIFICANT) - 1)?;
-            let is_lossy = rest != i256::ZERO && quotient.checked_abs()? < least;
-            match self.is_short && is_lossy {
-                true => None,
-                false => quotient.checked_add(away),
-            }
+        let (rest, divisor) = (rest.checked_abs()?, right.checked_abs()?);
+        let is_negative = left.is_negative() != right.is_negative();
+        let away = match (rest >= divisor.checked_sub(rest)?, is_negative) {
+            (false, _) => i256::ZERO,
+            (true, true) => i256::MINUS_ONE,
+            (true, false) => i256::ONE,
         };
-        divided().ok_or_else(too_long)
-    }
+        quotient.checked_add(away)
+    };
+    divided().ok_or_else(too_long)
 }
 
 fn too_long() -> ArrowError {

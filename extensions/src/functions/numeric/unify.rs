@@ -13,7 +13,7 @@ use datafusion::logical_expr::expr::InSubquery;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Union, cast};
 use datafusion::optimizer::AnalyzerRule;
 
-use super::{is_mixed, plain, prefer_double};
+use super::{is_mixed, plain, to_double};
 
 /// Casts decimals to doubles where a column is both.
 #[derive(Debug)]
@@ -35,8 +35,8 @@ impl AnalyzerRule for UnifyColumns {
                         plain(right.get_type(join.right.schema())?),
                     ];
                     if is_mixed(&types) {
-                        prefer_double(left, join.left.schema());
-                        prefer_double(right, join.right.schema());
+                        to_double(left, join.left.schema());
+                        to_double(right, join.right.schema());
                         is_changed = true;
                     }
                 }

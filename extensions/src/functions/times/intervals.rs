@@ -8,11 +8,9 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, Decimal128Array};
 use arrow::compute::cast as cast_array;
 use arrow::datatypes::{DataType, IntervalMonthDayNanoType, IntervalUnit, TimeUnit};
-use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result as DataFusionResult;
-use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{
     BinaryExpr, ColumnarValue, Expr, ExprSchemable, Operator, ScalarFunctionArgs, ScalarUDF,
     ScalarUDFImpl, Signature, Volatility, cast, lit,
@@ -21,101 +19,87 @@ use datafusion::logical_expr::{
 use crate::error::{Error, ErrorKind};
 use crate::functions::compares;
 
-/// Replaces operators and functions of times.
-#[derive(Debug)]
-pub(crate) struct TimeOperators;
-
 const TIMESTAMP: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
 
-impl FunctionRewrite for TimeOperators {
-    fn name(&self) -> &str {
-        "time_operators"
-    }
-
-    fn rewrite(
-        &self,
-        expr: Expr,
-        schema: &DFSchema,
-        _config: &ConfigOptions,
-    ) -> DataFusionResult<Transformed<Expr>> {
-        let type_of = |expr: &Expr| expr.get_type(schema).ok();
-        match expr {
-            Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
-                let types = [type_of(&left), type_of(&right)];
-                if compares(op)
-                    && let Some((left, right)) = in_nanoseconds(&left, &right, &types)
+/// Replaces an operator or function of times.
+pub(crate) fn time_operators(expr: Expr, schema: &DFSchema) -> DataFusionResult<Transformed<Expr>> {
+    let type_of = |expr: &Expr| expr.get_type(schema).ok();
+    match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            let types = [type_of(&left), type_of(&right)];
+            if compares(op)
+                && let Some((left, right)) = in_nanoseconds(&left, &right, &types)
+            {
+                let binary = BinaryExpr::new(Box::new(left), op, Box::new(right));
+                return Ok(Transformed::yes(Expr::BinaryExpr(binary)));
+            }
+            if let (Operator::Plus | Operator::Minus, [Some(DataType::Date32), Some(days)]) =
+                (op, &types)
+                && days.is_integer()
+            {
+                let day = cast(*left, DataType::Int32);
+                let days = Box::new(cast(*right, DataType::Int32));
+                let day = Expr::BinaryExpr(BinaryExpr::new(Box::new(day), op, days));
+                return Ok(Transformed::yes(cast(day, DataType::Date32)));
+            }
+            let (left, right, is_changed) = match (op, types) {
+                (
+                    Operator::Plus | Operator::Minus,
+                    [
+                        Some(DataType::Date32 | DataType::Date64),
+                        Some(DataType::Interval(_)),
+                    ],
+                ) => (Box::new(cast(*left, TIMESTAMP)), right, true),
+                (
+                    Operator::Plus,
+                    [
+                        Some(DataType::Interval(_)),
+                        Some(DataType::Date32 | DataType::Date64),
+                    ],
+                ) => (left, Box::new(cast(*right, TIMESTAMP)), true),
+                (op, [Some(DataType::Interval(_)), Some(DataType::Interval(_))])
+                    if compares(op) =>
                 {
-                    let binary = BinaryExpr::new(Box::new(left), op, Box::new(right));
-                    return Ok(Transformed::yes(Expr::BinaryExpr(binary)));
+                    (Box::new(length(*left)), Box::new(length(*right)), true)
                 }
-                if let (Operator::Plus | Operator::Minus, [Some(DataType::Date32), Some(days)]) =
-                    (op, &types)
-                    && days.is_integer()
-                {
-                    let day = cast(*left, DataType::Int32);
-                    let days = Box::new(cast(*right, DataType::Int32));
-                    let day = Expr::BinaryExpr(BinaryExpr::new(Box::new(day), op, days));
-                    return Ok(Transformed::yes(cast(day, DataType::Date32)));
-                }
-                let (left, right, is_changed) = match (op, types) {
-                    (
-                        Operator::Plus | Operator::Minus,
-                        [
-                            Some(DataType::Date32 | DataType::Date64),
-                            Some(DataType::Interval(_)),
-                        ],
-                    ) => (Box::new(cast(*left, TIMESTAMP)), right, true),
-                    (
-                        Operator::Plus,
-                        [
-                            Some(DataType::Interval(_)),
-                            Some(DataType::Date32 | DataType::Date64),
-                        ],
-                    ) => (left, Box::new(cast(*right, TIMESTAMP)), true),
-                    (op, [Some(DataType::Interval(_)), Some(DataType::Interval(_))])
-                        if compares(op) =>
-                    {
-                        (Box::new(length(*left)), Box::new(length(*right)), true)
-                    }
-                    _ => (left, right, false),
-                };
-                let binary = Expr::BinaryExpr(BinaryExpr::new(left, op, right));
-                Ok(Transformed::new_transformed(binary, is_changed))
-            }
-            Expr::Between(mut between) => {
-                let value = type_of(&between.expr);
-                let mut is_changed = false;
-                for bound in [&mut between.low, &mut between.high] {
-                    let types = [value.clone(), type_of(bound)];
-                    if let Some((_, literal)) = in_nanoseconds(&between.expr, bound, &types) {
-                        **bound = literal;
-                        is_changed = true;
-                    }
-                }
-                let between = Expr::Between(between);
-                Ok(Transformed::new_transformed(between, is_changed))
-            }
-            Expr::ScalarFunction(call) if call.func.name() == "date_part" => {
-                let [Expr::Literal(part, _), _] = call.args.as_slice() else {
-                    return Ok(Transformed::no(Expr::ScalarFunction(call)));
-                };
-                let part = part
-                    .try_as_str()
-                    .flatten()
-                    .unwrap_or_default()
-                    .to_lowercase();
-                if !["second", "seconds", "s", "sec", "secs"].contains(&part.as_str()) {
-                    return Ok(Transformed::no(Expr::ScalarFunction(call)));
-                }
-                let mut call = call;
-                call.args[0] = lit("microsecond");
-                let micros = cast(Expr::ScalarFunction(call), DataType::Decimal128(10, 0));
-                let one_millionth = ScalarValue::Decimal128(Some(1), 6, 6);
-                let seconds = micros * Expr::Literal(one_millionth, None);
-                Ok(Transformed::yes(seconds))
-            }
-            other => Ok(Transformed::no(other)),
+                _ => (left, right, false),
+            };
+            let binary = Expr::BinaryExpr(BinaryExpr::new(left, op, right));
+            Ok(Transformed::new_transformed(binary, is_changed))
         }
+        Expr::Between(mut between) => {
+            let value = type_of(&between.expr);
+            let mut is_changed = false;
+            for bound in [&mut between.low, &mut between.high] {
+                let types = [value.clone(), type_of(bound)];
+                if let Some((_, literal)) = in_nanoseconds(&between.expr, bound, &types) {
+                    **bound = literal;
+                    is_changed = true;
+                }
+            }
+            let between = Expr::Between(between);
+            Ok(Transformed::new_transformed(between, is_changed))
+        }
+        Expr::ScalarFunction(call) if call.func.name() == "date_part" => {
+            let [Expr::Literal(part, _), _] = call.args.as_slice() else {
+                return Ok(Transformed::no(Expr::ScalarFunction(call)));
+            };
+            let part = part
+                .try_as_str()
+                .flatten()
+                .unwrap_or_default()
+                .to_lowercase();
+            if !["second", "seconds", "s", "sec", "secs"].contains(&part.as_str()) {
+                return Ok(Transformed::no(Expr::ScalarFunction(call)));
+            }
+            let mut call = call;
+            call.args[0] = lit("microsecond");
+            let micros = cast(Expr::ScalarFunction(call), DataType::Decimal128(10, 0));
+            let one_millionth = ScalarValue::Decimal128(Some(1), 6, 6);
+            let seconds = micros * Expr::Literal(one_millionth, None);
+            Ok(Transformed::yes(seconds))
+        }
+        other => Ok(Transformed::no(other)),
     }
 }
 

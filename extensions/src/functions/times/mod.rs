@@ -13,5 +13,5 @@ mod intervals;
 mod zone;
 
 pub(super) use input::parse_times;
-pub(super) use intervals::TimeOperators;
+pub(super) use intervals::time_operators;
 pub(super) use zone::AtTimeZone;

@@ -84,15 +84,9 @@ impl ScalarUDFImpl for AtTimeZone {
         };
         let zones = cast(zones, &DataType::Utf8)?;
         let is_instant = matches!(times.data_type(), DataType::Timestamp(_, Some(_)));
-        let micros = cast(times, &DataType::Timestamp(TimeUnit::Microsecond, None));
-        // Without its zone, an instant would be shown as its own zone shows it.
-        let micros = match is_instant {
-            true => {
-                let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-                cast(times, &utc)?
-            }
-            false => micros?,
-        };
+        // Without a zone, an instant would be cast to what its own zone shows.
+        let zone = is_instant.then(|| "UTC".into());
+        let micros = cast(times, &DataType::Timestamp(TimeUnit::Microsecond, zone))?;
         let micros = micros.as_primitive::<TimestampMicrosecondType>();
         let mut last: Option<(String, Tz)> = None;
         let converted = zones

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use tidegate_commit::{Action, Answer, EndingResult, Mark, Recovery, Request};
+use tidegate_commit::{Action, Answer, EndingResult, Mark, OTHER_MARKS, Recovery, Request};
 
 use super::bookkeeping::Keys;
 use super::execute::{Executor, describe};
@@ -201,15 +201,9 @@ async fn remove_by_force(executor: &Executor, id: &str) -> Result<Recovered> {
             .collect(),
         vec![request(Action::AbortUploads)],
         vec![request(Action::Remove(Mark::Commit))],
-        [
-            Mark::Alive,
-            Mark::Journal,
-            Mark::Rollback,
-            Mark::Incomplete,
-            Mark::Ending,
-        ]
-        .map(|mark| request(Action::Remove(mark)))
-        .to_vec(),
+        OTHER_MARKS
+            .map(|mark| request(Action::Remove(mark)))
+            .to_vec(),
     ];
     for step in steps {
         let answers = executor.run(&step).await;
