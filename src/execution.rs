@@ -61,6 +61,7 @@ pub struct Execution {
     counted: u64,
     location: Location,
     progress: Progress,
+    notices: Vec<String>,
     cancelled: BoxFuture<'static, ()>,
     /// The clean-up after a cancellation.
     stopping: Option<BoxFuture<'static, Cancellation>>,
@@ -133,9 +134,22 @@ impl Execution {
             counted: 0,
             location,
             progress: Progress::new(plan),
+            notices: Vec::new(),
             cancelled: futures::future::pending().boxed(),
             stopping: None,
         }
+    }
+
+    pub(crate) fn with_notices(mut self, notices: Vec<String>) -> Self {
+        self.notices = notices;
+        self
+    }
+
+    /// What the user should know although the statement succeeds. Complete once the stream has ended.
+    pub fn notices(&self) -> Vec<String> {
+        let report = self.export_report();
+        let of_export = report.into_iter().flat_map(|report| report.notices);
+        self.notices.iter().cloned().chain(of_export).collect()
     }
 
     /// Cancels the statement when `token` is cancelled. The stream then waits for clean-up, five

@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
-use datafusion::logical_expr::{LogicalPlan, Statement};
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, Statement, TransactionConclusion};
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
+use tidegate_extensions::notices::{add_notice, with_notices};
 use tidegate_extensions::plan::{bound_batches, find_export};
 use tidegate_extensions::sql::{Script, ScriptStatement};
 use tidegate_extensions::{Error, ErrorKind, Location, Result, TidegateSql};
@@ -75,8 +76,12 @@ impl Session {
     /// As [`Self::start`].
     pub async fn start_statement(&self, statement: ScriptStatement) -> Result<Execution> {
         let location = statement.location();
-        let plan = self.plan_statement(statement).await?;
-        self.start_plan(plan, location).await
+        let (started, notices) = with_notices(async {
+            let plan = self.plan_statement(statement).await?;
+            self.start_plan(plan, location).await
+        })
+        .await;
+        Ok(started?.with_notices(notices))
     }
 
     /// Plans one statement of a script without any effect.
@@ -98,6 +103,7 @@ impl Session {
     ) -> Result<Execution> {
         let mut tag = Tag::of(&plan);
         let is_prepared = matches!(plan, LogicalPlan::Statement(Statement::Execute(_)));
+        let plan = without_transactions(plan)?;
         let started = async {
             let frame = self.context.execute_logical_plan(plan).await?;
             if is_prepared {
@@ -118,6 +124,29 @@ impl Session {
             .await
             .map_err(|error: Error| error.at(location))
     }
+}
+
+/// Replaces `BEGIN` and `COMMIT`, which many programs send, by a plan without effect and a notice.
+///
+/// # Errors
+/// `ROLLBACK` would have to undo statements.
+fn without_transactions(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let words = match &plan {
+        LogicalPlan::Statement(Statement::TransactionStart(_)) => "BEGIN",
+        LogicalPlan::Statement(Statement::TransactionEnd(end)) => match end.conclusion {
+            TransactionConclusion::Commit => "COMMIT",
+            TransactionConclusion::Rollback => {
+                let why = "there are no transactions of several statements to roll back";
+                return Err(Error::new(ErrorKind::Unsupported, why)
+                    .with_hint("a COPY is all or nothing by itself"));
+            }
+        },
+        _ => return Ok(plan),
+    };
+    add_notice(format!(
+        "{words} has no effect: each statement is a transaction of its own"
+    ));
+    Ok(LogicalPlanBuilder::empty(false).build()?)
 }
 
 impl std::fmt::Debug for Session {

@@ -45,6 +45,8 @@ pub mod format;
 mod functions;
 mod media_type;
 pub mod memory;
+#[doc(hidden)]
+pub mod notices;
 pub mod plan;
 pub mod read;
 pub mod s3;

@@ -244,7 +244,11 @@ pub(crate) async fn compare(session: &Session, statements: &[Statement]) -> Comp
                 assert!(!differs, "{sql} does not differ any more");
                 compared.same += 1;
             }
-            (Err(_), Some(_)) => compared.refused += 1,
+            (Err(error), Some(_)) => {
+                let why = error.lines().next().unwrap_or_default();
+                println!("refused: {sql}: {why}");
+                compared.refused += 1;
+            }
             (Ok(_), _) if *differs => compared.differ += 1,
             (Ok(ours), None) => compared
                 .more

@@ -379,7 +379,7 @@ async fn a_lock_that_can_not_be_read_is_not_left_behind() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_small_export_needs_few_requests() {
     let bench = Bench::start().await;
-    for (mode, most) in [("error", 18), ("append", 16), ("overwrite", 21)] {
+    for (mode, most) in [("error", 17), ("append", 15), ("overwrite", 20)] {
         let shape = Shape::new("csv", mode, "");
         let folder = bench.server.store.new_target();
         shape.prepare(&bench.session, &folder).await;

@@ -30,6 +30,7 @@ mod pauses;
 mod plans;
 mod postgres;
 mod program;
+mod random_files;
 mod read_functions;
 mod readers;
 mod repl;

@@ -49,6 +49,35 @@ SELECT :n;
 }
 
 #[test]
+fn conditions_and_results_steer_a_script() {
+    let script = r#"
+SELECT 2 AS n, 'O''Hara' AS who, NULL AS nothing, true AS yes \gset my_
+\echo :my_n :my_who :{?my_nothing}
+\if :my_yes
+SELECT :my_n + 1 AS next;
+\if false
+SELECT nonsense;
+\gset
+\elif nonsense_that_is_evaluated
+\else
+\endif
+\else
+\i /nowhere.sql
+\endif
+SELECT 1 AS a, 'x' AS b \gdesc
+\! echo from the system
+SELECT 1 AS a UNION ALL SELECT 2 \gset
+"#;
+    let arguments = ["--format", "csv", "-v", "ON_ERROR_STOP=off"];
+    insta::assert_snapshot!("conditions", shown(&run(&arguments, script)));
+    let output = run(&["--quiet"], "\\if true\nSELECT 1;\n");
+    assert_eq!(output.status.code(), Some(1));
+    let output = run(&["--format", "csv"], "\\if maybe\nSELECT 1;\n\\endif\n");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
 fn an_error_names_the_place_in_the_script_as_it_was_written() {
     let script = "\\set long 'a, b, c'\nSELECT 1 AS one;\nSELECT :long,\n       :long, nothing\nFROM \
                   (VALUES (1, 2, 3)) AS t (a, b, c);\nSELECT 2;\n";

@@ -42,3 +42,24 @@ json_build_object('a', 1)
 row_to_json(row(1, 'a'))
 '{"a": 1}'::json ->> 'a'
 ('{"a": 1}'::jsonb ->> 'a')::int + 1
+'{"a": {"b": [10, 20, {"c": null}]}, "k.x": 1.50, "a b": "x\ty"}'::json ⟨-> 'a' -> 'b' -> -1¦-> 'a' -> 'b' ->> -3¦->> 'k.x'¦->> 'a b'¦-> 'a b'¦#> '{a,b,2,c}'¦#>> '{a,b,2,c}'¦#>> '{a,b,-1}'¦#> '{}'¦#>> '{"a b"}'⟩
+'{"bb": 1, "a": 2, "a": [ ], "c": {"y":1e2,"x":-0.0}}'::⟨json¦jsonb⟩::text
+'[1.10, "é☃", "\u0041\n", true, null, 1E-3]'::⟨json¦jsonb⟩::text
+('{"a": 1}'::⟨json¦jsonb⟩ -> 'a')::text || 'x'
+'{"a": 1, "a": 2}'::json -> 'a'
+⟨'{"a": 01}'¦'{a: 1}'¦'[1,]'¦''¦'nul'¦'{"a" 1}'⟩::⟨json¦jsonb⟩
+null::json -> 'a'
+'[1, 2]'::json -> null::int
+'"x"'::json ⟨-> 0¦->> 'a'⟩
+jsonb_typeof('⟨{}¦[1]¦"x"¦-1.5¦false¦null⟩'::jsonb)
+json_array_length('{"a": 1}')
+json_extract_path('{"a": [1, {"b": 2}]}', 'a', ⟨'1'¦'0'¦'-1'¦'x'⟩)
+select x ->> 'n' from (values (json '{"n": 1}'), (json '{"n": "two"}'), (json '{}'), (null)) t(x)
+select sum((x ->> 'n')::numeric) from (values (json '{"n": 1}'), (json '{"n": "2.5"}'), (json '{}')) t(x)
+(array[1, 2, 3, 4])[⟨2:3¦:2¦3:¦:¦4:2⟩]
+array_⟨upper¦lower¦length⟩(⟨array[5, 6]¦array[]::int[]¦null::int[]⟩, ⟨1¦2⟩)
+⟨array[1, 2]¦array[]::int[]¦array[7]⟩ && ⟨array[2, 3]¦array[]::int[]⟩
+json_extract_path('{"a": {"b": 1,  "a":2}}', 'a')
+'{"b c": 1, "NULL": 2}'::json #>> ⟨'{ "b c" }'¦'{NULL}'¦'{"NULL"}'¦'{"a"b}'⟩
+'[1, 2]'::json #> ⟨'{"0 "}'¦'{ 1}'⟩
+'{"a": "\u0000"}'::json ->> 'a'

@@ -51,3 +51,5 @@ true::int + 1
 bool_and(x) from (values (true), (null), (⟨true¦false⟩)) t(x)
 bool_or(x) from (values (false), (null), (⟨true¦false⟩)) t(x)
 every(x) from (values (true), (false)) t(x)
+-46 in (⟨2.5¦-46¦null⟩, ceil(⟨0.5¦-46.2¦2⟩)::bigint)
+⟨1¦null⟩ not in (round(2.5), abs(-1), null)

@@ -78,3 +78,17 @@ string_agg(x, ⟨','¦''⟩) from (values ('a'), (null), ('b')) as t(x)
 parse_ident(⟨'a.b'¦'"A".b'⟩)
 to_ascii('abc')
 ⟨'abc' < 'abd'¦'a' between 'A' and 'b'¦'a' in ('b', null)¦'a' not in ('b')¦'a' in ('a', null)⟩
+format(⟨'%s-%s', 'a', null¦'%L', null¦'%L', E'a\\b''c'¦'%I.%I', 'select', 'plain'¦'%2$s|%1$s|%s', 'a', 'b'¦'%*s|', 5, 'x'¦'%-*s|', 5, 'x'¦'%*s|', -5, 'x'¦'%1$*2$s|', 'x', 4¦'%s', true¦'%s', 1.50¦'%d', 1¦'%s'¦'100%'¦'%%%s%%', 'x'⟩)
+quote_ident(⟨'a1'¦'A'¦'1a'¦'a b'¦'a"b'¦'select'¦'name'¦'time'¦'user'¦''⟩)
+quote_literal(⟨1.50¦'it''s'¦E'a\\b'⟩)
+quote_nullable(null)
+num_nulls(⟨null¦1, 2¦null, 'x', null⟩)
+regexp_substr(⟨'foobarbaz'¦'abc'⟩, ⟨'b(a)(r|z)'¦'b.'¦'^f'⟩)
+substring(⟨'foobarbaz'¦'abc'¦null⟩ from ⟨'b(a)(r|z)'¦'b.'¦'^f'⟩)
+⟨'abc'¦'abbbc'¦'a,c'⟩ similar to ⟨'a(b){1,2}c'¦'ab{2,}c'¦'a(b|,){1}c'¦'a[,]c'⟩
+⟨'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'¦'{A0EEBC999C0B4EF8BB6D6BB9BD380A11}'¦'a0ee-bc99-9c0b-4ef8-bb6d-6bb9-bd38-0a11'¦'a0eebc99'¦'g0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'⟩::uuid
+length(gen_random_uuid()::text)
+U&'d\0061t\+000061'
+substring('bc' from '(a)?b(c)')
+substring('foobar' from 'fo|foo')
+to_char(125, '9') || format('%s', null::int)

@@ -57,3 +57,22 @@ timestamp '1900-01-01 00:00:00' ⟨- timestamp '1899-12-31 23:59:59'¦+ interval
 timestamp '0001-01-01 00:00:00' + interval '1 second'
 timestamp '9999-12-31 23:59:59' - interval '1 second'
 date '9999-12-31' ⟨- 1¦- date '0001-01-01'⟩
+to_date(⟨'2024-2-9'¦'2024/02/29'¦'20240229'¦' 2024-02-29'¦'2024-02-29 junk'¦'24-02-29'¦'2024'¦'2024-13-01'¦'x'⟩, ⟨'YYYY-MM-DD'¦'YYYYMMDD'⟩)
+to_date(⟨'29 February 2024', 'DD Month YYYY'¦'Thu, 29 Feb 2024', 'Dy, DD Mon YYYY'¦'29-feb-24', 'DD-MON-YY'¦'29-FEB-70', 'DD-MON-YY'¦'2,024-02-29', 'Y,YYY-MM-DD'¦'2460370', 'J'¦'44-03-15 BC', 'YYYY-MM-DD BC'¦'XII 2024', 'RM YYYY'¦'1st 02 2024', 'DDth MM YYYY'⟩)
+to_timestamp(⟨'2024-02-29 23:59:59.5', 'YYYY-MM-DD HH24:MI:SS.MS'¦'2024-02-29 23:59:59.123456', 'YYYY-MM-DD HH24:MI:SS.US'¦'2024-02-29T10:11', 'YYYY-MM-DD"T"HH24:MI'¦'20240229101112', 'YYYYMMDDHH24MISS'¦'2024-02-29 13:00 PM', 'YYYY-MM-DD HH12:MI PM'¦'12:05 am', 'HH12:MI am'¦'2024-02-29 24:00', 'YYYY-MM-DD HH24:MI'¦'36000 2024-01-01', 'SSSSS YYYY-MM-DD'⟩)
+age(timestamp ⟨'2024-03-01 10:00'¦'2023-12-31'¦'2024-02-29 23:59:59.5'⟩, timestamp ⟨'2024-01-31 12:00'¦'2024-02-29'¦'1970-01-01'⟩)
+age(date '2024-03-31', date ⟨'2024-02-29'¦'2025-05-30'⟩)
+interval ⟨'1 day'¦'1 month 3 days 2 hours'¦'-36 hours'⟩ ⟨*¦/⟩ ⟨2¦1.5¦0.3¦-3⟩
+⟨2¦0.5⟩ * interval '1 month 1 day'
+interval ⟨'1 day 02:03:04'¦'-1 day +02:03'¦'36:00'¦'P1Y2M3DT4H5M6.5S'¦'PT36H'¦'1 02:03:04.5'¦'1:2:3:4'⟩
+⟨'2 mons 10:00'¦'P2W'¦'x'⟩::interval
+justify_⟨days¦hours¦interval⟩(interval ⟨'35 days 30 hours'¦'-1 month 5 days'¦'1 month -1 day -25 hours'⟩)
+make_interval(⟨days => 10¦hours => 36, mins => 5¦weeks => 2¦years => 1, months => -2¦secs => 1.5⟩)
+make_timestamp(2024, 2, ⟨29¦30⟩, ⟨8¦24⟩, 15, ⟨23.5¦5¦0⟩)
+date_trunc(⟨'milliseconds'¦'hours'¦'weeks'⟩, timestamp '2024-02-29 13:14:15.123456')
+date_trunc('day', timestamptz '2024-02-29 23:30:00+00', ⟨'UTC'¦'Asia/Tokyo'¦'America/New_York'⟩)
+isfinite(⟨date '2024-02-29'¦null::date⟩)
+to_timestamp('2024-01-01 12:30', 'YYYY-MM-DD HH12:MI')
+to_date(⟨'12345-01-01', 'YYYY-MM-DD'¦'124/4', 'YY/Y'¦'Feb12', 'MonMM'¦'100', 'DDD'⟩)
+make_timestamp(2024, 2, 3, 0, 0, ⟨60¦1.2345678⟩)
+age(timestamptz '2024-03-31 02:00+00', timestamptz '2024-02-29 12:00+00')

@@ -1,8 +1,9 @@
 //! Ends an export of another process that seems dead.
 //!
 //! Invariant: `INCOMPLETE` is removed before an upload is aborted. An undecided export is fenced
-//! before its pending uploads and other marks are removed, and no object is removed. A decided export is finished. Its objects are deleted only if the file
-//! that its `ROLLBACK` names can't become an object, because then no process can finish the export.
+//! before its pending uploads and other marks are removed, and no object is removed. A decided export
+//! is finished. Its objects are deleted only if the file that its `ROLLBACK` names can't become an
+//! object, because then no process can finish the export.
 
 use crate::files::{Files, each};
 use crate::{Action, Answer, Commit, Mark, Request, Sign};

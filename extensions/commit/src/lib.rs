@@ -29,8 +29,8 @@
 //! of an export, and an export that has decided looks for `INCOMPLETE` before it relies on the
 //! decision: if it is there, no abort was sent before the look, and later aborts have no effect.
 //!
-//! Marks (`INCOMPLETE`, `ALIVE`, `COMMIT`, `ROLLBACK`, `ENDING` and the journal) tell other processes about
-//! an export. A mark never overrides the state of the uploads that it names.
+//! Marks (`INCOMPLETE`, `ALIVE`, `COMMIT`, `ROLLBACK`, `ENDING` and the journal) tell other processes
+//! about an export. A mark never overrides the state of the uploads that it names.
 
 mod ending;
 mod exporter;

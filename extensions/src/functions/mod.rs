@@ -9,10 +9,16 @@
 //! | `texts` | casts from and to texts |
 //! | `times` | dates, times and intervals |
 //! | `patterns` | the patterns of `LIKE … ESCAPE` and `SIMILAR TO` |
-//! | `to_char` | `to_char` with PostgreSQL's templates |
+//! | `to_char` | `to_char`, `to_date`, `to_timestamp` and `to_number` with PostgreSQL's templates |
+//! | `json` | access to JSON |
+//! | `strings` | further functions of texts |
+//! | `rows` | how a function is computed row by row |
 
+mod json;
 mod numeric;
 mod patterns;
+mod rows;
+mod strings;
 mod texts;
 mod times;
 mod to_char;
@@ -27,11 +33,13 @@ use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{AggregateUDF, Expr, Operator, ScalarUDF};
 
+use json::json_functions;
 use numeric::{CheckedSum, UnifyColumns, exact_numbers, round_casts, with_checks};
 use patterns::pattern_functions;
+use strings::string_functions;
 use texts::text_casts;
-use times::{AtTimeZone, time_operators};
-use to_char::ToChar;
+use times::{AtTimeZone, ScalePlanner, interval_functions, make_timestamp, time_operators};
+use to_char::{ToChar, reading_functions};
 
 /// Replaces one expression, whose operands are replaced already. The schema is that of the plan's
 /// inputs.
@@ -91,12 +99,16 @@ pub(crate) fn with_functions(builder: &mut SessionStateBuilder) {
             *function = Arc::new(checked);
         }
     }
-    let patterns = pattern_functions().map(Arc::new);
-    let timezone = Arc::new(ScalarUDF::from(AtTimeZone::new()));
-    builder
-        .scalar_functions()
-        .get_or_insert_default()
-        .extend(patterns.into_iter().chain([timezone]));
+    let functions = builder.scalar_functions().get_or_insert_default();
+    functions.push(Arc::new(ScalarUDF::from(AtTimeZone::new())));
+    functions.push(make_timestamp());
+    functions.extend(pattern_functions());
+    functions.extend(interval_functions());
+    functions.extend(json_functions());
+    functions.extend(string_functions());
+    functions.extend(reading_functions());
+    let planners = builder.expr_planners().get_or_insert_default();
+    planners.insert(0, Arc::new(ScalePlanner));
     let mut analyzer = builder.analyzer().take().unwrap_or_default();
     for rewrite in REWRITES {
         analyzer.add_function_rewrite(Arc::new(rewrite));

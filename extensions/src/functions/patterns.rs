@@ -6,96 +6,31 @@
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray, StringArray};
-use arrow::compute::cast;
-use arrow::datatypes::DataType;
-use datafusion::error::Result as DataFusionResult;
-use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion::logical_expr::ScalarUDF;
 
+use super::rows::{Arg, RowFunction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sql::functions::{LIKE, SIMILAR_TO};
 
 /// The functions that translate patterns.
-pub(super) fn pattern_functions() -> [ScalarUDF; 2] {
-    [(LIKE, like as Translate), (SIMILAR_TO, similar_to)].map(|(name, translate)| {
-        ScalarUDF::from(Translation {
-            name,
-            translate,
-            signature: Signature::string(2, Volatility::Immutable),
-        })
-    })
+pub(super) fn pattern_functions() -> [Arc<ScalarUDF>; 2] {
+    let like = RowFunction::new(LIKE, 2..=2, |args| translate(args, like));
+    let similar_to = RowFunction::new(SIMILAR_TO, 2..=2, |args| translate(args, similar_to));
+    [like, similar_to].map(RowFunction::into_udf)
 }
 
 /// Translates a pattern with an escape character, if it has one.
-type Translate = fn(&str, Option<char>) -> Result<String>;
-
-/// A function of a pattern and its escape character.
-#[derive(Debug)]
-struct Translation {
-    name: &'static str,
-    translate: Translate,
-    signature: Signature,
-}
-
-impl PartialEq for Translation {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
+fn translate(
+    args: &[Arg<'_>],
+    translate: fn(&str, Option<char>) -> Result<String>,
+) -> Result<Option<String>> {
+    let mut escape = args[1].text().chars();
+    let first = escape.next();
+    if escape.next().is_some() {
+        let why = "an escape character is one character, or none";
+        return Err(Error::new(ErrorKind::InvalidParameter, why));
     }
-}
-
-impl Eq for Translation {}
-
-impl std::hash::Hash for Translation {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.name.hash(state);
-    }
-}
-
-impl ScalarUDFImpl for Translation {
-    fn name(&self) -> &str {
-        self.name
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _types: &[DataType]) -> DataFusionResult<DataType> {
-        Ok(DataType::Utf8)
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DataFusionResult<ColumnarValue> {
-        let texts = ColumnarValue::values_to_arrays(&args.args)?;
-        let texts: std::result::Result<Vec<_>, _> = texts
-            .iter()
-            .map(|text| cast(text, &DataType::Utf8))
-            .collect();
-        let texts = texts?;
-        let [patterns, escapes] = texts.as_slice() else {
-            let why = format!("{} has two arguments", self.name);
-            return Err(Error::new(ErrorKind::Internal, why).into());
-        };
-        let pairs = patterns
-            .as_string::<i32>()
-            .iter()
-            .zip(escapes.as_string::<i32>());
-        let translated = pairs.map(|(pattern, escape)| match (pattern, escape) {
-            (Some(pattern), Some(escape)) => {
-                let mut chars = escape.chars();
-                let first = chars.next();
-                if chars.next().is_some() {
-                    let why = "an escape character is one character, or none";
-                    return Err(Error::new(ErrorKind::InvalidParameter, why));
-                }
-                (self.translate)(pattern, first).map(Some)
-            }
-            _ => Ok(None),
-        });
-        let translated: StringArray = translated.collect::<Result<_>>()?;
-        Ok(ColumnarValue::Array(Arc::new(translated)))
-    }
+    translate(args[0].text(), first).map(Some)
 }
 
 fn ends_with_escape() -> Error {
@@ -124,7 +59,7 @@ fn like(pattern: &str, escape: Option<char>) -> Result<String> {
 fn similar_to(pattern: &str, escape: Option<char>) -> Result<String> {
     let mut regex = String::from("^(?s:");
     let mut chars = pattern.chars().peekable();
-    let mut in_brackets = false;
+    let (mut in_brackets, mut in_braces) = (false, false);
     while let Some(c) = chars.next() {
         if Some(c) == escape {
             let literal = chars.next().ok_or_else(ends_with_escape)?;
@@ -159,10 +94,15 @@ fn similar_to(pattern: &str, escape: Option<char>) -> Result<String> {
                     regex.push_str("\\]");
                 }
             }
+            '{' | '}' => {
+                in_braces = c == '{';
+                regex.push(c);
+            }
+            ',' if in_braces => regex.push(c),
             '%' => regex.push_str(".*"),
             '_' => regex.push('.'),
             '(' => regex.push_str("(?:"),
-            ')' | '|' | '*' | '+' | '?' | '{' | '}' => regex.push(c),
+            ')' | '|' | '*' | '+' | '?' => regex.push(c),
             other => push_literal(&mut regex, other),
         }
     }

@@ -16,12 +16,14 @@ use sqlparser::ast::Statement as SqlStatement;
 use super::bind_catalog::{bind_connection, bind_secret};
 use super::change::plan_changes;
 use super::constant::evaluate_target;
+use super::copy_from::to_insert;
 use super::copy_out::CopyOutNode;
 use super::layout::{check_names, export_layout};
 use super::logical::{Command, CommandNode, CopyToNode};
 use super::nullable::{not_null_columns, take_null};
 use super::options::{CopyOptions, FormatOptions, RecoverOptions, StreamOptions};
 use super::parquet_types::cast_for_parquet;
+use super::summarize::summarize;
 use crate::connect::{find_connection, resolve_external_table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::read::rewrite_functions;
@@ -48,6 +50,17 @@ pub async fn bind_statement(
         Statement::Connection(statement) => bind_connection(state, services, *statement),
         Statement::RecoverExport(recover) => bind_recover(state, services, &recover),
         Statement::CopyTo(copy) => bind_copy(state, services, sql, *copy).await,
+        Statement::CopyFrom(copy) => {
+            let insert = to_insert(state, sql, &copy).await?;
+            Box::pin(bind_statement(state, services, sql, insert)).await
+        }
+        Statement::Summarize(source) => {
+            let plan = summarize(plan_source(state, sql, *source).await?)?;
+            let config = state.config_options();
+            Ok(state
+                .analyzer()
+                .execute_and_check(plan, config, |_, _| {})?)
+        }
         Statement::CopyOut(copy) => bind_copy_out(state, sql, *copy).await,
         Statement::Explain(explain) => bind_explain(state, services, sql, explain).await,
     }

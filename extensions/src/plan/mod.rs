@@ -14,6 +14,7 @@ mod catalog_command;
 mod change;
 mod command;
 mod constant;
+mod copy_from;
 mod copy_out;
 mod insert;
 mod layout;
@@ -25,6 +26,7 @@ mod planner;
 mod properties;
 mod returned_files;
 mod rows;
+mod summarize;
 mod validate;
 mod write;
 

@@ -18,13 +18,21 @@ pub enum Mode {
     Append,
     /// Deletes the existing objects once its own objects are there.
     Overwrite,
+    /// Deletes the existing objects in the folders that it writes, once its own objects are there.
+    #[serde(rename = "overwrite partitions")]
+    OverwritePartitions,
 }
 
 impl Mode {
     /// The mode with this name; `None` if there is no such mode.
     pub fn from_name(name: &str) -> Option<Self> {
-        let mut modes = [Self::Error, Self::Append, Self::Overwrite].into_iter();
-        modes.find(|mode| mode.name() == name)
+        let modes = [
+            Self::Error,
+            Self::Append,
+            Self::Overwrite,
+            Self::OverwritePartitions,
+        ];
+        modes.into_iter().find(|mode| mode.name() == name)
     }
 
     /// The name of the mode as a value of the option `MODE`.
@@ -33,6 +41,12 @@ impl Mode {
             Self::Error => "error",
             Self::Append => "append",
             Self::Overwrite => "overwrite",
+            Self::OverwritePartitions => "overwrite partitions",
         }
+    }
+
+    /// Whether it deletes existing objects.
+    pub fn replaces(self) -> bool {
+        matches!(self, Self::Overwrite | Self::OverwritePartitions)
     }
 }

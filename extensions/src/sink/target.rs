@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use percent_encoding::percent_decode_str;
 use url::Url;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -21,6 +22,15 @@ pub struct Target {
     folder: String,
     /// The single object's name in the folder, for `SINGLE FILE`.
     file: Option<String>,
+}
+
+/// A file of an export, as its key describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ExportedFile {
+    /// The name of its format.
+    pub(super) format: String,
+    /// The partition columns.
+    pub(super) columns: Vec<String>,
 }
 
 /// The store of a target.
@@ -187,6 +197,26 @@ impl Target {
         name.is_empty() || in_bookkeeping || is_file_name(name)
     }
 
+    /// What the key of an export's file says about the file. `None` for any other key.
+    pub(super) fn exported_file(&self, key: &str) -> Option<ExportedFile> {
+        let rest = key.strip_prefix(&self.folder)?;
+        let (folder, name) = rest.rsplit_once('/').unwrap_or(("", rest));
+        if !self.has_data(key) || !is_file_name(name) {
+            return None;
+        }
+        let columns = folder.split('/').filter(|part| !part.is_empty());
+        let columns = columns.map(|part| {
+            let (column, _) = part.split_once('=')?;
+            let column = percent_decode_str(column).decode_utf8().ok()?;
+            Some(column.into_owned())
+        });
+        let format = name.split('.').nth(1)?;
+        Some(ExportedFile {
+            format: format.to_owned(),
+            columns: columns.collect::<Option<_>>()?,
+        })
+    }
+
     /// Refuses folders that are too dangerous to replace: a whole bucket, the root folder, and every
     /// folder that holds the home folder or the current folder.
     ///
@@ -324,6 +354,18 @@ mod tests {
         ] {
             assert!(!target.is_exported(&key), "{key}");
         }
+    }
+
+    #[test]
+    fn a_key_tells_format_and_partition_columns() {
+        let target = Target::parse("s3://b/x").unwrap();
+        let id = "0123456789abcdef".repeat(2);
+        let file = |key: String| target.exported_file(&key);
+        let found = file(format!("x/a=1/b%2Fc=2/part-00000-00000000-{id}.csv.gz")).unwrap();
+        assert_eq!((found.format.as_str(), found.columns.len()), ("csv", 2));
+        assert_eq!(found.columns[1], "b/c");
+        assert!(file(format!("x/sub/part-00000-00000000-{id}.csv")).is_none());
+        assert!(file("x/a=1/notes.md".to_owned()).is_none());
     }
 
     #[test]

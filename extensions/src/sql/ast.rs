@@ -27,6 +27,10 @@ pub enum Statement {
     CopyTo(Box<CopyTo>),
     /// `COPY … TO STDOUT`.
     CopyOut(Box<CopyOut>),
+    /// `COPY … FROM`.
+    CopyFrom(Box<CopyFrom>),
+    /// `SUMMARIZE { name | query }`
+    Summarize(Box<CopySource>),
     /// `RECOVER EXPORT`.
     RecoverExport(Box<RecoverExport>),
     /// `EXPLAIN` of one of the above.
@@ -53,6 +57,21 @@ pub struct CopyTo {
 pub struct CopyOut {
     /// The source of the written rows.
     pub source: CopySource,
+    /// The options in the order given; their names are checked, their values are not.
+    pub options: Vec<SqlOption>,
+}
+
+/// `COPY name [(column, …)] FROM path [[WITH] (option [=] value, …)]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct CopyFrom {
+    /// The table that gets the rows.
+    pub table: ObjectName,
+    /// The columns that get values. An empty list means all columns.
+    pub columns: Vec<Ident>,
+    /// The path, glob or URL of the files: a constant text expression.
+    pub path: Expr,
+    /// Where the path stands in the text.
+    pub path_location: Location,
     /// The options in the order given; their names are checked, their values are not.
     pub options: Vec<SqlOption>,
 }
@@ -197,17 +216,22 @@ pub(crate) fn name_list(names: &[Ident]) -> String {
     names.join(", ")
 }
 
-fn write_relation(f: &mut fmt::Formatter<'_>, name: &ObjectName) -> fmt::Result {
-    for (i, part) in name.0.iter().enumerate() {
-        if i > 0 {
-            f.write_str(".")?;
+/// Prints the name of a relation as SQL.
+pub(super) struct Relation<'a>(pub(super) &'a ObjectName);
+
+impl fmt::Display for Relation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, part) in self.0.0.iter().enumerate() {
+            if i > 0 {
+                f.write_str(".")?;
+            }
+            match part.as_ident() {
+                Some(ident) => write!(f, "{}", Name(ident))?,
+                None => write!(f, "{part}")?,
+            }
         }
-        match part.as_ident() {
-            Some(ident) => write!(f, "{}", Name(ident))?,
-            None => write!(f, "{part}")?,
-        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Returns a copy of the node with every quote in its texts doubled, for printing. sqlparser does
@@ -263,6 +287,22 @@ impl fmt::Display for Statement {
                 f.write_str(" WITH ")?;
                 write_options(f, &copy.options)
             }
+            Self::CopyFrom(copy) => {
+                write!(f, "COPY {}", Relation(&copy.table))?;
+                if !copy.columns.is_empty() {
+                    write!(f, " ({})", name_list(&copy.columns))?;
+                }
+                write!(f, " FROM {}", escaped(&copy.path))?;
+                if copy.options.is_empty() {
+                    return Ok(());
+                }
+                f.write_str(" WITH ")?;
+                write_options(f, &copy.options)
+            }
+            Self::Summarize(source) => match source.as_ref() {
+                CopySource::Query(query) => write!(f, "SUMMARIZE {}", escaped(query)),
+                relation => write!(f, "SUMMARIZE {relation}"),
+            },
             Self::RecoverExport(recover) => {
                 write!(f, "RECOVER EXPORT {} WITH ", escaped(&recover.target))?;
                 write_options(f, &recover.options)
@@ -296,7 +336,7 @@ impl fmt::Display for CopySource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Relation(name, columns) => {
-                write_relation(f, name)?;
+                write!(f, "{}", Relation(name))?;
                 if columns.is_empty() {
                     return Ok(());
                 }

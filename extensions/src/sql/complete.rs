@@ -56,6 +56,7 @@ const STATEMENTS: &[&str] = &[
     "RECOVER EXPORT",
     "INSERT INTO",
     "DESCRIBE",
+    "SUMMARIZE",
     "EXPLAIN",
     "SET",
     "VALUES",

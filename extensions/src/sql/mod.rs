@@ -9,6 +9,7 @@ mod catalog;
 mod complete;
 mod cursor;
 mod dialect;
+pub(crate) mod functions;
 mod names;
 mod options;
 mod parser;
@@ -24,8 +25,8 @@ pub(crate) use options::choices;
 #[doc(hidden)]
 pub use options::nearest;
 pub use parser::parse_statement;
-pub(crate) use parser::source_to_query;
-pub(crate) use postgres::{functions, rewrite_expr, rewrite_statement};
+pub(crate) use parser::{copy_to_insert, source_to_query};
+pub(crate) use postgres::{rewrite_expr, rewrite_statement};
 pub use script::{Script, ScriptStatement, split_script};
 #[doc(hidden)]
 pub use secrecy::may_hold_secret;

@@ -119,13 +119,13 @@ pub(super) const COPY_OPTIONS: &[Known] = &[
     option("MAX FILE SIZE", SIZES, "encoded bytes of a full file"),
     option(
         "MODE",
-        Values::OneOf(&["error", "append", "overwrite"]),
+        Values::OneOf(&["error", "append", "overwrite", "overwrite partitions"]),
         "what to do with objects under the target",
     ),
     option(
         "FORCE",
         Values::Boolean,
-        "let MODE 'overwrite' delete files that no export wrote",
+        "let MODE 'overwrite' delete files that no export wrote, and 'append' add other files",
     ),
     option(
         "SINGLE FILE",
@@ -222,6 +222,30 @@ const ALIASES: &[(&str, &str)] = &[
     ("NULLSTR", "NULL"),
     ("FILE SIZE BYTES", "MAX FILE SIZE"),
     ("ROW GROUP SIZE BYTES", "ROW GROUP SIZE"),
+];
+
+/// The options of `COPY … FROM`.
+pub(super) const COPY_FROM_OPTIONS: &[Known] = &[
+    option(
+        "AWS CONNECTION",
+        Values::Connection,
+        "connection to the store",
+    ),
+    option(
+        "FORMAT",
+        Values::OneOf(&["parquet", "csv", "json"]),
+        "format of the files",
+    ),
+    option(
+        "COMPRESSION",
+        Values::OneOf(&["none", "gzip", "zstd", "bzip2", "xz"]),
+        "codec of csv and json",
+    ),
+    option("HEADER", Values::Boolean, "the first line names columns"),
+    option("DELIMITER", Values::Any, "character between values"),
+    option("QUOTE", Values::Any, "character around values"),
+    option("ESCAPE", Values::Any, "character before a quote in a value"),
+    option("NULL", Values::Any, "text that stands for NULL"),
 ];
 
 /// The options of `RECOVER EXPORT`.

@@ -9,12 +9,13 @@ use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;
 
 use super::ast::{
-    CopyOut, CopySource, CopyTo, Explain, RecoverExport, SqlOption, Statement, name_list,
+    CopyFrom, CopyOut, CopySource, CopyTo, Explain, RecoverExport, Relation, SqlOption, Statement,
+    name_list,
 };
 use super::catalog::{CatalogStatement, at_catalog_statement, parse_catalog_statement};
 use super::cursor::{Cursor, has_stored_as};
 use super::dialect::SqlDialect;
-use super::options::{COPY_OPTIONS, Known, RECOVER_OPTIONS, parse_options};
+use super::options::{COPY_FROM_OPTIONS, COPY_OPTIONS, Known, RECOVER_OPTIONS, parse_options};
 use super::script::ScriptStatement;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -36,6 +37,8 @@ fn parse_tokens(mut cursor: Cursor, sql: &SqlDialect) -> Result<Statement> {
         }
     } else if cursor.accept_words(&["RECOVER", "EXPORT"]) {
         parse_recover(&mut cursor, sql)?
+    } else if cursor.accept_words(&["SUMMARIZE"]) {
+        parse_summarize(&mut cursor, sql)?
     } else if at_explain_of_ours(&cursor) {
         return parse_explain(cursor, sql);
     } else if cursor.at_words(&["COPY"]) && !cursor.at_words(&["COPY", "INTO"]) {
@@ -81,6 +84,29 @@ fn parse_copy(cursor: &mut Cursor, sql: &SqlDialect) -> Result<Statement> {
         })?;
         CopySource::Relation(name, parse_column_list(cursor)?)
     };
+    if cursor.accept_words(&["FROM"]) {
+        let location = cursor.location();
+        let CopySource::Relation(table, columns) = source else {
+            let why = "COPY … FROM needs the name of a table";
+            return Err(Error::new(ErrorKind::Syntax, why).at(location));
+        };
+        if cursor.at_words(&["STDIN"]) {
+            let why = "COPY … FROM STDIN is not supported";
+            return Err(Error::new(ErrorKind::Unsupported, why)
+                .with_hint("name a file: COPY t FROM 'data.csv'")
+                .at(location));
+        }
+        let path =
+            cursor.parse_with(dialect, sql.recursion_limit(), |parser| parser.parse_expr())?;
+        let options = parse_with_options(cursor, COPY_FROM_OPTIONS, "COPY … FROM")?;
+        return Ok(Statement::CopyFrom(Box::new(CopyFrom {
+            table,
+            columns,
+            path,
+            path_location: location,
+            options,
+        })));
+    }
     cursor.expect_words(&["TO"])?;
     if cursor.accept_words(&["STDOUT"]) {
         let options = parse_with_options(cursor, COPY_OPTIONS, "COPY")?;
@@ -109,6 +135,27 @@ fn parse_recover(cursor: &mut Cursor, sql: &SqlDialect) -> Result<Statement> {
         target_location,
         options,
     })))
+}
+
+fn parse_summarize(cursor: &mut Cursor, sql: &SqlDialect) -> Result<Statement> {
+    let dialect = sql.dialect();
+    let dialect = dialect.as_ref();
+    let is_query = cursor.peek() == Some(&Token::LParen)
+        || ["SELECT", "WITH", "VALUES", "TABLE"]
+            .iter()
+            .any(|word| cursor.at_words(&[word]));
+    let source = match is_query {
+        true => CopySource::Query(cursor.parse_with(dialect, sql.recursion_limit(), |parser| {
+            parser.parse_query()
+        })?),
+        false => {
+            let name = cursor.parse_with(dialect, sql.recursion_limit(), |parser| {
+                parser.parse_object_name(false)
+            })?;
+            CopySource::Relation(name, Vec::new())
+        }
+    };
+    Ok(Statement::Summarize(Box::new(source)))
 }
 
 /// `[WITH] (…)`, or nothing.
@@ -154,6 +201,7 @@ fn at_explain_of_ours(cursor: &Cursor) -> bool {
     let first = explain_prefix(cursor);
     at_catalog_statement(cursor, first)
         || cursor.at_words_from(first, &["RECOVER", "EXPORT"])
+        || cursor.at_words_from(first, &["SUMMARIZE"])
         || (cursor.at_words_from(first, &["COPY"])
             && !cursor.at_words_from(first, &["COPY", "INTO"]))
 }
@@ -184,6 +232,32 @@ fn parse_explain(mut cursor: Cursor, sql: &SqlDialect) -> Result<Statement> {
         format,
         statement: Box::new(parse_tokens(Cursor::new(explained), sql)?),
     }))
+}
+
+/// The `INSERT` that a `COPY … FROM` stands for. `selected` are the columns of the files to read.
+pub(crate) fn copy_to_insert(
+    copy: &CopyFrom,
+    function: &str,
+    arguments: &[String],
+    selected: Option<&[Ident]>,
+    sql: &SqlDialect,
+) -> Result<Statement> {
+    let columns = match copy.columns.as_slice() {
+        [] => String::new(),
+        columns => format!(" ({})", name_list(columns)),
+    };
+    let selected = selected.map_or_else(|| "*".to_owned(), name_list);
+    let text = format!(
+        "INSERT INTO {}{columns} SELECT {selected} FROM {function}({})",
+        Relation(&copy.table),
+        arguments.join(", ")
+    );
+    let dialect = sql.dialect();
+    let script = super::script::split_script(&text, dialect.as_ref());
+    match script.statements.into_iter().next() {
+        Some(statement) => parse_datafusion(Cursor::new(statement.tokens), sql),
+        None => Err(Error::new(ErrorKind::Internal, "an INSERT is empty")),
+    }
 }
 
 /// The query that reads a source's rows.

@@ -6,6 +6,9 @@ use tidegate_commit::{EndingResult, Mode, Outcome};
 use super::store::{Stored, Upload};
 use super::{Actor, Id, Machine, Protocol, World};
 
+/// A history that the model must contain.
+pub(super) const ROLLBACK: &str = "a decided export is rolled back";
+
 pub(super) fn all() -> Vec<Property<Protocol>> {
     vec![
         Property::always(
@@ -145,15 +148,12 @@ pub(super) fn all() -> Vec<Property<Protocol>> {
                 })
             },
         ),
-        Property::sometimes(
-            "a decided export is rolled back",
-            |_: &Protocol, world: &World| {
-                let rolled_back = Some(&Outcome::RolledBack { clean: true });
-                world
-                    .actors
-                    .iter()
-                    .any(|actor| actor.outcome() == rolled_back)
-            },
-        ),
+        Property::sometimes(ROLLBACK, |_: &Protocol, world: &World| {
+            let rolled_back = Some(&Outcome::RolledBack { clean: true });
+            world
+                .actors
+                .iter()
+                .any(|actor| actor.outcome() == rolled_back)
+        }),
     ]
 }

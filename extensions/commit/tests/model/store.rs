@@ -178,7 +178,7 @@ impl Protocol {
                 stored.fence = Upload::Completed;
                 stored.commit = true;
             }
-            Action::AbortFence if is_stranger => {
+            Action::AbortFence if is_stranger && self.drops => {
                 return abort_in_steps(&mut stored.fence, &mut stored.commit, sent);
             }
             Action::AbortFence => abort(&mut stored.fence),
@@ -199,7 +199,7 @@ impl Protocol {
                 stored.uploads[*file] = Upload::Completed;
                 stored.objects[*file] = true;
             }
-            Action::Abort(file) if is_stranger => {
+            Action::Abort(file) if is_stranger && self.drops => {
                 let upload = &mut stored.uploads[*file];
                 return abort_in_steps(upload, &mut stored.objects[*file], sent);
             }

@@ -81,7 +81,7 @@ pub(crate) fn time_operators(expr: Expr, schema: &DFSchema) -> DataFusionResult<
             Ok(Transformed::new_transformed(between, is_changed))
         }
         Expr::ScalarFunction(call) if call.func.name() == "date_part" => {
-            let [Expr::Literal(part, _), _] = call.args.as_slice() else {
+            let [Expr::Literal(part, _), time] = call.args.as_slice() else {
                 return Ok(Transformed::no(Expr::ScalarFunction(call)));
             };
             let part = part
@@ -89,7 +89,15 @@ pub(crate) fn time_operators(expr: Expr, schema: &DFSchema) -> DataFusionResult<
                 .flatten()
                 .unwrap_or_default()
                 .to_lowercase();
-            if !["second", "seconds", "s", "sec", "secs"].contains(&part.as_str()) {
+            let is_second = ["second", "seconds", "s", "sec", "secs"].contains(&part.as_str());
+            if matches!(type_of(time), Some(DataType::Interval(_)))
+                && (is_second || part == "epoch")
+            {
+                // DataFusion cuts off fractions, and its years have 360 days.
+                let why = format!("extract({part} from an interval) is not supported");
+                return Err(Error::new(ErrorKind::Unsupported, why).into());
+            }
+            if !is_second {
                 return Ok(Transformed::no(Expr::ScalarFunction(call)));
             }
             let mut call = call;

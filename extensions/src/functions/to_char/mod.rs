@@ -1,8 +1,10 @@
-//! `to_char` of dates and timestamps.
+//! `to_char` of dates, timestamps and numbers, and the functions that read what it writes.
 //!
 //! Invariant: a pattern without `%` is a template of PostgreSQL; with `%`, it is one of chrono, for
 //! DataFusion's `to_char`. DataFusion returns a template of PostgreSQL as it stands.
 
+mod numbers;
+mod read;
 mod template;
 
 use std::sync::Arc;
@@ -11,19 +13,51 @@ use arrow::array::timezone::Tz;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, StringArray, StringBuilder};
 use arrow::compute::cast;
 use arrow::compute::kernels::zip::zip;
-use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
-use chrono::{DateTime, Offset, TimeZone};
+use arrow::datatypes::{DataType, Float64Type, TimeUnit, TimestampMicrosecondType};
+use chrono::{DateTime, Datelike, Offset, TimeZone};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::functions::datetime::to_char::ToCharFunc;
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility,
 };
 
+use self::numbers::{DOUBLE_DIGITS, NumberTemplate, REAL_DIGITS};
+use self::read::read_time;
 use self::template::Template;
+use super::rows::RowFunction;
 use crate::error::{Error, ErrorKind, Result};
+use crate::sql::functions::READ_TIME;
 
-/// `to_char(time, pattern)`
+/// The type of `to_number`. A number with more digits is refused.
+const NUMBER: DataType = DataType::Decimal128(38, 10);
+
+/// The functions that read times and numbers by a template.
+pub(super) fn reading_functions() -> [Arc<ScalarUDF>; 2] {
+    let read_time = RowFunction::new(READ_TIME, 2..=2, |args| {
+        let time = read_time(args[0].text(), &Template::parse(args[1].text()))?;
+        let (year, era) = match time.year() {
+            year @ 1.. => (year, ""),
+            year => (1 - year, " BC"),
+        };
+        let rest = time.format("%m-%d %H:%M:%S%.6f");
+        Ok(Some(format!("{year:04}-{rest}{era}")))
+    });
+    let to_number = RowFunction::new("to_number", 2..=2, |args| {
+        let number = NumberTemplate::parse(args[1].text())?.read(args[0].text())?;
+        let (whole, fraction) = number.split_once('.').unwrap_or((&number, ""));
+        if fraction.len() > 10 || whole.len() > 28 {
+            let why = format!("to_number(\"{number}\") has too many digits");
+            return Err(Error::new(ErrorKind::Unsupported, why));
+        }
+        Ok(Some(number))
+    });
+    let micros = DataType::Timestamp(TimeUnit::Microsecond, None);
+    [read_time.returning(micros), to_number.returning(NUMBER)].map(RowFunction::into_udf)
+}
+
+/// `to_char(value, pattern)`
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct ToChar {
     inner: ToCharFunc,
@@ -68,6 +102,13 @@ impl ScalarUDFImpl for ToChar {
         let arrays = ColumnarValue::values_to_arrays(&args.args)?;
         let patterns = cast(&arrays[1], &DataType::Utf8)?;
         let patterns = patterns.as_string::<i32>();
+        if arrays[0].data_type().is_numeric() {
+            let texts = write_numbers(&arrays[0], patterns)?;
+            return Ok(match is_single {
+                true => ColumnarValue::Scalar(ScalarValue::try_from_array(&texts, 0)?),
+                false => ColumnarValue::Array(Arc::new(texts)),
+            });
+        }
         let of_chrono: BooleanArray = patterns
             .iter()
             .map(|text| Some(text.is_some_and(|text| text.contains('%'))))
@@ -106,6 +147,43 @@ impl ScalarUDFImpl for ToChar {
     fn documentation(&self) -> Option<&Documentation> {
         self.inner.documentation()
     }
+}
+
+/// Writes each number with its template.
+fn write_numbers(numbers: &ArrayRef, patterns: &StringArray) -> DataFusionResult<StringArray> {
+    let mut last: Option<(String, NumberTemplate)> = None;
+    let mut texts = StringBuilder::with_capacity(numbers.len(), numbers.len() * 16);
+    let doubles = match numbers.data_type().is_floating() {
+        true => Some(cast(numbers, &DataType::Float64)?),
+        false => None,
+    };
+    let doubles = doubles
+        .as_ref()
+        .map(|array| array.as_primitive::<Float64Type>());
+    let digits = match numbers.data_type() {
+        DataType::Float64 => DOUBLE_DIGITS,
+        _ => REAL_DIGITS,
+    };
+    let is_integer = numbers.data_type().is_integer();
+    let decimals = cast(numbers, &DataType::Utf8)?;
+    let decimals = decimals.as_string::<i32>();
+    for (row, pattern) in patterns.iter().enumerate() {
+        let Some(pattern) = pattern.filter(|_| numbers.is_valid(row)) else {
+            texts.append_null();
+            continue;
+        };
+        if last.as_ref().is_none_or(|(known, _)| known != pattern) {
+            last = Some((pattern.to_owned(), NumberTemplate::parse(pattern)?));
+        }
+        let Some((_, template)) = &last else {
+            continue;
+        };
+        texts.append_value(match doubles {
+            Some(doubles) => template.write_double(doubles.value(row), digits)?,
+            None => template.write_decimal(decimals.value(row), is_integer)?,
+        });
+    }
+    Ok(texts.finish())
 }
 
 /// Writes each time with its template.

@@ -11,10 +11,10 @@ use chrono::{Datelike, NaiveDateTime, Timelike};
 
 /// A parsed template.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Template(Vec<Piece>);
+pub(super) struct Template(pub(super) Vec<Piece>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Piece {
+pub(super) enum Piece {
     Text(String),
     Field {
         field: Field,
@@ -26,14 +26,14 @@ enum Piece {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Case {
+pub(super) enum Case {
     Upper,
     Capital,
     Lower,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Field {
+pub(super) enum Field {
     Meridiem(Case, Dots),
     Era(Case, Dots),
     Month(Case),
@@ -76,7 +76,7 @@ enum Field {
 
 /// Whether an abbreviation has dots: `a.m.`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Dots {
+pub(super) enum Dots {
     Dots,
     None,
 }
@@ -153,6 +153,24 @@ const MORE_PATTERNS: [(&str, Field); 10] = [
 ];
 
 impl Field {
+    /// Whether it is written in digits.
+    pub(super) fn is_number(self) -> bool {
+        !matches!(
+            self,
+            Meridiem(..)
+                | Era(..)
+                | Month(_)
+                | ShortMonth(_)
+                | Day(_)
+                | ShortDay(_)
+                | RomanMonth(_)
+                | Zone(_)
+                | Offset
+                | ZoneHours
+                | Nothing
+        )
+    }
+
     /// The field of the same pattern in small letters.
     fn in_small_letters(self) -> Self {
         match self {
@@ -295,7 +313,7 @@ fn cased(text: &str, case: Case) -> String {
     }
 }
 
-const MONTHS: [&str; 12] = [
+pub(super) const MONTHS: [&str; 12] = [
     "January",
     "February",
     "March",
@@ -310,7 +328,7 @@ const MONTHS: [&str; 12] = [
     "December",
 ];
 
-const DAYS: [&str; 7] = [
+pub(super) const DAYS: [&str; 7] = [
     "Sunday",
     "Monday",
     "Tuesday",
@@ -320,7 +338,7 @@ const DAYS: [&str; 7] = [
     "Saturday",
 ];
 
-const ROMAN: [&str; 12] = [
+pub(super) const ROMAN: [&str; 12] = [
     "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII",
 ];
 

@@ -11,11 +11,12 @@ mod values;
 pub use self::format::{FormatOptions, StreamOptions};
 pub use self::partition::PartitionOptions;
 pub use self::values::parse_bytes;
+pub(super) use self::values::{find, parse_boolean};
 
 use std::sync::Arc;
 
 use self::partition::parse_partition;
-use self::values::{choice, find, invalid, parse_boolean, parse_size};
+use self::values::{choice, invalid, parse_size};
 use crate::catalog::fold;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::FileFormat;
@@ -108,12 +109,16 @@ impl CopyOptions {
                         || name.ends_with(&format!(".{}", format.name())))
             }
         };
-        if mode == Mode::Overwrite && !single_file {
+        if mode.replaces() && !single_file {
             target.refuse_broad_folder()?;
         }
+        if let (Mode::OverwritePartitions, None, Some(option)) = (mode, &partition, find("MODE")) {
+            let why = "MODE = 'overwrite partitions' needs PARTITION BY";
+            return Err(invalid(option, why.to_owned()));
+        }
         let force = match find("FORCE") {
-            Some(option) if mode != Mode::Overwrite => {
-                let why = "FORCE is for MODE = 'overwrite'";
+            Some(option) if mode == Mode::Error => {
+                let why = "FORCE is for MODE = 'overwrite', 'overwrite partitions' and 'append'";
                 return Err(invalid(option, why.to_owned()));
             }
             Some(option) => parse_boolean(option)?,
@@ -316,7 +321,7 @@ mod tests {
                 if name != "FORMAT" {
                     options.push(text("FORMAT", "parquet"));
                 }
-                if name == "PARTITION COLUMNS" {
+                if matches!(name, "PARTITION COLUMNS" | "MODE") {
                     options.push(text("PARTITION BY", "a"));
                 }
                 CopyOptions::from_sql(&options, &target, ExportMemory::default()).unwrap()

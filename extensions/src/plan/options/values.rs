@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sql::ast::{OptionValue, SqlOption};
 use crate::sql::{choices, nearest};
 
-pub(super) fn find<'a>(options: &'a [SqlOption], name: &str) -> Option<&'a SqlOption> {
+pub(in crate::plan) fn find<'a>(options: &'a [SqlOption], name: &str) -> Option<&'a SqlOption> {
     options.iter().find(|option| option.name == name)
 }
 
@@ -14,7 +14,7 @@ pub(super) fn invalid(option: &SqlOption, why: String) -> Error {
     Error::new(ErrorKind::InvalidParameter, why).at(option.location)
 }
 
-pub(super) fn parse_boolean(option: &SqlOption) -> Result<bool> {
+pub(in crate::plan) fn parse_boolean(option: &SqlOption) -> Result<bool> {
     let written = match &option.value {
         OptionValue::None => return Ok(true),
         OptionValue::Word(word) => word.value.to_ascii_lowercase(),

@@ -114,6 +114,8 @@ impl Told {
 struct CsvSettings {
     dialect: Dialect,
     has_header: bool,
+    /// Whether the records tell that the first one is a header, or is none.
+    is_header_sure: bool,
     told: Told,
     /// Whether the columns' types were guessed.
     is_guessed: bool,
@@ -163,6 +165,7 @@ impl From<&CsvOptions> for CsvSettings {
                 terminator: options.terminator,
             },
             has_header: options.has_header.unwrap_or(true),
+            is_header_sure: true,
             told: Told::default(),
             is_guessed: false,
             is_union: false,

@@ -49,8 +49,8 @@ pub(super) fn sniff(
         sniffed.dialect = dialect;
     }
     if !told.header {
-        sniffed.has_header = match declared {
-            Some(declared) => is_declared_header(&sniffed, declared, &records),
+        (sniffed.has_header, sniffed.is_header_sure) = match declared {
+            Some(declared) => (is_declared_header(&sniffed, declared, &records), true),
             None => is_header(&sniffed, &records),
         };
     }
@@ -175,10 +175,10 @@ fn is_value(settings: &CsvSettings, (text, quoted): (String, bool), data_type: &
     is_null || values_of(&StringArray::from(vec![text]), data_type).is_ok()
 }
 
-/// Whether the first record is the header of columns that nobody declared.
-fn is_header(settings: &CsvSettings, records: &[Record]) -> bool {
+/// Whether the first record is the header of columns that nobody declared, and whether that is sure.
+fn is_header(settings: &CsvSettings, records: &[Record]) -> (bool, bool) {
     let Some((first, rest)) = records.split_first() else {
-        return settings.has_header;
+        return (settings.has_header, true);
     };
     let names: Vec<(String, bool)> = (0..first.len())
         .filter_map(|column| text_of(first, column))
@@ -187,11 +187,11 @@ fn is_header(settings: &CsvSettings, records: &[Record]) -> bool {
     for (at, (name, _)) in names.iter().enumerate() {
         let is_new = !names[..at].iter().any(|(earlier, _)| earlier == name);
         if name.is_empty() || !is_new || guess_of(name) != DataType::Utf8 {
-            return false;
+            return (false, true);
         }
     }
     if rest.is_empty() {
-        return true;
+        return (true, false);
     }
     let rest = || rest.iter().filter(|record| record.len() == first.len());
     let mut all_are_texts = true;
@@ -204,12 +204,12 @@ fn is_header(settings: &CsvSettings, records: &[Record]) -> bool {
         let types: Vec<DataType> = values.iter().map(|text| guess_of(text)).collect();
         if !types.is_empty() && !types.contains(&DataType::Utf8) {
             // A column of numbers or times has a text at its head.
-            return true;
+            return (true, true);
         }
         all_are_texts &= !values.contains(name);
     }
     // Texts only: a name is no value of its column.
-    all_are_texts
+    (all_are_texts, false)
 }
 
 /// The type of one value.

@@ -15,6 +15,7 @@ use super::columns::{BatchBuilder, Layout};
 use super::stream::{BatchReader, RecordStream, read_first};
 use super::{CsvSettings, infer, sniff};
 use crate::error::Result;
+use crate::notices::add_notice;
 use crate::read::open::open_file;
 use crate::read::text::{Batches, FileToRead, TextFormat};
 
@@ -55,8 +56,8 @@ impl TextFormat for CsvSettings {
     ) -> Result<Self> {
         let mut found = match objects.first() {
             Some(object) => {
-                let opened = open_file(store, &object.location, self.compression);
-                let mut chunks = opened.await?.chunks;
+                let opened = open_file(store, &object.location, self.compression).await?;
+                let mut chunks = opened.chunks;
                 let mut sample = Vec::new();
                 let mut is_whole = true;
                 while let Some(chunk) = chunks.next().await {
@@ -66,7 +67,19 @@ impl TextFormat for CsvSettings {
                         break;
                     }
                 }
-                sniff::sniff(self, &sample, is_whole, declared)
+                let found = sniff::sniff(self, &sample, is_whole, declared);
+                if !found.is_header_sure && opened.says_header.is_none() {
+                    let taken = match found.has_header {
+                        true => "a header",
+                        false => "a row",
+                    };
+                    add_notice(format!(
+                        "the first line of {} is read as {taken}; nothing in the file tells which it \
+                         is: say header => true or header => false",
+                        object.location
+                    ));
+                }
+                found
             }
             None => self.clone(),
         };

@@ -16,11 +16,12 @@ use super::bookkeeping::{FORMAT, Intent, Keys, MEDIA_TYPE, Rollback, from_json, 
 use super::files;
 use super::ledger::Ledger;
 use super::lock;
-use super::look::{Sight, confirm, look};
+use super::look::{Sight, confirm, look, refuse_foreign};
 use super::manifest::Manifest;
 use super::survey::{FoundExport, find_exports, is_there};
 use super::uploads;
 use crate::error::{Error, ErrorKind, Result};
+use crate::sink::mode::Mode;
 use crate::sink::staged::StagedFile;
 use crate::sink::store::{ContentHeaders, StoreError, StoreErrorKind, UploadStore};
 use crate::sink::target::Target;
@@ -424,7 +425,11 @@ impl Executor {
         let Some(fence) = ledger.fence() else {
             return Ok(Answer::Refused);
         };
-        let json = to_json(&intend(ledger))?;
+        let intent = intend(ledger);
+        if ledger.spec().mode == Mode::OverwritePartitions {
+            refuse_foreign(ledger, intent.obsolete.iter()).map_err(Failure::Refusal)?;
+        }
+        let json = to_json(&intent)?;
         let store = self.store();
         let part = store.put_part(&fence, 1, json).await?;
         store.seal_upload(&fence).await?;

@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::bookkeeping::{FORMAT, Keys, Note};
 use super::journal::Journal;
 use crate::error::Result;
+use crate::sink::mode::Mode;
 use crate::sink::spec::ExportSpec;
 use crate::sink::staged::StagedFile;
-use crate::sink::store::{PendingUpload, UploadStore};
+use crate::sink::store::{ListedObject, PendingUpload, UploadStore};
 
 /// The identity of an export, and its requests that changed the store.
 #[derive(Debug)]
@@ -58,11 +59,34 @@ struct Entries {
     fence: Option<PendingUpload>,
     /// `LOCK` was put.
     locked: bool,
-    /// Objects to delete once the export is committed (mode overwrite).
-    obsolete: Vec<String>,
-    replaced: Option<Replaced>,
+    /// The data and manifests under the target before the export, in a mode that replaces objects.
+    existing: Vec<ListedObject>,
+    manifests: Vec<ListedObject>,
     /// The files to commit.
     files: Arc<[StagedFile]>,
+}
+
+impl Entries {
+    /// The data that an export in this mode replaces. In mode overwrite partitions, the data in the
+    /// folders of its files.
+    fn replaced_data(&self, mode: Mode) -> impl Iterator<Item = &ListedObject> {
+        let folders: BTreeSet<String> = match mode {
+            Mode::OverwritePartitions => {
+                let keys = self.files.iter().map(|file| &file.key);
+                let folders = keys.filter_map(|key| Some(format!("{}/", key.rsplit_once('/')?.0)));
+                folders.collect()
+            }
+            _ => BTreeSet::new(),
+        };
+        self.existing.iter().filter(move |object| match mode {
+            // Also data in folders below them.
+            Mode::OverwritePartitions => {
+                let mut ends = object.key.match_indices('/');
+                ends.any(|(end, _)| folders.contains(&object.key[..=end]))
+            }
+            _ => true,
+        })
+    }
 }
 
 impl Ledger {
@@ -143,21 +167,32 @@ impl Ledger {
         self.entries().locked = locked;
     }
 
-    /// The objects that the export replaces.
+    /// The keys of the objects that the export replaces, once its files are known.
     pub(super) fn obsolete(&self) -> Vec<String> {
-        self.entries().obsolete.clone()
+        let mode = self.spec.mode;
+        let entries = self.entries();
+        // A manifest may list objects of other partitions.
+        let manifests = entries.manifests.iter().filter(|_| mode == Mode::Overwrite);
+        let obsolete = entries.replaced_data(mode).chain(manifests);
+        obsolete.map(|object| object.key.clone()).collect()
     }
 
-    /// Records the objects that the export replaces, and the data among them.
-    pub(super) fn set_obsolete(&self, obsolete: Vec<String>, replaced: Replaced) {
+    /// Records the data and manifests that are under the target.
+    pub(super) fn set_obsolete(&self, data: Vec<ListedObject>, manifests: Vec<ListedObject>) {
         let mut entries = self.entries();
-        entries.obsolete = obsolete;
-        entries.replaced = Some(replaced).filter(|replaced| replaced.objects > 0);
+        entries.existing = data;
+        entries.manifests = manifests;
     }
 
-    /// The data among them; `None` before it is known, or if nothing is replaced.
+    /// The data that is replaced; `None` before it is known, or if nothing is replaced.
     pub(crate) fn replaced(&self) -> Option<Replaced> {
-        self.entries().replaced
+        let entries = self.entries();
+        let replaced = entries.replaced_data(self.spec.mode);
+        let replaced = replaced.fold((0, 0), |(objects, bytes), object| {
+            (objects + 1, bytes + object.bytes)
+        });
+        let (objects, bytes) = replaced;
+        Some(Replaced { objects, bytes }).filter(|replaced| replaced.objects > 0)
     }
 
     /// The files to commit.

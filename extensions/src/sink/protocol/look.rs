@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::bookkeeping::Keys;
-use super::ledger::{Ledger, Replaced};
+use super::ledger::Ledger;
 use super::survey::{FoundExport, LOOK_AT, find_data, find_exports, find_obstacle};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sink::mode::Mode;
@@ -39,52 +39,66 @@ pub(super) struct Sight {
 pub(super) async fn look(ledger: &Ledger, is_first: bool) -> Result<Sight> {
     let store = ledger.store().as_ref();
     let probe = ledger.keys().probe(ledger.id());
-    let (clear, seen, deleted) = tokio::join!(
-        async {
-            match is_first {
-                true => refuse_obstacle(ledger).await,
-                false => Ok(()),
-            }
-        },
-        see(ledger),
-        async {
-            match is_first {
-                // Without permission to delete, the export must fail before it writes an object
-                // that it would have to delete.
-                true => store.delete(&probe).await,
-                false => Ok(()),
-            }
-        },
-    );
-    clear?;
+    let (seen, deleted) = tokio::join!(see(ledger, is_first), async {
+        match is_first {
+            // Without permission to delete, the export must fail before it writes an object
+            // that it would have to delete.
+            true => store.delete(&probe).await,
+            false => Ok(()),
+        }
+    });
     let sight = seen?;
     deleted?;
     Ok(sight)
 }
 
 /// Lists the target before the claim, with a single request if that shows everything.
-async fn see(ledger: &Ledger) -> Result<Sight> {
+async fn see(ledger: &Ledger, is_first: bool) -> Result<Sight> {
     let (store, target) = (ledger.store().as_ref(), &ledger.spec().target);
-    if target.file().is_none() {
-        let listed = store.list(&target.prefix(), LOOK_AT).await?;
-        if listed.len() < LOOK_AT {
-            let keys = ledger.keys();
-            let own = Some(ledger.id());
-            if ledger.spec().mode == Mode::Overwrite {
-                refuse_foreign(ledger, listed.iter())?;
+    let list_both = || async {
+        let (others, data) = tokio::join!(list_others(ledger, false), list_data(ledger));
+        Ok(Sight {
+            others: others?.0,
+            claimed: false,
+            data: data?,
+        })
+    };
+    if target.file().is_some() {
+        let obstacle = async {
+            match is_first {
+                true => find_obstacle(store, target).await,
+                false => Ok(None),
             }
-            return Ok(Sight {
-                others: find_exports(store, &keys, &listed, own, false).await?,
-                claimed: false,
-                data: listed.into_iter().find(|key| target.has_data(key)),
-            });
-        }
+        };
+        let (obstacle, sight) = tokio::join!(obstacle, list_both());
+        refuse_obstacle(ledger, obstacle?)?;
+        return sight;
     }
-    let (others, data) = tokio::join!(list_others(ledger, false), list_data(ledger));
+    let prefix = target.prefix();
+    let folder = prefix.trim_end_matches('/');
+    // Without its slash, the prefix lists an object that has the name of the folder, too. Keys are
+    // listed in byte order, so this object comes first.
+    let mut listed = store.list(folder, LOOK_AT).await?;
+    let obstacle = listed.first().filter(|key| *key == folder);
+    refuse_obstacle(ledger, obstacle.cloned())?;
+    let is_all = listed.len() < LOOK_AT;
+    listed.retain(|key| key.starts_with(&prefix));
+    if !is_all {
+        if adds_files(ledger) {
+            // Bookkeeping and neighbours of the folder may fill the first page.
+            refuse_misfit(ledger, &store.list(&prefix, ONE_PAGE).await?)?;
+        }
+        return list_both().await;
+    }
+    refuse_misfit(ledger, &listed)?;
+    if ledger.spec().mode == Mode::Overwrite {
+        refuse_foreign(ledger, listed.iter())?;
+    }
+    let own = Some(ledger.id());
     Ok(Sight {
-        others: others?.0,
+        others: find_exports(store, &ledger.keys(), &listed, own, false).await?,
         claimed: false,
-        data: data?,
+        data: listed.into_iter().find(|key| target.has_data(key)),
     })
 }
 
@@ -99,7 +113,7 @@ pub(super) async fn confirm(ledger: &Ledger) -> Result<Sight> {
     }
     let (others, claimed) = list_others(ledger, true).await?;
     let data = list_data(ledger).await?;
-    if ledger.spec().mode == Mode::Overwrite {
+    if ledger.spec().mode.replaces() {
         list_obsolete(ledger).await?;
     }
     Ok(Sight {
@@ -129,7 +143,7 @@ async fn look_once(ledger: &Ledger) -> Result<Option<Sight>> {
     let (prefix, limit) = match ledger.spec().mode {
         Mode::Error => (target.prefix(), FEW),
         Mode::Append => (keys.folder().to_owned(), FEW),
-        Mode::Overwrite => (target.prefix(), ONE_PAGE),
+        Mode::Overwrite | Mode::OverwritePartitions => (target.prefix(), ONE_PAGE),
     };
     let listed = ledger.store().list_objects(&prefix, limit).await?;
     let is_other = |object: &ListedObject| match keys.split(&object.key) {
@@ -142,7 +156,7 @@ async fn look_once(ledger: &Ledger) -> Result<Option<Sight>> {
     let mut found = listed.iter().map(|object| &object.key);
     let claimed = has_claim(ledger, found.clone());
     let data = found.find(|key| target.has_data(key)).cloned();
-    if ledger.spec().mode == Mode::Overwrite {
+    if ledger.spec().mode.replaces() {
         record_obsolete(ledger, listed)?;
     }
     Ok(Some(Sight {
@@ -177,7 +191,7 @@ async fn list_others(
 async fn list_data(ledger: &Ledger) -> Result<Option<String>> {
     match ledger.spec().mode {
         Mode::Error => find_data(ledger.store().as_ref(), &ledger.spec().target).await,
-        Mode::Append | Mode::Overwrite => Ok(None),
+        Mode::Append | Mode::Overwrite | Mode::OverwritePartitions => Ok(None),
     }
 }
 
@@ -214,19 +228,22 @@ fn record_obsolete(ledger: &Ledger, listed: Vec<ListedObject>) -> Result<()> {
         )
         .with_hint("wait until it ends, or recover it with RECOVER EXPORT"));
     }
-    refuse_foreign(ledger, obsolete.iter().map(|object| &object.key))?;
-    let data = obsolete.iter().filter(|object| !is_manifest(&object.key));
-    let replaced = Replaced {
-        objects: data.clone().count() as u64,
-        bytes: data.map(|object| object.bytes).sum(),
-    };
-    let obsolete = obsolete.into_iter().map(|object| object.key).collect();
-    ledger.set_obsolete(obsolete, replaced);
+    // In mode overwrite partitions, the folders that are replaced are known only after the query.
+    if ledger.spec().mode == Mode::Overwrite {
+        refuse_foreign(ledger, obsolete.iter().map(|object| &object.key))?;
+    }
+    let (manifests, data) = obsolete
+        .into_iter()
+        .partition(|object| is_manifest(&object.key));
+    ledger.set_obsolete(data, manifests);
     Ok(())
 }
 
 /// Refuses to replace an object in a folder that no export wrote, unless the user forces it.
-fn refuse_foreign<'a>(ledger: &Ledger, mut keys: impl Iterator<Item = &'a String>) -> Result<()> {
+pub(super) fn refuse_foreign<'a>(
+    ledger: &Ledger,
+    mut keys: impl Iterator<Item = &'a String>,
+) -> Result<()> {
     let target = &ledger.spec().target;
     if target.file().is_some() || ledger.spec().force {
         return Ok(());
@@ -236,20 +253,70 @@ fn refuse_foreign<'a>(ledger: &Ledger, mut keys: impl Iterator<Item = &'a String
         Some(key) => Err(Error::new(
             ErrorKind::TargetInUse,
             format!(
-                "MODE = 'overwrite' would delete {}, which no export wrote",
+                "MODE = '{}' would delete {}, which no export wrote",
+                ledger.spec().mode.name(),
                 ledger.store().url(key)
             ),
         )
         .with_hint(format!(
-            "choose another target, or add FORCE = true to replace everything under {target}"
+            "choose another target, or add FORCE = true to replace such files under {target}, too"
         ))),
     }
 }
 
+/// Whether files of earlier exports stay beside those of this export.
+fn adds_files(ledger: &Ledger) -> bool {
+    matches!(ledger.spec().mode, Mode::Append | Mode::OverwritePartitions)
+}
+
+/// Refuses to add files to files of exports with another format or other partition columns, unless
+/// the user forces it: such a folder can't be read as one table.
+fn refuse_misfit(ledger: &Ledger, listed: &[String]) -> Result<()> {
+    let spec = ledger.spec();
+    if !adds_files(ledger) || spec.force {
+        return Ok(());
+    }
+    let columns: Vec<&str> = match &spec.partition {
+        Some(partition) => {
+            let fields = partition.columns.iter();
+            let fields = fields.map(|column| spec.input_schema.field(*column));
+            fields.map(|field| field.name().as_str()).collect()
+        }
+        None => Vec::new(),
+    };
+    let format = spec.format.name();
+    for key in listed {
+        let Some(file) = spec.target.exported_file(key) else {
+            continue;
+        };
+        let why = if file.format != format {
+            format!("it is {}, and this export writes {format}", file.format)
+        } else if file.columns != columns {
+            let shown = |columns: &[String]| match columns {
+                [] => "no columns".to_owned(),
+                columns => columns.join(", "),
+            };
+            let ours: Vec<String> = columns.iter().map(|name| (*name).to_owned()).collect();
+            format!(
+                "it is partitioned by {}, and this export by {}",
+                shown(&file.columns),
+                shown(&ours)
+            )
+        } else {
+            continue;
+        };
+        let url = ledger.store().url(key);
+        let why = format!("the export does not fit {url}: {why}");
+        return Err(Error::new(ErrorKind::TargetInUse, why)
+            .with_hint("choose another target, or add FORCE = true"));
+    }
+    Ok(())
+}
+
 /// Refuses a target folder if an object has its name, and a target object if a folder has its name.
-async fn refuse_obstacle(ledger: &Ledger) -> Result<()> {
+fn refuse_obstacle(ledger: &Ledger, obstacle: Option<String>) -> Result<()> {
     let target = &ledger.spec().target;
-    let Some(key) = find_obstacle(ledger.store().as_ref(), target).await? else {
+    let Some(key) = obstacle else {
         return Ok(());
     };
     let url = ledger.store().url(&key);

@@ -19,7 +19,7 @@ impl Mode {
         match self {
             Self::Error => tidegate_commit::Mode::Error,
             Self::Append => tidegate_commit::Mode::Append,
-            Self::Overwrite => tidegate_commit::Mode::Overwrite,
+            Self::Overwrite | Self::OverwritePartitions => tidegate_commit::Mode::Overwrite,
         }
     }
 }
@@ -154,8 +154,8 @@ pub(crate) async fn inspect_target(ledger: &Ledger, executor: &Executor) -> Resu
     {
         return Err(error);
     }
-    match ledger.spec().mode {
-        Mode::Overwrite => list_obsolete(ledger).await,
-        Mode::Error | Mode::Append => Ok(()),
+    match ledger.spec().mode.replaces() {
+        true => list_obsolete(ledger).await,
+        false => Ok(()),
     }
 }

@@ -182,24 +182,11 @@ pub(super) async fn list_objects(
     Ok(own)
 }
 
-/// The key of an object that conflicts with the kind of the target: an object that has the name of
-/// the target folder, or an object in a folder that has the name of the target object.
+/// The key of an object in a folder that has the name of the target object.
 pub(super) async fn find_obstacle(
     store: &dyn UploadStore,
     target: &Target,
 ) -> Result<Option<String>> {
-    let prefix = target.prefix();
-    let path = prefix.trim_end_matches('/');
-    if path.is_empty() {
-        return Ok(None);
-    }
-    let wanted = match target.file() {
-        Some(_) => format!("{path}/"),
-        None => path.to_owned(),
-    };
-    // Keys are listed in byte order, so an object whose key is the whole prefix comes first.
-    let found = store.list(&wanted, 1).await?;
-    Ok(found
-        .into_iter()
-        .find(|key| *key == wanted || target.file().is_some()))
+    let folder = format!("{}/", target.prefix());
+    Ok(store.list(&folder, 1).await?.pop())
 }

@@ -185,19 +185,20 @@ impl LocalUploadStore {
         let mut found = Vec::new();
         let exact = path_of(prefix);
         if !prefix.ends_with('/') && !prefix.is_empty() {
-            // The prefix is the key of one object. Keys in a folder of that name don't match.
+            // The key of one object, or the name of a folder.
             let Ok(there) = fs::metadata(&exact) else {
                 return Ok(found);
             };
             let is_link = fs::symlink_metadata(&exact).is_ok_and(|meta| meta.is_symlink());
             if there.is_file() && !is_link {
                 found.push(prefix.to_owned());
-            } else if !there.is_dir() {
+                return Ok(found);
+            }
+            if !there.is_dir() {
                 // A rename would replace a device or a link by a file.
                 let why = "it is not a regular file";
                 return Err(io::Error::new(IoErrorKind::InvalidInput, why));
             }
-            return Ok(found);
         }
         // Bookkeeping first: an export whose bookkeeping is gone has all its data.
         let bookkeeping = exact.join(BOOKKEEPING);

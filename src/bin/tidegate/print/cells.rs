@@ -14,7 +14,7 @@ const TIMESTAMP: &str = "%Y-%m-%d %H:%M:%S%.f";
 const TIMESTAMP_TZ: &str = "%Y-%m-%d %H:%M:%S%.f%:z";
 
 /// The cells of a batch, row by row.
-pub(super) fn cells(batch: &RecordBatch) -> Result<Vec<Vec<String>>> {
+pub(crate) fn cells(batch: &RecordBatch) -> Result<Vec<Vec<String>>> {
     let options = FormatOptions::default()
         .with_null("NULL")
         .with_timestamp_format(Some(TIMESTAMP))

@@ -22,7 +22,7 @@ use tidegate_extensions::format::{
     CopyTextFormat, CopyTextOptions, CsvFormat, CsvOptions, JsonFormat, JsonOptions,
 };
 
-pub(crate) use self::cells::{cut, printable, width};
+pub(crate) use self::cells::{cells, cut, printable, width};
 use self::lines::{JsonArray, Lines};
 use self::table::{Markdown, Table};
 use self::vertical::{Plans, Vertical};

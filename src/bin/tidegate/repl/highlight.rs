@@ -33,6 +33,7 @@ const KEYWORDS: &[&str] = &[
     "DELETE",
     "DESC",
     "DESCRIBE",
+    "SUMMARIZE",
     "DISTINCT",
     "DROP",
     "ELSE",

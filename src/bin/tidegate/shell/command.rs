@@ -4,10 +4,12 @@
 //! could have written.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use tidegate::{Error, ErrorKind, Location, Result};
 
+use super::condition::is_condition;
 use super::lexer::{Kind, Lexer};
 use super::report::Source;
 use super::scanner::Fragment;
@@ -63,20 +65,52 @@ pub(crate) const COMMANDS: &[Command] = &[
     command("g", "", "execute the statement, as ; does"),
     command("gx", "", "execute it and print a line for each value"),
     command(
+        "gset",
+        "[PREFIX]",
+        "execute it and store its only row in variables",
+    ),
+    command(
+        "gdesc",
+        "",
+        "show the columns of the statement without executing it",
+    ),
+    command(
+        "watch",
+        "[SECONDS]",
+        "execute it again and again, until Ctrl-C",
+    ),
+    command(
         "set",
         "[NAME [VALUE …]]",
         "set a variable, or list them: :name, :'name', :\"name\"",
     ),
     command("unset", "NAME", "forget a variable"),
     command("echo", "[-n] [TEXT …]", "print a text"),
+    command(
+        "if",
+        "TRUE|FALSE",
+        "execute what follows, up to \\else or \\endif, only if true",
+    ),
+    command(
+        "elif",
+        "TRUE|FALSE",
+        "another condition, if no earlier one was true",
+    ),
+    command("else", "", "if no condition was true"),
+    command("endif", "", "end the condition"),
+    command(
+        "!",
+        "[COMMAND …]",
+        "run a command of the system, or its shell",
+    ),
 ];
 
 /// Whether the command ends the statement before it.
 pub(super) fn ends_statement(written: &str) -> bool {
-    matches!(name_of(written), "g" | "gx")
+    matches!(name_of(written), "g" | "gx" | "gset" | "gdesc" | "watch")
 }
 
-fn name_of(written: &str) -> &str {
+pub(super) fn name_of(written: &str) -> &str {
     written.split_whitespace().next().unwrap_or_default()
 }
 
@@ -114,10 +148,23 @@ impl Shell {
     ) -> Result<Flow> {
         let name = name_of(&written.text);
         let rest = &written.text[name.len()..];
+        if name == "!" {
+            // The rest of the line is the system's, with its own quotes.
+            run_system(rest.trim()).await?;
+            return Ok(Flow::Continue);
+        }
         let arguments = arguments(rest, &self.variables)?;
         check_count(name, &arguments)?;
         let first = arguments.first().map(String::as_str);
+        if is_condition(name) {
+            self.conditions.apply(name, first)?;
+            return Ok(Flow::Continue);
+        }
         match name {
+            "copy" => {
+                let error = Error::new(ErrorKind::Unsupported, "\\copy is not a command here");
+                return Err(error.with_hint("write COPY t TO 'path' or COPY t FROM 'path' instead"));
+            }
             "?" => say(&list_commands())?,
             "h" | "help" => say(&help::page(&arguments.join(" "))?)?,
             "q" | "quit" | "exit" => return Ok(Flow::Quit),
@@ -166,11 +213,20 @@ impl Shell {
                 let path = folder.map_or(path.clone(), |folder| folder.join(path));
                 return self.run_file(&path).await;
             }
-            "g" | "gx" => {
+            "g" | "gx" | "gset" | "gdesc" | "watch" => {
                 // Without a statement, the previous statement is executed again.
                 let Some(statement) = statement.or_else(|| self.last.clone()) else {
                     return Ok(Flow::Continue);
                 };
+                match name {
+                    "gset" => {
+                        let prefix = first.unwrap_or_default();
+                        return self.store_row(source, &statement, prefix).await;
+                    }
+                    "gdesc" => return self.describe(source, &statement).await,
+                    "watch" => return self.watch(source, &statement, seconds(first)?).await,
+                    _ => {}
+                }
                 let expanded = self.settings.expanded;
                 if name == "gx" {
                     self.settings.expanded = Expanded::On;
@@ -430,6 +486,34 @@ fn most_rows(argument: Option<&str>) -> Result<Option<u64>> {
                 "\\maxrows takes a number of rows or all, not {number}"
             ))),
         },
+    }
+}
+
+/// The pause of `\watch`. psql's default is two seconds.
+fn seconds(argument: Option<&str>) -> Result<Duration> {
+    let written = argument.unwrap_or("2");
+    let seconds = written.parse().ok();
+    let pause = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    pause.ok_or_else(|| invalid(format!("\\watch takes a number of seconds, not {written}")))
+}
+
+/// Runs a command of the system; without one, its shell.
+async fn run_system(command: &str) -> Result<()> {
+    let shell = std::env::var("SHELL").unwrap_or_else(|_| "/bin/sh".to_owned());
+    let mut process = std::process::Command::new(shell);
+    if !command.is_empty() {
+        process.arg("-c").arg(command);
+    }
+    let failed = |why: String| Error::new(ErrorKind::Io, why);
+    let ran = tokio::task::spawn_blocking(move || process.status()).await;
+    let status = match ran {
+        Ok(Ok(status)) => status,
+        Ok(Err(error)) => return Err(failed(format!("the shell can't be started: {error}"))),
+        Err(error) => return Err(failed(format!("the command was not run: {error}"))),
+    };
+    match status.success() {
+        true => Ok(()),
+        false => Err(failed(format!("the command failed: {status}"))),
     }
 }
 

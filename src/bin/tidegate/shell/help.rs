@@ -47,6 +47,7 @@ pub(crate) fn pages() -> impl Iterator<Item = Page> {
     [
         include_str!("../../../../docs/statements/copy.md"),
         include_str!("../../../../docs/statements/copy-to-stdout.md"),
+        include_str!("../../../../docs/statements/copy-from.md"),
         include_str!("../../../../docs/statements/recover-export.md"),
         include_str!("../../../../docs/statements/create-secret.md"),
         include_str!("../../../../docs/statements/alter-secret.md"),
@@ -58,6 +59,7 @@ pub(crate) fn pages() -> impl Iterator<Item = Page> {
         include_str!("../../../../docs/statements/show-connections.md"),
         include_str!("../../../../docs/statements/validate-connection.md"),
         include_str!("../../../../docs/statements/select.md"),
+        include_str!("../../../../docs/statements/summarize.md"),
         include_str!("../../../../docs/statements/create-table.md"),
         include_str!("../../../../docs/statements/create-view.md"),
         include_str!("../../../../docs/statements/create-external-table.md"),

@@ -5,6 +5,8 @@
 //! is off.
 
 mod command;
+mod condition;
+mod execute;
 mod help;
 mod lexer;
 mod report;
@@ -29,6 +31,7 @@ pub(crate) use self::report::Source;
 pub(crate) use self::scanner::{Open, Scanner};
 pub(crate) use self::variables::Variables;
 
+use self::condition::{Conditions, is_condition};
 use self::report::report;
 use self::scanner::{Fragment, Item};
 use crate::print::numbers::{counted, duration};
@@ -87,6 +90,8 @@ pub(crate) struct Shell {
     depth: usize,
     /// The statement that `\g` executes again.
     last: Option<Fragment>,
+    /// The conditions that are open in the current script.
+    conditions: Conditions,
 }
 
 /// Cancels the statement that is being executed, and none that comes later.
@@ -126,6 +131,7 @@ impl Shell {
             failed: false,
             depth: 0,
             last: None,
+            conditions: Conditions::default(),
         }
     }
 
@@ -145,8 +151,20 @@ impl Shell {
     /// Runs a script to its end, or to its first error.
     ///
     /// # Errors
-    /// Results can't be written.
+    /// Results can't be written, or an `\if` has no `\endif`.
     pub(crate) async fn run_script(&mut self, source: &Source) -> Result<Flow> {
+        let outer = std::mem::take(&mut self.conditions);
+        let flow = self.run_items(source).await;
+        let is_closed = std::mem::replace(&mut self.conditions, outer).are_closed();
+        match flow {
+            Ok(Flow::Continue) if !is_closed => {
+                Err(Error::new(ErrorKind::Syntax, "an \\if has no \\endif"))
+            }
+            flow => flow,
+        }
+    }
+
+    async fn run_items(&mut self, source: &Source) -> Result<Flow> {
         let mut scanner = Scanner::new(source.text());
         while let Some(flow) = self.run_next(source, &mut scanner).await? {
             if flow != Flow::Continue {
@@ -155,8 +173,10 @@ impl Shell {
         }
         // The last statement needs no semicolon.
         match scanner.end_statement() {
-            Some(statement) => self.run_statement(source, &statement).await,
-            None => Ok(Flow::Continue),
+            Some(statement) if self.conditions.are_true() => {
+                self.run_statement(source, &statement).await
+            }
+            _ => Ok(Flow::Continue),
         }
     }
 
@@ -171,7 +191,17 @@ impl Shell {
     ) -> Result<Option<Flow>> {
         let flow = match scanner.next_complete() {
             None => return Ok(None),
+            Some(Item::Statement(_)) if !self.conditions.are_true() => Flow::Continue,
             Some(Item::Statement(statement)) => self.run_statement(source, &statement).await?,
+            Some(Item::Command(written))
+                if !self.conditions.are_true()
+                    && !is_condition(command::name_of(&written.text)) =>
+            {
+                if command::ends_statement(&written.text) {
+                    scanner.end_statement();
+                }
+                Flow::Continue
+            }
             Some(Item::Command(written)) => {
                 let statement = match command::ends_statement(&written.text) {
                     true => scanner.end_statement(),
@@ -310,7 +340,7 @@ impl Shell {
         elapsed: Duration,
     ) -> Result<()> {
         let report = execution.export_report();
-        for notice in report.iter().flat_map(|report| &report.notices) {
+        for notice in execution.notices() {
             print::complain(&format!("notice: {notice}"));
         }
         let has_summary = report.is_some() && std::io::IsTerminal::is_terminal(&std::io::stderr());

@@ -2,30 +2,27 @@
 //!
 //! Invariant: a rewritten statement means in DataFusion what the written one means in PostgreSQL.
 
+mod build;
+mod calls;
+mod interval;
+mod numbers;
+
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement as DataFusionStatement;
 use sqlparser::ast::{
-    AccessExpr, BinaryOperator, CastKind, CharacterLength, DataType, ExactNumberInfo, Expr,
-    Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
-    LimitClause, ObjectName, Parens, Query, Set, SetExpr, SetOperator, SetQuantifier, Statement,
-    Subscript, TimezoneInfo, UnaryOperator, Value, VisitMut, VisitorMut,
+    AccessExpr, Assignment, AssignmentTarget, BinaryOperator, CharacterLength, DataType, Expr,
+    Ident, LimitClause, ObjectName, Parens, Query, Set, SetExpr, SetOperator, SetQuantifier,
+    Statement, Subscript, UnaryOperator, Value, VisitMut, VisitorMut, visit_expressions,
 };
-use sqlparser::tokenizer::Span;
 
+use self::build::{binary, call, cast, double, literal, not, number, text};
+use self::calls::{first_match, match_newlines, rewrite_call};
+use self::numbers::exact_number;
+use super::functions;
 use super::names::name_columns;
 use crate::error::{Error, ErrorKind, Result};
-
-/// The functions that rewritten expressions call.
-pub(crate) mod functions {
-    /// The pattern of `SIMILAR TO` and its escape character, as a regular expression.
-    pub(crate) const SIMILAR_TO: &str = "similar_to_escape";
-    /// The pattern of `LIKE` and its escape character, as a pattern with the escape character `\`.
-    pub(crate) const LIKE: &str = "like_escape";
-}
-
-/// The most digits of a decimal.
-const MOST_DIGITS: usize = 76;
 
 /// Rewrites a statement.
 ///
@@ -110,11 +107,58 @@ impl VisitorMut for Rewrite {
 
     fn pre_visit_statement(&mut self, statement: &mut Statement) -> ControlFlow<Error> {
         if let Statement::CreateTable(create) = statement {
+            // Every table without a location lives as long as the session.
+            create.temporary = false;
             let columns = create.columns.iter_mut();
-            columns.for_each(|column| count_microseconds(&mut column.data_type));
+            columns.for_each(|column| {
+                count_microseconds(&mut column.data_type);
+                if reader_of(&column.data_type).is_some() {
+                    column.data_type = DataType::Text;
+                }
+            });
         }
-        ControlFlow::Continue(())
+        match statement {
+            // `BEGIN` and `END` are `START TRANSACTION` and `COMMIT`.
+            Statement::StartTransaction {
+                begin, transaction, ..
+            } => {
+                (*begin, *transaction) = (false, None);
+                ControlFlow::Continue(())
+            }
+            Statement::Commit { end, .. } => {
+                *end = false;
+                ControlFlow::Continue(())
+            }
+            Statement::Update(update) => match refuse_double_assignment(&update.assignments) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => ControlFlow::Break(error),
+            },
+            _ => ControlFlow::Continue(()),
+        }
     }
+}
+
+/// Refuses `SET a = 1, a = 2`, of which DataFusion would take one.
+fn refuse_double_assignment(assignments: &[Assignment]) -> Result<()> {
+    let mut assigned = HashSet::new();
+    for assignment in assignments {
+        let columns = match &assignment.target {
+            AssignmentTarget::ColumnName(column) => std::slice::from_ref(column),
+            AssignmentTarget::Tuple(columns) => columns.as_slice(),
+        };
+        for column in columns {
+            let name = match column.0.last().and_then(|part| part.as_ident()) {
+                Some(ident) if ident.quote_style.is_none() => ident.value.to_lowercase(),
+                Some(ident) => ident.value.clone(),
+                None => continue,
+            };
+            if !assigned.insert(name) {
+                let why = format!("column {column} is assigned more than once");
+                return Err(Error::new(ErrorKind::Syntax, why));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Timestamps have microseconds, as in PostgreSQL. DataFusion's nanoseconds end in the year 2262.
@@ -247,6 +291,7 @@ fn rewrite(expr: &mut Expr) -> Result<Option<Expr>> {
     Ok(match expr {
         Expr::Value(value) => match &value.value {
             Value::Number(digits, _) => exact_number(digits),
+            Value::UnicodeStringLiteral(written) => Some(text(written)),
             _ => None,
         },
         Expr::BinaryOp { left, op, right } => match op {
@@ -258,6 +303,13 @@ fn rewrite(expr: &mut Expr) -> Result<Option<Expr>> {
                 **right = match_newlines(right);
                 None
             }
+            BinaryOperator::PGOverlap => Some(call_both("array_has_any", left, right)),
+            BinaryOperator::Arrow => Some(call_both(functions::JSON_GET, left, right)),
+            BinaryOperator::LongArrow => Some(call_both(functions::JSON_GET_TEXT, left, right)),
+            BinaryOperator::HashArrow => Some(call_both(functions::JSON_GET_PATH, left, right)),
+            BinaryOperator::HashLongArrow => {
+                Some(call_both(functions::JSON_GET_PATH_TEXT, left, right))
+            }
             op => compare_tuples(left, op, right),
         },
         Expr::InList {
@@ -265,20 +317,50 @@ fn rewrite(expr: &mut Expr) -> Result<Option<Expr>> {
             list,
             negated,
         } if matches!(expr.as_ref(), Expr::Tuple(_)) => {
-            let equal = list
-                .iter()
-                .filter_map(|item| compare_tuples(expr, &BinaryOperator::Eq, item))
-                .reduce(|all, item| binary(all, BinaryOperator::Or, item));
-            match (equal, negated) {
-                (Some(equal), true) => Some(not(equal)),
-                (equal, _) => equal,
-            }
+            let items = list.iter();
+            let equal = items.filter_map(|item| compare_tuples(expr, &BinaryOperator::Eq, item));
+            any_of(equal, *negated)
+        }
+        // DataFusion would compute a constant call in the list without rows, and some functions, such as
+        // `ceil` of a decimal, then panic.
+        Expr::InList {
+            expr,
+            list,
+            negated,
+        } if list.iter().any(has_call) => {
+            let left = || expr.as_ref().clone();
+            let items = list.iter();
+            let equal = items.map(|item| binary(left(), BinaryOperator::Eq, item.clone()));
+            any_of(equal, *negated)
         }
         // DataFusion changes the sign in the text of an interval, where only its first part has it.
         Expr::UnaryOp { expr, .. } if matches!(expr.as_ref(), Expr::Interval(_)) => {
             **expr = Expr::Nested(expr.clone());
             None
         }
+        // Two's complement.
+        Expr::UnaryOp {
+            op: UnaryOperator::BitwiseNot,
+            expr,
+        } => {
+            let negative = Expr::UnaryOp {
+                op: UnaryOperator::Minus,
+                expr: Box::new(Expr::Nested(expr.clone())),
+            };
+            Some(binary(negative, BinaryOperator::Minus, number("1")))
+        }
+        Expr::Interval(interval) => {
+            if let Some(translated) = literal(&interval.value).and_then(interval::translate) {
+                *interval.value = text(&translated);
+            }
+            None
+        }
+        Expr::Substring {
+            expr,
+            substring_from: Some(pattern),
+            substring_for: None,
+            ..
+        } if literal(pattern).is_some() => Some(first_match(expr, pattern)?),
         Expr::SimilarTo {
             negated,
             expr,
@@ -315,11 +397,20 @@ fn rewrite(expr: &mut Expr) -> Result<Option<Expr>> {
             expr, data_type, ..
         } => {
             count_microseconds(data_type);
-            limit_length(expr, data_type)?
+            if let (DataType::Interval { .. }, Some(written)) = (&*data_type, literal(expr))
+                && let Some(translated) = interval::translate(written)
+            {
+                **expr = text(&translated);
+            }
+            match reader_of(data_type) {
+                Some(reader) => Some(call(reader, [cast(expr, DataType::Text)])),
+                None => limit_length(expr, data_type)?,
+            }
         }
         Expr::TypedString(typed) => {
             count_microseconds(&mut typed.data_type);
-            None
+            let written = Expr::Value(typed.value.clone());
+            reader_of(&typed.data_type).map(|reader| call(reader, [written]))
         }
         Expr::AtTimeZone {
             timestamp,
@@ -329,7 +420,7 @@ fn rewrite(expr: &mut Expr) -> Result<Option<Expr>> {
             [time_zone.as_ref().clone(), timestamp.as_ref().clone()],
         )),
         Expr::CompoundFieldAccess { access_chain, .. } => {
-            access_chain.iter_mut().for_each(refuse_negative_index);
+            access_chain.iter_mut().for_each(rewrite_index);
             None
         }
         Expr::Function(function) => rewrite_call(function)?,
@@ -337,101 +428,19 @@ fn rewrite(expr: &mut Expr) -> Result<Option<Expr>> {
     })
 }
 
-fn rewrite_call(function: &mut Function) -> Result<Option<Expr>> {
-    let Some(name) = function.name.0.last().and_then(|part| part.as_ident()) else {
-        return Ok(None);
-    };
-    let name = name.value.to_lowercase();
-    let with_zone = DataType::Timestamp(Some(6), TimezoneInfo::WithTimeZone);
-    let cast_to = |data_type| Ok(Some(cast(&Expr::Function(function.clone()), data_type)));
-    match name.as_str() {
-        "now" | "current_timestamp" | "to_timestamp" if function.over.is_none() => {
-            cast_to(with_zone)
-        }
-        "transaction_timestamp" | "statement_timestamp" => {
-            Ok(Some(cast(&call("now", []), with_zone)))
-        }
-        "localtimestamp" => {
-            let local = DataType::Timestamp(Some(6), TimezoneInfo::WithoutTimeZone);
-            Ok(Some(cast(&cast(&call("now", []), with_zone), local)))
-        }
-        // The length of an empty array is NULL.
-        "array_length" => Ok(Some(call(
-            "nullif",
-            [Expr::Function(function.clone()), number("0")],
-        ))),
-        "array_remove" => {
-            function.name = ObjectName::from(vec![Ident::new("array_remove_all")]);
-            Ok(None)
-        }
-        "array_dims" => {
-            let why = "array_dims is not supported";
-            Err(Error::new(ErrorKind::Unsupported, why).with_hint("use array_length"))
-        }
-        "regexp_like" | "regexp_match" | "regexp_count" | "regexp_instr" | "regexp_replace" => {
-            if let FunctionArguments::List(list) = &mut function.args {
-                let mut args = list.args.iter_mut().filter_map(|arg| match arg {
-                    FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)) => Some(arg),
-                    _ => None,
-                });
-                let (_, pattern, replacement) = (args.next(), args.next(), args.next());
-                if let Some(pattern) = pattern {
-                    *pattern = match_newlines(pattern);
-                }
-                if let (Some(replacement), "regexp_replace") = (replacement, name.as_str()) {
-                    translate_replacement(replacement)?;
-                }
-            }
-            Ok(None)
-        }
-        _ => Ok(None),
-    }
+/// Whether one of the comparisons holds, or with `negated`, none.
+fn any_of(equal: impl Iterator<Item = Expr>, negated: bool) -> Option<Expr> {
+    let any = equal.reduce(|all, item| binary(all, BinaryOperator::Or, item))?;
+    Some(if negated { not(any) } else { any })
 }
 
-/// The text of a literal.
-fn literal(expr: &Expr) -> Option<&str> {
-    match expr {
-        Expr::Value(value) => match &value.value {
-            Value::SingleQuotedString(text) | Value::EscapedStringLiteral(text) => Some(text),
-            _ => None,
-        },
-        Expr::Nested(inner) => literal(inner),
-        _ => None,
-    }
-}
-
-/// In PostgreSQL, `.` matches the end of a line, too.
-fn match_newlines(pattern: &Expr) -> Expr {
-    match literal(pattern) {
-        Some(pattern) => text(&format!("(?s){pattern}")),
-        None => binary(text("(?s)"), BinaryOperator::StringConcat, pattern.clone()),
-    }
-}
-
-/// Translates a literal replacement of `regexp_replace`. DataFusion reads `\1` as PostgreSQL does, and
-/// `$1` like it.
-fn translate_replacement(replacement: &mut Expr) -> Result<()> {
-    let Some(written) = literal(replacement) else {
-        return Ok(());
-    };
-    let mut translated = String::with_capacity(written.len());
-    let mut chars = written.chars().peekable();
-    while let Some(c) = chars.next() {
-        match (c, chars.peek()) {
-            ('\\', Some('&')) => {
-                chars.next();
-                translated.push_str("${0}");
-            }
-            ('\\', Some('\\')) => {
-                let why = "a backslash in the replacement of regexp_replace is not supported";
-                return Err(Error::new(ErrorKind::Unsupported, why));
-            }
-            ('$', _) => translated.push_str("$$"),
-            (c, _) => translated.push(c),
-        }
-    }
-    *replacement = text(&translated);
-    Ok(())
+/// Whether an expression contains a call of a function.
+fn has_call(expr: &Expr) -> bool {
+    let found = visit_expressions(expr, |part| match part {
+        Expr::Function(_) | Expr::Ceil { .. } | Expr::Floor { .. } => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    found.is_break()
 }
 
 /// Refuses a literal pattern of `LIKE` that ends with an escape character.
@@ -468,16 +477,47 @@ fn limit_length(expr: &Expr, data_type: &DataType) -> Result<Option<Expr>> {
     Ok(Some(call("left", [whole, number(&length.to_string())])))
 }
 
-/// In PostgreSQL, arrays have no elements with negative numbers.
-fn refuse_negative_index(access: &mut AccessExpr) {
-    if let AccessExpr::Subscript(Subscript::Index { index }) = access
-        && let Expr::UnaryOp {
-            op: UnaryOperator::Minus,
+/// In PostgreSQL, arrays have no elements with negative numbers, and a slice may be open.
+fn rewrite_index(access: &mut AccessExpr) {
+    match access {
+        AccessExpr::Subscript(Subscript::Index { index })
+            if matches!(
+                index,
+                Expr::UnaryOp {
+                    op: UnaryOperator::Minus,
+                    ..
+                }
+            ) =>
+        {
+            *index = number("0");
+        }
+        AccessExpr::Subscript(Subscript::Slice {
+            lower_bound,
+            upper_bound,
             ..
-        } = index
-    {
-        *index = number("0");
+        }) => {
+            lower_bound.get_or_insert_with(|| number("1"));
+            upper_bound.get_or_insert_with(|| number(LAST_ELEMENT));
+        }
+        _ => {}
     }
+}
+
+/// More than the number of elements of any array.
+const LAST_ELEMENT: &str = "2147483647";
+
+/// The function that reads texts as a type whose values are kept as text.
+fn reader_of(data_type: &DataType) -> Option<&'static str> {
+    match data_type {
+        DataType::JSON => Some(functions::JSON),
+        DataType::JSONB => Some(functions::JSONB),
+        DataType::Uuid => Some(functions::UUID),
+        _ => None,
+    }
+}
+
+fn call_both(function: &str, left: &Expr, right: &Expr) -> Expr {
+    call(function, [left.clone(), right.clone()])
 }
 
 /// `(a, b) < (c, d)` as comparisons of their parts. `None` if these are no two rows of one length.
@@ -521,107 +561,4 @@ fn with_escape(function: &str, pattern: &Expr, escape: Option<Value>) -> Expr {
         function,
         [pattern.clone(), Expr::Value(escape.with_empty_span())],
     )
-}
-
-fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
-    Expr::Nested(Box::new(Expr::BinaryOp {
-        left: Box::new(left),
-        op,
-        right: Box::new(right),
-    }))
-}
-
-fn not(expr: Expr) -> Expr {
-    Expr::UnaryOp {
-        op: UnaryOperator::Not,
-        expr: Box::new(expr),
-    }
-}
-
-/// A number that DataFusion does not read as an exact one: with an exponent, or an integer that is
-/// out of range of `BIGINT`.
-fn exact_number(written: &str) -> Option<Expr> {
-    let plain: String = written.chars().filter(|c| *c != '_').collect();
-    let (mantissa, exponent) = match plain.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()?),
-        None if plain.parse::<i64>().is_err() && plain.chars().all(|c| c.is_ascii_digit()) => {
-            (plain.as_str(), 0)
-        }
-        None => return None,
-    };
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let digits = format!("{whole}{fraction}");
-    if digits.is_empty() || !digits.chars().all(|c| c.is_ascii_digit()) {
-        return None;
-    }
-    // The number is `digits` × 10^-places.
-    let places = i64::try_from(fraction.len()).ok()? - exponent;
-    let (digits, places) = match usize::try_from(places) {
-        Ok(places) => (digits, places),
-        Err(_) => {
-            let zeros = usize::try_from(-places).ok()?;
-            match zeros <= MOST_DIGITS {
-                true => (format!("{digits}{}", "0".repeat(zeros)), 0),
-                false => return Some(double(&text(&plain))),
-            }
-        }
-    };
-    let digits = digits.trim_start_matches('0');
-    let all = digits.len().max(places).max(1);
-    if all > MOST_DIGITS {
-        return Some(double(&text(&plain)));
-    }
-    let padded = format!("{digits:0>width$}", width = places + 1);
-    let (whole, fraction) = padded.split_at(padded.len() - places);
-    let value = match fraction {
-        "" => whole.to_owned(),
-        fraction => format!("{whole}.{fraction}"),
-    };
-    let info =
-        ExactNumberInfo::PrecisionAndScale(u64::try_from(all).ok()?, i64::try_from(places).ok()?);
-    Some(cast(&text(&value), DataType::Decimal(info)))
-}
-
-fn text(text: &str) -> Expr {
-    Expr::Value(Value::SingleQuotedString(text.to_owned()).with_empty_span())
-}
-
-fn number(digits: &str) -> Expr {
-    Expr::Value(Value::Number(digits.to_owned(), false).with_empty_span())
-}
-
-fn cast(expr: &Expr, data_type: DataType) -> Expr {
-    Expr::Cast {
-        kind: CastKind::Cast,
-        expr: Box::new(expr.clone()),
-        data_type,
-        array: false,
-        format: None,
-    }
-}
-
-fn double(expr: &Expr) -> Expr {
-    cast(expr, DataType::Double(ExactNumberInfo::None))
-}
-
-fn call<const N: usize>(name: &str, args: [Expr; N]) -> Expr {
-    let args = args.map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)));
-    Expr::Function(Function {
-        name: ObjectName::from(vec![Ident {
-            value: name.to_owned(),
-            quote_style: None,
-            span: Span::empty(),
-        }]),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList {
-            duplicate_treatment: None,
-            args: args.to_vec(),
-            clauses: Vec::new(),
-        }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    })
 }
