@@ -117,7 +117,8 @@ impl CopyTo {
         self.set("MODE", text(mode.name()))
     }
 
-    /// Lets [`Mode::Overwrite`] replace objects that no export wrote, too.
+    /// Lets [`Mode::Overwrite`] replace objects that no export wrote, too, and [`Mode::Append`] add
+    /// files of another format.
     pub fn force(self) -> Self {
         self.set("FORCE", flag(true))
     }

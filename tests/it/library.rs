@@ -91,7 +91,10 @@ async fn a_dataframe_is_exported_without_sql() {
     assert_eq!(report.files.len(), 1);
     assert!(report.files[0].url.ends_with(".csv.gz"));
     let json = copy().await.format(Json::default()).mode(Mode::Append);
-    assert_eq!(json.run().await.unwrap().rows, 3000);
+    let error = json.run().await.unwrap_err();
+    assert!(error.message().contains("it is csv"), "{error}");
+    let json = copy().await.format(Json::default()).mode(Mode::Append);
+    assert_eq!(json.force().run().await.unwrap().rows, 3000);
 
     // The typed API fails in the same cases as SQL, with the same messages.
     for (copy, expected) in [
