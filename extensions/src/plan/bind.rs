@@ -55,11 +55,7 @@ pub async fn bind_statement(
             Box::pin(bind_statement(state, services, sql, insert)).await
         }
         Statement::Summarize(source) => {
-            let plan = summarize(plan_source(state, sql, *source).await?)?;
-            let config = state.config_options();
-            Ok(state
-                .analyzer()
-                .execute_and_check(plan, config, |_, _| {})?)
+            analyze(state, summarize(plan_source(state, sql, *source).await?)?)
         }
         Statement::CopyOut(copy) => bind_copy_out(state, sql, *copy).await,
         Statement::Explain(explain) => bind_explain(state, services, sql, explain).await,
@@ -215,9 +211,15 @@ async fn bind_copy_out(
     }))
 }
 
-/// Plans a statement of DataFusion. Operators and functions are replaced, and types are coerced.
-/// DataFusion does so only before it runs the plan, but an export and a new table take their columns
-/// from this plan.
+/// Replaces operators and functions, and coerces types. DataFusion does so only before it runs the
+/// plan, but an export and a new table take their columns from this plan.
+fn analyze(state: &SessionState, plan: LogicalPlan) -> Result<LogicalPlan> {
+    let config = state.config_options();
+    let analyzer = state.analyzer();
+    Ok(analyzer.execute_and_check(plan, config, |_, _| {})?)
+}
+
+/// Plans and [analyzes](analyze) a statement of DataFusion.
 async fn plan_statement(
     state: &SessionState,
     mut statement: DataFusionStatement,
@@ -227,11 +229,7 @@ async fn plan_statement(
     match state.statement_to_plan(statement).await? {
         // The types of parameters are not known yet.
         plan @ LogicalPlan::Statement(_) => Ok(plan),
-        plan => {
-            let config = state.config_options();
-            let analyzer = state.analyzer();
-            Ok(analyzer.execute_and_check(plan, config, |_, _| {})?)
-        }
+        plan => analyze(state, plan),
     }
 }
 

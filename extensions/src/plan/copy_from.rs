@@ -4,12 +4,13 @@
 //! are read as texts and cast to the types of the table, in the order of its columns, or by name if the
 //! file has a header with their names. Columns of Parquet and JSON are found by their names.
 
-use datafusion::common::TableReference;
 use datafusion::execution::SessionState;
+use datafusion::sql::planner::object_name_to_table_reference;
 use sqlparser::ast::{Ident, ObjectName};
 
 use super::constant::evaluate_target;
-use super::options::{find, parse_boolean};
+use super::options::{choice, find, parse_boolean};
+use crate::catalog::fold;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sql::ast::{CopyFrom, OptionValue, SqlOption, Statement};
 use crate::sql::{SqlDialect, copy_to_insert};
@@ -61,13 +62,9 @@ pub(super) async fn to_insert(
         columns => columns.to_vec(),
     };
     if format == "csv" {
-        let texts = columns.iter().map(|column| {
-            let name = match column.quote_style {
-                Some(_) => column.value.clone(),
-                None => column.value.to_lowercase(),
-            };
-            format!("{}: 'VARCHAR'", quoted(&name))
-        });
+        let texts = columns
+            .iter()
+            .map(|column| format!("{}: 'VARCHAR'", quoted(&fold(column))));
         let texts: Vec<String> = texts.collect();
         arguments.push(format!("columns => {{{}}}", texts.join(", ")));
         return copy_to_insert(copy, &function, &arguments, None, sql);
@@ -78,8 +75,7 @@ pub(super) async fn to_insert(
 fn text(option: &SqlOption) -> Result<String> {
     match &option.value {
         OptionValue::Text(text) => Ok(text.clone()),
-        OptionValue::Word(word) if word.quote_style.is_some() => Ok(word.value.clone()),
-        OptionValue::Word(word) => Ok(word.value.to_lowercase()),
+        OptionValue::Word(word) => Ok(fold(word)),
         _ => {
             let why = format!("{} requires a text", option.name);
             Err(Error::new(ErrorKind::InvalidParameter, why).at(option.location))
@@ -88,18 +84,8 @@ fn text(option: &SqlOption) -> Result<String> {
 }
 
 fn format_of(options: &[SqlOption], path: &str) -> Result<&'static str> {
-    let formats = ["parquet", "csv", "json"];
-    if let Some(option) = find(options, "FORMAT") {
-        let written = text(option)?;
-        let known = formats
-            .into_iter()
-            .find(|format| written.eq_ignore_ascii_case(format));
-        return known.ok_or_else(|| {
-            let why = format!("unknown FORMAT: {written}");
-            Error::new(ErrorKind::InvalidParameter, why)
-                .with_hint("the formats are parquet, csv and json")
-                .at(option.location)
-        });
+    if let Some(format) = choice(find(options, "FORMAT"), "formats", Some)? {
+        return Ok(format);
     }
     let lower = path.trim_end_matches('/').to_ascii_lowercase();
     // A compressed file has another ending after that of its format.
@@ -113,24 +99,7 @@ fn format_of(options: &[SqlOption], path: &str) -> Result<&'static str> {
 
 /// The columns of a table, in order.
 async fn columns_of(state: &SessionState, table: &ObjectName) -> Result<Vec<Ident>> {
-    let parts = table.0.iter().filter_map(|part| part.as_ident());
-    let parts: Vec<String> = parts
-        .map(|part| match part.quote_style {
-            Some(_) => part.value.clone(),
-            None => part.value.to_lowercase(),
-        })
-        .collect();
-    let reference = match parts.as_slice() {
-        [catalog, schema, table] => {
-            TableReference::full(catalog.as_str(), schema.as_str(), table.as_str())
-        }
-        [schema, table] => TableReference::partial(schema.as_str(), table.as_str()),
-        [table] => TableReference::bare(table.as_str()),
-        _ => {
-            let why = format!("{table} is no name of a table");
-            return Err(Error::new(ErrorKind::Syntax, why));
-        }
-    };
+    let reference = object_name_to_table_reference(table.clone(), true)?;
     let schema = state.schema_for_ref(reference.clone())?;
     let provider = schema.table(reference.table()).await?;
     let Some(provider) = provider else {

@@ -12,7 +12,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit}
 use crate::error::Result;
 
 /// The columns of the result, in order.
-const COLUMNS: [&str; 7] = [
+const COLUMNS: [&str; 8] = [
     "column_name",
     "column_type",
     "min",
@@ -20,10 +20,8 @@ const COLUMNS: [&str; 7] = [
     "approx_unique",
     "avg",
     "count",
+    "null_count",
 ];
-
-/// The last column of the result: how many values are NULL.
-const NULLS: &str = "null_count";
 
 /// One row for each column of `input`.
 ///
@@ -72,8 +70,7 @@ pub(super) fn summarize(input: LogicalPlan) -> Result<LogicalPlan> {
             count.clone(),
             all - count,
         ];
-        let names = COLUMNS.into_iter().chain([NULLS]);
-        let fields = names.zip(values);
+        let fields = COLUMNS.into_iter().zip(values);
         rows.push(named_struct(
             fields
                 .flat_map(|(name, value)| [lit(name), value])
@@ -83,13 +80,12 @@ pub(super) fn summarize(input: LogicalPlan) -> Result<LogicalPlan> {
     // Casts can't be nested in an aggregation, so each aggregate is computed by itself first.
     let (aggregates, texts) = split_casts(aggregates);
     let row = || Expr::Column(Column::new_unqualified("row"));
-    let names = COLUMNS.into_iter().chain([NULLS]);
     let plan = LogicalPlanBuilder::from(input)
         .aggregate(Vec::<Expr>::new(), aggregates)?
         .project(texts)?
         .project([make_array(rows).alias("row")])?
         .unnest_column(Column::new_unqualified("row"))?
-        .project(names.map(|name| get_field(row(), name).alias(name)))?
+        .project(COLUMNS.map(|name| get_field(row(), name).alias(name)))?
         .build()?;
     Ok(plan)
 }

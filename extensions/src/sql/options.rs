@@ -104,18 +104,22 @@ pub(super) const VALIDATE_OPTIONS: &[Known] = &[option(
     "check that the connection works",
 )];
 
+const AWS_CONNECTION: Known = option(
+    "AWS CONNECTION",
+    Values::Connection,
+    "connection to the store",
+);
+
+const FORMAT: Known = option(
+    "FORMAT",
+    Values::OneOf(&["parquet", "csv", "json"]),
+    "format of the files",
+);
+
 /// The options of `COPY … TO`.
 pub(super) const COPY_OPTIONS: &[Known] = &[
-    option(
-        "AWS CONNECTION",
-        Values::Connection,
-        "connection to the store",
-    ),
-    option(
-        "FORMAT",
-        Values::OneOf(&["parquet", "csv", "json"]),
-        "format of the files",
-    ),
+    AWS_CONNECTION,
+    FORMAT,
     option("MAX FILE SIZE", SIZES, "encoded bytes of a full file"),
     option(
         "MODE",
@@ -226,16 +230,8 @@ const ALIASES: &[(&str, &str)] = &[
 
 /// The options of `COPY … FROM`.
 pub(super) const COPY_FROM_OPTIONS: &[Known] = &[
-    option(
-        "AWS CONNECTION",
-        Values::Connection,
-        "connection to the store",
-    ),
-    option(
-        "FORMAT",
-        Values::OneOf(&["parquet", "csv", "json"]),
-        "format of the files",
-    ),
+    AWS_CONNECTION,
+    FORMAT,
     option(
         "COMPRESSION",
         Values::OneOf(&["none", "gzip", "zstd", "bzip2", "xz"]),
@@ -250,11 +246,7 @@ pub(super) const COPY_FROM_OPTIONS: &[Known] = &[
 
 /// The options of `RECOVER EXPORT`.
 pub(super) const RECOVER_OPTIONS: &[Known] = &[
-    option(
-        "AWS CONNECTION",
-        Values::Connection,
-        "connection to the store",
-    ),
+    AWS_CONNECTION,
     option(
         "FORCE",
         Values::Boolean,

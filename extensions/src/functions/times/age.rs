@@ -27,6 +27,7 @@ use crate::functions::rows::{Arg, RowFunction};
 const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
 const TIMESTAMP: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
 const DAY: i64 = 86_400_000_000_000;
+const DAYS_PER_MONTH: i64 = 30;
 
 /// A function that returns intervals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -317,68 +318,46 @@ fn scale(
     ))
 }
 
-fn justify_hours(interval: IntervalMonthDayNano) -> Result<IntervalMonthDayNano> {
-    let IntervalMonthDayNano {
-        months,
-        days,
-        nanoseconds,
-    } = interval;
-    let more = i32::try_from(nanoseconds / DAY).map_err(|_| out_of_range())?;
-    let mut nanos = nanoseconds % DAY;
-    let mut days = days.checked_add(more).ok_or_else(out_of_range)?;
-    if days > 0 && nanos < 0 {
-        nanos += DAY;
-        days -= 1;
-    } else if days < 0 && nanos > 0 {
-        nanos -= DAY;
-        days += 1;
+/// Moves the whole units of `low` to `high`. One of `high` is `unit` of `low`.
+fn move_whole(high: i32, low: i64, unit: i64) -> Result<(i32, i64)> {
+    let more = i32::try_from(low / unit).map_err(|_| out_of_range())?;
+    let high = high.checked_add(more).ok_or_else(out_of_range)?;
+    Ok((high, low % unit))
+}
+
+/// Moves one unit if the sign of `rest`, which is `low` or what follows it, differs from that of `high`.
+fn align(high: i32, low: i64, unit: i64, rest: i64) -> (i32, i64) {
+    match (high.signum(), rest.signum()) {
+        (1, -1) => (high - 1, low + unit),
+        (-1, 1) => (high + 1, low - unit),
+        _ => (high, low),
     }
-    Ok(IntervalMonthDayNano::new(months, days, nanos))
+}
+
+fn justify_hours(interval: IntervalMonthDayNano) -> Result<IntervalMonthDayNano> {
+    let (days, nanos) = move_whole(interval.days, interval.nanoseconds, DAY)?;
+    let (days, nanos) = align(days, nanos, DAY, nanos);
+    Ok(IntervalMonthDayNano::new(interval.months, days, nanos))
 }
 
 fn justify_days(interval: IntervalMonthDayNano) -> Result<IntervalMonthDayNano> {
-    let IntervalMonthDayNano {
+    let (months, days) = move_whole(interval.months, interval.days.into(), DAYS_PER_MONTH)?;
+    let (months, days) = align(months, days, DAYS_PER_MONTH, days);
+    let days = i32::try_from(days).map_err(|_| out_of_range())?;
+    Ok(IntervalMonthDayNano::new(
         months,
         days,
-        nanoseconds,
-    } = interval;
-    let mut months = months.checked_add(days / 30).ok_or_else(out_of_range)?;
-    let mut days = days % 30;
-    if months > 0 && days < 0 {
-        days += 30;
-        months -= 1;
-    } else if months < 0 && days > 0 {
-        days -= 30;
-        months += 1;
-    }
-    Ok(IntervalMonthDayNano::new(months, days, nanoseconds))
+        interval.nanoseconds,
+    ))
 }
 
 /// Gives months, days and time the same sign.
 fn justify(interval: IntervalMonthDayNano) -> Result<IntervalMonthDayNano> {
-    let IntervalMonthDayNano {
-        months,
-        days,
-        nanoseconds,
-    } = interval;
-    let more = i32::try_from(nanoseconds / DAY).map_err(|_| out_of_range())?;
-    let mut nanos = nanoseconds % DAY;
-    let days = days.checked_add(more).ok_or_else(out_of_range)?;
-    let mut months = months.checked_add(days / 30).ok_or_else(out_of_range)?;
-    let mut days = days % 30;
-    if months > 0 && (days < 0 || days == 0 && nanos < 0) {
-        days += 30;
-        months -= 1;
-    } else if months < 0 && (days > 0 || days == 0 && nanos > 0) {
-        days -= 30;
-        months += 1;
-    }
-    if days > 0 && nanos < 0 {
-        nanos += DAY;
-        days -= 1;
-    } else if days < 0 && nanos > 0 {
-        nanos -= DAY;
-        days += 1;
-    }
+    let (days, nanos) = move_whole(interval.days, interval.nanoseconds, DAY)?;
+    let (months, days) = move_whole(interval.months, days.into(), DAYS_PER_MONTH)?;
+    let rest = if days == 0 { nanos } else { days };
+    let (months, days) = align(months, days, DAYS_PER_MONTH, rest);
+    let days = i32::try_from(days).map_err(|_| out_of_range())?;
+    let (days, nanos) = align(days, nanos, DAY, nanos);
     Ok(IntervalMonthDayNano::new(months, days, nanos))
 }

@@ -102,23 +102,21 @@ impl ScalarUDFImpl for ToChar {
         let arrays = ColumnarValue::values_to_arrays(&args.args)?;
         let patterns = cast(&arrays[1], &DataType::Utf8)?;
         let patterns = patterns.as_string::<i32>();
-        if arrays[0].data_type().is_numeric() {
-            let texts = write_numbers(&arrays[0], patterns)?;
-            return Ok(match is_single {
+        let result = |texts: StringArray| -> DataFusionResult<ColumnarValue> {
+            Ok(match is_single {
                 true => ColumnarValue::Scalar(ScalarValue::try_from_array(&texts, 0)?),
                 false => ColumnarValue::Array(Arc::new(texts)),
-            });
+            })
+        };
+        if arrays[0].data_type().is_numeric() {
+            return result(write_numbers(&arrays[0], patterns)?);
         }
         let of_chrono: BooleanArray = patterns
             .iter()
             .map(|text| Some(text.is_some_and(|text| text.contains('%'))))
             .collect();
         if of_chrono.true_count() == 0 {
-            let texts = write_times(&arrays[0], patterns)?;
-            return Ok(match is_single {
-                true => ColumnarValue::Scalar(ScalarValue::try_from_array(&texts, 0)?),
-                false => ColumnarValue::Array(Arc::new(texts)),
-            });
+            return result(write_times(&arrays[0], patterns)?);
         }
         // DataFusion's function takes the first pattern for all rows of a single time.
         args.args = match &args.args[1] {

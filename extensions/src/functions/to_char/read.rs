@@ -94,12 +94,8 @@ fn refuse_conflicts(template: &Template) -> Result<()> {
             _ => &[][..],
         });
     }
-    let is_twice = |(at, part): (usize, &&str)| parts[..at].contains(part);
-    let conflict = parts
-        .iter()
-        .enumerate()
-        .find(|(at, part)| is_twice((*at, *part)));
-    if conflict.is_none() && (!needs_year || parts.contains(&"year")) {
+    let is_twice = (0..parts.len()).any(|at| parts[..at].contains(&parts[at]));
+    if !is_twice && (!needs_year || parts.contains(&"year")) {
         return Ok(());
     }
     let why = "the template has conflicting or missing fields";
@@ -187,21 +183,13 @@ impl Reader<'_> {
         Err(self.invalid())
     }
 
-    fn month(&mut self, length: usize) -> Result<()> {
-        let names = MONTHS.map(|name| name.get(..length).unwrap_or(name));
+    fn month(&mut self, names: [&str; 12]) -> Result<()> {
         let month = self.word(names)?;
         self.found.month = u32::try_from(month + 1).ok();
         Ok(())
     }
 
     fn read_field(&mut self, field: Field, is_open: bool) -> Result<()> {
-        let fraction = |(number, count): (u32, usize)| {
-            let scale = 6_u32.saturating_sub(u32::try_from(count).unwrap_or(6));
-            match count > 6 {
-                true => None,
-                false => Some(number * 10_u32.pow(scale)),
-            }
-        };
         match field {
             Field::Nothing => {}
             Field::Year(length) => {
@@ -224,12 +212,8 @@ impl Reader<'_> {
                 self.found.year = year.ok_or_else(|| self.invalid())?;
             }
             Field::MonthNumber => self.found.month = Some(self.digits(2, is_open)?.0),
-            Field::Month(_) => {
-                let names = MONTHS;
-                let month = self.word(names)?;
-                self.found.month = u32::try_from(month + 1).ok();
-            }
-            Field::ShortMonth(_) => self.month(3)?,
+            Field::Month(_) => self.month(MONTHS)?,
+            Field::ShortMonth(_) => self.month(MONTHS.map(short))?,
             Field::RomanMonth(_) => {
                 // The longest first: `VIII` begins with `VII`.
                 let mut months: Vec<(usize, &str)> = ROMAN.into_iter().enumerate().collect();
@@ -249,7 +233,7 @@ impl Reader<'_> {
                 self.word(DAYS)?;
             }
             Field::ShortDay(_) => {
-                self.word(DAYS.map(|name| name.get(..3).unwrap_or(name)))?;
+                self.word(DAYS.map(short))?;
             }
             Field::Hour24 => self.found.hour = self.digits(2, is_open)?.0,
             Field::Hour12 => {
@@ -265,11 +249,13 @@ impl Reader<'_> {
                     Field::Fraction(digits) => digits,
                     _ => 6,
                 };
-                let digits = self.digits(length, is_open)?;
+                let (number, count) = self.digits(length, is_open)?;
                 // More digits than the field has would be another unit in PostgreSQL.
-                let is_fraction = digits.1 <= length;
-                let micros = fraction(digits).filter(|_| is_fraction);
-                self.found.micros = micros.ok_or_else(|| self.invalid())?;
+                if count > length {
+                    return Err(self.invalid());
+                }
+                let missing = u32::try_from(6 - count).map_err(|_| self.invalid())?;
+                self.found.micros = number * 10_u32.pow(missing);
             }
             Field::Meridiem(_, dots) => {
                 let found = match dots {
@@ -293,6 +279,11 @@ impl Reader<'_> {
         }
         Ok(())
     }
+}
+
+/// The first three letters of a name.
+fn short(name: &str) -> &str {
+    name.get(..3).unwrap_or(name)
 }
 
 /// The year nearest to 2020 with these last digits.

@@ -11,12 +11,12 @@ mod values;
 pub use self::format::{FormatOptions, StreamOptions};
 pub use self::partition::PartitionOptions;
 pub use self::values::parse_bytes;
-pub(super) use self::values::{find, parse_boolean};
+pub(super) use self::values::{choice, find, parse_boolean};
 
 use std::sync::Arc;
 
 use self::partition::parse_partition;
-use self::values::{choice, invalid, parse_size};
+use self::values::{invalid, parse_size};
 use crate::catalog::fold;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::FileFormat;

@@ -34,7 +34,7 @@ pub(in crate::plan) fn parse_boolean(option: &SqlOption) -> Result<bool> {
 
 /// Maps the option's word to its value with `meaning`, which knows every word that the option
 /// takes. `None` if the option is not set. `what` is the plural noun for the words in the hint.
-pub(super) fn choice<T>(
+pub(in crate::plan) fn choice<T>(
     option: Option<&SqlOption>,
     what: &str,
     meaning: impl Fn(&'static str) -> Option<T>,

@@ -175,7 +175,8 @@ fn is_value(settings: &CsvSettings, (text, quoted): (String, bool), data_type: &
     is_null || values_of(&StringArray::from(vec![text]), data_type).is_ok()
 }
 
-/// Whether the first record is the header of columns that nobody declared, and whether that is sure.
+/// Returns whether the first record is the header of undeclared columns, and whether the records prove
+/// it.
 fn is_header(settings: &CsvSettings, records: &[Record]) -> (bool, bool) {
     let Some((first, rest)) = records.split_first() else {
         return (settings.has_header, true);

@@ -60,12 +60,12 @@ impl Conditions {
     pub(super) fn apply(&mut self, name: &str, argument: Option<&str>) -> Result<()> {
         let runs = self.are_true();
         if name == "if" {
-            // What is inside a branch that does not run is not evaluated.
+            // A branch that does not run evaluates no conditions.
             let parsed = match runs {
                 true => parse(name, argument),
                 false => Ok(false),
             };
-            // What is neither true nor false counts as false.
+            // An invalid value counts as false.
             let is_true = matches!(parsed, Ok(true));
             self.0.push(Condition {
                 is_true,
