@@ -16,6 +16,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::{EmptyRecordBatchStream, ExecutionPlan};
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
+use tidegate_extensions::notices::Notices;
 use tidegate_extensions::sink::{Export, ExportReport, Unfinished};
 use tidegate_extensions::{Error, ErrorKind, Location, Result};
 use tokio_util::sync::CancellationToken;
@@ -61,7 +62,7 @@ pub struct Execution {
     counted: u64,
     location: Location,
     progress: Progress,
-    notices: Vec<String>,
+    notices: Notices,
     cancelled: BoxFuture<'static, ()>,
     /// The clean-up after a cancellation.
     stopping: Option<BoxFuture<'static, Cancellation>>,
@@ -134,13 +135,13 @@ impl Execution {
             counted: 0,
             location,
             progress: Progress::new(plan),
-            notices: Vec::new(),
+            notices: Notices::default(),
             cancelled: futures::future::pending().boxed(),
             stopping: None,
         }
     }
 
-    pub(crate) fn with_notices(mut self, notices: Vec<String>) -> Self {
+    pub(crate) fn with_notices(mut self, notices: Notices) -> Self {
         self.notices = notices;
         self
     }
@@ -149,7 +150,7 @@ impl Execution {
     pub fn notices(&self) -> Vec<String> {
         let report = self.export_report();
         let of_export = report.into_iter().flat_map(|report| report.notices);
-        self.notices.iter().cloned().chain(of_export).collect()
+        self.notices.texts().into_iter().chain(of_export).collect()
     }
 
     /// Cancels the statement when `token` is cancelled. The stream then waits for clean-up, five

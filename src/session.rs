@@ -8,7 +8,7 @@ use std::sync::Arc;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, Statement, TransactionConclusion};
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
-use tidegate_extensions::notices::{add_notice, with_notices};
+use tidegate_extensions::notices::{Notices, add_notice};
 use tidegate_extensions::plan::{bound_batches, find_export};
 use tidegate_extensions::sql::{Script, ScriptStatement};
 use tidegate_extensions::{Error, ErrorKind, Location, Result, TidegateSql};
@@ -76,12 +76,12 @@ impl Session {
     /// As [`Self::start`].
     pub async fn start_statement(&self, statement: ScriptStatement) -> Result<Execution> {
         let location = statement.location();
-        let (started, notices) = with_notices(async {
+        let notices = Notices::default();
+        let started = notices.collect(async {
             let plan = self.plan_statement(statement).await?;
             self.start_plan(plan, location).await
-        })
-        .await;
-        Ok(started?.with_notices(notices))
+        });
+        Ok(started.await?.with_notices(notices))
     }
 
     /// Plans one statement of a script without any effect.

@@ -43,6 +43,9 @@ mod credentials;
 mod error;
 pub mod format;
 mod functions;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod media_type;
 pub mod memory;
 #[doc(hidden)]

@@ -23,6 +23,13 @@ pub(crate) fn says_header(media_type: &str) -> Option<bool> {
     })
 }
 
+/// The media type that an export has left with a file.
+pub(crate) fn read_attribute(file: &std::fs::File) -> Option<String> {
+    let mut value = [0_u8; 64];
+    let length = rustix::fs::fgetxattr(file, ATTRIBUTE, &mut value).ok()?;
+    String::from_utf8(value.get(..length)?.to_vec()).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -45,4 +45,5 @@ mod statements;
 mod terminal;
 mod texts;
 mod validate;
+mod widened;
 mod wrong_rows;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::program::program;
-use crate::servers::files_under;
+use crate::servers::{files_under, python};
 
 const LIMIT_KILOBYTES: u64 = 256 << 10;
 
@@ -129,6 +129,43 @@ fn wide_rows_stay_within_the_limit() {
             folder.path().join("out").display()
         );
         assert_within_limit(&sql, folder.path(), format);
+    }
+}
+
+/// Scans read as many row groups at once as there is room for, and refuse a row group without room.
+#[test]
+fn scans_of_wide_files_stay_within_the_limit() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    python("wide.py", &[&path("wide.parquet"), "250000"]);
+    let refused = program()
+        .args(["--memory-limit", "256MB", "-c"])
+        .arg(format!("SELECT * FROM '{}' LIMIT 1", path("wide.parquet")))
+        .output()
+        .unwrap();
+    let error = String::from_utf8(refused.stderr).unwrap();
+    for part in [
+        "a row group of",
+        "MB of memory to read",
+        "raise the memory limit by",
+    ] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    let export = |source: &str, columns: &str, target: &str, format: &str| {
+        let (source, target) = (path(source), path(target));
+        format!("COPY (SELECT {columns} FROM '{source}') TO '{target}' (FORMAT {format})")
+    };
+    let some: Vec<String> = (0..30).map(|n| format!("c{n}")).collect();
+    let sql = export("wide.parquet", &some.join(", "), "some", "csv");
+    assert_within_limit(&sql, folder.path(), "30 columns");
+    // Tidegate's own files have small pages.
+    let sql = export("wide.parquet", "*", "own/", "parquet");
+    let written = program().args(["-q", "-c", &sql]).status().unwrap();
+    assert!(written.success());
+    for threads in ["2", "8"] {
+        let sql = export("own/", "*", &format!("all-{threads}"), "csv");
+        let threads = ["--threads", threads];
+        assert_within_limit_with(&threads, &sql, folder.path(), "100 columns");
     }
 }
 

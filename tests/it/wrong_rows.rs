@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use futures::TryStreamExt;
 use tempfile::TempDir;
 use tidegate::{Engine, Session};
 
@@ -46,6 +47,14 @@ impl Bench {
     pub(crate) async fn run(&self, sql: &str) -> Result<String, String> {
         let sql = sql.replace('@', self.path().to_str().unwrap());
         rows(&self.session, &sql).await
+    }
+
+    /// Runs a statement to its end and returns its notices.
+    pub(crate) async fn notices(&self, sql: &str) -> Vec<String> {
+        let sql = sql.replace('@', self.path().to_str().unwrap());
+        let mut execution = self.session.start(&sql).await.unwrap();
+        while execution.try_next().await.unwrap().is_some() {}
+        execution.notices()
     }
 
     pub(crate) async fn gives(&self, sql: &str, expected: &str) {

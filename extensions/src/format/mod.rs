@@ -3,10 +3,13 @@
 //! Invariant: the parts of a finished file contain every row that its [`Encoder`] was given, and
 //! the reported row count was counted by the format itself. Encoders do no I/O.
 
+mod neighbor;
 mod parquet;
 mod parts;
 mod text;
 
+pub use neighbor::{Comparison, Neighbor};
+pub(crate) use parquet::{Misfit, merge_schemas};
 pub use parquet::{ParquetCompression, ParquetFormat, ParquetOptions};
 pub use parts::{PART_ALIGN_BYTES, PartBuffer, PartPool};
 pub use text::{
@@ -45,6 +48,17 @@ pub trait FileFormat: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// [`ErrorKind::DatatypeMismatch`] naming every column that it can't hold, with its type.
     fn check_schema(&self, schema: &Schema) -> Result<()>;
+
+    /// Whether the end of a file tells its columns. Otherwise its beginning does.
+    fn tells_at_end(&self) -> bool {
+        false
+    }
+
+    /// Compares files of `schema` with another file of the format.
+    fn compare(&self, schema: &Schema, other: &Neighbor) -> Comparison {
+        let _ = (schema, other);
+        Comparison::Fits
+    }
 
     /// Starts a file of `schema`. Its bytes go into `parts`, and up to `threads` threads of the
     /// tokio runtime encode it.

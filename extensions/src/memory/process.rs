@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub const LEAST_PROCESS_BYTES: usize = 256 << 20;
 
 /// The program's own memory: code, stacks, and buffers that are not charged to a query.
-const PROGRAM_BYTES: usize = 144 << 20;
+pub(super) const PROGRAM_BYTES: usize = 144 << 20;
 
 /// Below this limit, memory that the allocator keeps after it was freed matters.
 const ROOMY_BYTES: usize = 1 << 30;

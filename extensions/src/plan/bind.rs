@@ -23,6 +23,7 @@ use super::logical::{Command, CommandNode, CopyToNode};
 use super::nullable::{not_null_columns, take_null};
 use super::options::{CopyOptions, FormatOptions, RecoverOptions, StreamOptions};
 use super::parquet_types::cast_for_parquet;
+use super::show_files::to_query;
 use super::summarize::summarize;
 use crate::connect::{find_connection, resolve_external_table};
 use crate::error::{Error, ErrorKind, Result};
@@ -53,6 +54,10 @@ pub async fn bind_statement(
         Statement::CopyFrom(copy) => {
             let insert = to_insert(state, sql, &copy).await?;
             Box::pin(bind_statement(state, services, sql, insert)).await
+        }
+        Statement::ShowFiles(show) => {
+            let query = to_query(state, sql, &show)?;
+            Box::pin(bind_statement(state, services, sql, query)).await
         }
         Statement::Summarize(source) => {
             analyze(state, summarize(plan_source(state, sql, *source).await?)?)

@@ -9,10 +9,10 @@ use datafusion::sql::planner::object_name_to_table_reference;
 use sqlparser::ast::{Ident, ObjectName};
 
 use super::constant::evaluate_target;
-use super::options::{choice, find, parse_boolean};
+use super::options::{choice, find, parse_boolean, quoted, text_of};
 use crate::catalog::fold;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sql::ast::{CopyFrom, OptionValue, SqlOption, Statement};
+use crate::sql::ast::{CopyFrom, SqlOption, Statement};
 use crate::sql::{SqlDialect, copy_to_insert};
 
 /// The endings of files' names, and their formats.
@@ -46,11 +46,10 @@ pub(super) async fn to_insert(
 ) -> Result<Statement> {
     let path = evaluate_target(state, "COPY FROM path", &copy.path, copy.path_location)?;
     let format = format_of(&copy.options, &path).map_err(|error| error.at(copy.path_location))?;
-    let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
     let mut arguments = vec![quoted(&path)];
     for (name, argument) in ARGUMENTS {
         if let Some(option) = find(&copy.options, name) {
-            arguments.push(format!("{argument} => {}", quoted(&text(option)?)));
+            arguments.push(format!("{argument} => {}", quoted(&text_of(option)?)));
         }
     }
     if let Some(option) = find(&copy.options, "HEADER") {
@@ -70,17 +69,6 @@ pub(super) async fn to_insert(
         return copy_to_insert(copy, &function, &arguments, None, sql);
     }
     copy_to_insert(copy, &function, &arguments, Some(&columns), sql)
-}
-
-fn text(option: &SqlOption) -> Result<String> {
-    match &option.value {
-        OptionValue::Text(text) => Ok(text.clone()),
-        OptionValue::Word(word) => Ok(fold(word)),
-        _ => {
-            let why = format!("{} requires a text", option.name);
-            Err(Error::new(ErrorKind::InvalidParameter, why).at(option.location))
-        }
-    }
 }
 
 fn format_of(options: &[SqlOption], path: &str) -> Result<&'static str> {

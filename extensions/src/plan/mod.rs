@@ -26,6 +26,7 @@ mod planner;
 mod properties;
 mod returned_files;
 mod rows;
+mod show_files;
 mod summarize;
 mod validate;
 mod write;

@@ -13,6 +13,7 @@ use datafusion::logical_expr::CreateExternalTable;
 
 use super::folder::FilesOf;
 use super::location::nothing_at;
+use super::reading::Reading;
 use crate::connect::written_location;
 
 /// The formats that this module reads, as DataFusion names them.
@@ -54,11 +55,9 @@ impl TableProviderFactory for FilesFactory {
         let files = FilesOf {
             locations: &cmd.locations,
             format: Some(format),
-            options: &cmd.options,
+            reading: &Reading::from_options(format, &cmd.options)?,
             declared: cmd.schema.inner(),
             partitioned_by: Some(names.as_slice()).filter(|names| !names.is_empty()),
-            file_name: None,
-            union_by_name: false,
         };
         let Some(mut table) = files.open(session).await? else {
             let location = cmd.locations.first().map_or("", String::as_str);

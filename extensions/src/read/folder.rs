@@ -12,11 +12,12 @@ use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::SessionState;
 use object_store::ObjectMeta;
 
-use super::csv::{look_at, union_by_name};
 use super::kinds::kind_of_all;
 use super::location::{Listing, Location};
 use super::partitions::{partition_fields, partition_names};
+use super::reading::Reading;
 use super::table::{FileTable, PARQUET, refuse_empty};
+use super::{csv, json};
 use crate::error::{Error, ErrorKind, Result};
 
 /// DataFusion's option for the delimiter of CSV files.
@@ -28,17 +29,12 @@ pub(super) struct FilesOf<'a> {
     pub(super) locations: &'a [String],
     /// The format as DataFusion names it; the files' endings tell it if it is not given.
     pub(super) format: Option<&'static str>,
-    /// DataFusion's options of the format.
-    pub(super) options: &'a HashMap<String, String>,
+    pub(super) reading: &'a Reading,
     /// The declared columns, including partition columns.
     pub(super) declared: &'a Schema,
     /// The partition columns, if they are named. Otherwise the folders name them, unless columns are
     /// declared.
     pub(super) partitioned_by: Option<&'a [String]>,
-    /// The name of a column with the path of each row's file.
-    pub(super) file_name: Option<&'a str>,
-    /// CSV files may have different columns, and the table has all of them.
-    pub(super) union_by_name: bool,
 }
 
 impl FilesOf<'_> {
@@ -58,7 +54,8 @@ impl FilesOf<'_> {
         let Some(name) = self.format.or(kind.format) else {
             return Ok(None);
         };
-        let mut options = self.options.clone();
+        let options = self.reading.options.clone();
+        let mut options: HashMap<String, String> = options.into_iter().collect();
         if kind.has_tabs && name == "csv" {
             let tab = "\t".to_owned();
             options.entry(DELIMITER.to_owned()).or_insert(tab);
@@ -68,8 +65,11 @@ impl FilesOf<'_> {
             Error::new(ErrorKind::Unsupported, why)
         })?;
         let mut format = factory.create(state, &options)?;
-        if self.union_by_name {
-            format = union_by_name(format);
+        if self.reading.union_by_name {
+            format = csv::with_union(format);
+        }
+        if self.reading.ignore_errors {
+            format = json::with_faults(csv::with_faults(format));
         }
         if name == PARQUET {
             refuse_empty(&listing)?;
@@ -87,7 +87,7 @@ impl FilesOf<'_> {
             let in_files = |field: &&FieldRef| !names.contains(field.name());
             let fields = self.declared.fields().iter().filter(in_files);
             let columns = Schema::new(fields.cloned().collect::<Vec<_>>());
-            look_at(&format, store.as_ref(), &objects, &columns).await?;
+            csv::look_at(&format, store.as_ref(), &objects, &columns).await?;
             SchemaRef::new(columns)
         } else {
             format.infer_schema(state, &store, &objects).await?
@@ -95,8 +95,8 @@ impl FilesOf<'_> {
         // A partition column that the files hold is read from them: its type is known there.
         names.retain(|name| columns.column_with_name(name).is_none());
         let mut fields = partition_fields(&names, self.declared, &listing.files);
-        if let Some(name) = self.file_name {
-            if columns.column_with_name(name).is_some() || names.iter().any(|known| known == name) {
+        if let Some(name) = &self.reading.file_name {
+            if columns.column_with_name(name).is_some() || names.contains(name) {
                 let why = format!("the files have a column {name}, so filename can't add one");
                 let error = Error::new(ErrorKind::InvalidParameter, why);
                 return Err(error.with_hint("filename => 'name' gives the column another name"));
@@ -106,7 +106,7 @@ impl FilesOf<'_> {
         Ok(Some(FileTable {
             is_folder: listing.is_folder || listing.files.is_empty(),
             options,
-            has_file_name: self.file_name.is_some(),
+            has_file_name: self.reading.file_name.is_some(),
             location,
             format,
             schema: TableSchema::builder(columns)

@@ -15,8 +15,8 @@ use sqlparser::ast::{
 };
 use url::form_urlencoded;
 
+use super::reading::{Argument, COLUMNS, CONNECTION, Reading, find_argument};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sql::nearest;
 
 const FUNCTIONS: [(&str, &str); 4] = [
     ("read_parquet", "parquet"),
@@ -28,58 +28,6 @@ const FUNCTIONS: [(&str, &str); 4] = [
 /// Lists files instead of reading them.
 pub(super) const GLOB: &str = "glob";
 
-/// The number of records that types are guessed from.
-const SAMPLE_RECORDS: &str = "format.schema_infer_max_rec";
-
-const CONNECTION: &str = "aws_connection";
-const COLUMNS: &str = "columns";
-const FILE_NAME: &str = "filename";
-const UNION_BY_NAME: &str = "union_by_name";
-
-/// What an argument of a function sets.
-#[derive(Debug, Clone, Copy)]
-enum Argument {
-    /// An option of the format, by DataFusion's name.
-    Format(&'static str),
-    /// Every column is text: no record is looked at for its types.
-    AllText,
-    Columns,
-    SampleSize,
-    FileName,
-    UnionByName,
-    Connection,
-}
-
-/// DuckDB's name of each argument, and the formats that have the argument.
-const ARGUMENTS: [(&str, Argument, &[&str]); 14] = [
-    ("header", Argument::Format("format.has_header"), &["csv"]),
-    ("delimiter", Argument::Format("format.delimiter"), &["csv"]),
-    ("delim", Argument::Format("format.delimiter"), &["csv"]),
-    ("sep", Argument::Format("format.delimiter"), &["csv"]),
-    ("quote", Argument::Format("format.quote"), &["csv"]),
-    ("escape", Argument::Format("format.escape"), &["csv"]),
-    ("nullstr", Argument::Format("format.null_value"), &["csv"]),
-    (
-        "compression",
-        Argument::Format("format.compression"),
-        &["csv", "json"],
-    ),
-    ("all_varchar", Argument::AllText, &["csv"]),
-    (COLUMNS, Argument::Columns, &["csv", "json"]),
-    ("sample_size", Argument::SampleSize, &["csv", "json"]),
-    (FILE_NAME, Argument::FileName, &["csv", "json", "parquet"]),
-    (
-        UNION_BY_NAME,
-        Argument::UnionByName,
-        &["csv", "json", "parquet"],
-    ),
-    (
-        CONNECTION,
-        Argument::Connection,
-        &["csv", "json", "parquet", "*"],
-    ),
-];
-
 /// A parsed call of a function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct FunctionCall {
@@ -89,13 +37,10 @@ pub(super) struct FunctionCall {
     /// Paths, globs or URLs.
     pub(super) locations: Vec<String>,
     pub(super) connection: Option<String>,
-    /// DataFusion's options of the format.
-    pub(super) options: Vec<(String, String)>,
     /// The declared columns: names and SQL types.
     pub(super) columns: Vec<(String, String)>,
-    /// The name of the column with the path of each row's file.
-    pub(super) file_name: Option<String>,
-    pub(super) union_by_name: bool,
+    /// The other arguments: names and values.
+    pub(super) arguments: Vec<(String, String)>,
 }
 
 impl FunctionCall {
@@ -105,10 +50,8 @@ impl FunctionCall {
             format,
             locations: Vec::new(),
             connection: None,
-            options: Vec::new(),
             columns: Vec::new(),
-            file_name: None,
-            union_by_name: false,
+            arguments: Vec::new(),
         }
     }
 
@@ -122,16 +65,10 @@ impl FunctionCall {
             pairs.append_pair(COLUMNS, name);
             pairs.append_pair(COLUMNS, data_type);
         }
-        if let Some(name) = &self.file_name {
-            pairs.append_pair(FILE_NAME, name);
-        }
-        if self.union_by_name {
-            pairs.append_pair(UNION_BY_NAME, "true");
-        }
         if let Some(connection) = &self.connection {
             pairs.append_pair(CONNECTION, connection);
         }
-        for (name, value) in &self.options {
+        for (name, value) in &self.arguments {
             pairs.append_pair(name, value);
         }
         pairs.finish()
@@ -151,10 +88,8 @@ impl FunctionCall {
                     call.columns
                         .push((value.into_owned(), data_type.into_owned()));
                 }
-                FILE_NAME => call.file_name = Some(value.into_owned()),
-                UNION_BY_NAME => call.union_by_name = true,
                 CONNECTION => call.connection = Some(value.into_owned()),
-                _ => call.options.push((name.into_owned(), value.into_owned())),
+                _ => call.arguments.push((name.into_owned(), value.into_owned())),
             }
         }
         Some(call).filter(|call| !call.locations.is_empty())
@@ -188,71 +123,37 @@ impl FunctionCall {
         }
         for arg in args {
             let (name, value) = named(function, arg)?;
-            call.set(&name, value)?;
+            call.set(name, value)?;
         }
+        call.reading()?;
         Ok(call)
     }
 
-    fn set(&mut self, name: &str, value: &Expr) -> Result<()> {
+    fn set(&mut self, name: String, value: &Expr) -> Result<()> {
         let function = self.function;
-        let text = || constant(function, name, value);
-        match self.find_argument(name)? {
-            Argument::Format(option) => self.options.push((option.to_owned(), text()?)),
-            Argument::AllText => {
-                if boolean(function, name, &text()?)? {
-                    self.sample(0);
-                }
-            }
+        match find_argument(function, self.format, &name)? {
             Argument::Columns => self.columns = declared(function, value)?,
-            Argument::SampleSize => match text()?.parse::<i64>() {
-                Ok(-1) => self.sample(usize::MAX),
-                Ok(records) if records > 0 => self.sample(records.unsigned_abs() as usize),
-                _ => {
-                    let why = format!("{name} of {function} is a number of records");
-                    return Err(invalid(why).with_hint("-1 looks at all records"));
-                }
-            },
-            Argument::FileName => {
-                let text = text()?;
-                self.file_name = match text.to_ascii_lowercase().as_str() {
-                    "true" => Some(FILE_NAME.to_owned()),
-                    "false" => None,
-                    _ => Some(text),
-                };
+            Argument::Connection => self.connection = Some(constant(function, &name, value)?),
+            _ => {
+                let value = constant(function, &name, value)?;
+                self.arguments.push((name, value));
             }
-            Argument::UnionByName => self.union_by_name = boolean(function, name, &text()?)?,
-            Argument::Connection => self.connection = Some(text()?),
         }
         Ok(())
     }
 
-    /// The function's argument with this name.
-    fn find_argument(&self, name: &str) -> Result<Argument> {
-        let known = ARGUMENTS.iter();
-        let known = known.filter(|(_, _, formats)| formats.contains(&self.format));
-        if let Some((_, argument, _)) = known.clone().find(|(known, ..)| *known == name) {
-            return Ok(*argument);
+    /// How the files are read.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidParameter`] for values that an argument does not have.
+    pub(super) fn reading(&self) -> Result<Reading> {
+        let mut reading = Reading::default();
+        for (name, value) in &self.arguments {
+            let argument = find_argument(self.function, self.format, name)?;
+            let set = reading.set(argument, name, value);
+            set.map_err(|error| error.context(format!("in {}", self.function)))?;
         }
-        let names: Vec<&str> = known.map(|(name, ..)| *name).collect();
-        let error = invalid(format!("unknown argument {name} of {}", self.function));
-        Err(match nearest(name, &names) {
-            Some(near) => error.with_hint(format!("did you mean {near}?")),
-            None => error.with_hint(format!("the arguments are {}", names.join(", "))),
-        })
-    }
-
-    /// Guesses the types from the first `records` records.
-    fn sample(&mut self, records: usize) {
-        let records = records.to_string();
-        self.options.push((SAMPLE_RECORDS.to_owned(), records));
-    }
-}
-
-fn boolean(function: &str, name: &str, value: &str) -> Result<bool> {
-    match value.to_ascii_lowercase().as_str() {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err(invalid(format!("{name} of {function} is true or false"))),
+        Ok(reading)
     }
 }
 
@@ -389,10 +290,8 @@ mod tests {
         let call = FunctionCall {
             locations: vec!["s3://b/a b&c?=é/*.csv".to_owned(), "x".to_owned()],
             connection: Some("a\"b".to_owned()),
-            options: vec![("format.delimiter".to_owned(), ";".to_owned())],
             columns: vec![("a=b".to_owned(), "DECIMAL(10, 2)".to_owned())],
-            file_name: Some("f".to_owned()),
-            union_by_name: true,
+            arguments: vec![("delim".to_owned(), ";".to_owned())],
             ..FunctionCall::new("read_csv", "csv")
         };
         let name = call.to_table_name();

@@ -39,6 +39,10 @@ impl FileTable {
         rows: Arc<dyn ExecutionPlan>,
         operation: InsertOp,
     ) -> Result<Option<Insert>> {
+        if self.has_file_name {
+            let what = "INSERT INTO a table with a column of its files' names";
+            return Err(unsupported(what));
+        }
         let Some((url, connection)) = self.location.as_target() else {
             return Ok(None);
         };

@@ -7,7 +7,9 @@
 //! - `kinds`: their format and compression.
 //! - `partitions`: the columns in the names of their folders.
 //! - `folder`, `table`: all of them as a table.
+//! - `reading`: the arguments of the functions and the options of external tables.
 //! - `open`, `text`, `scan`: text files, their formats and scans.
+//! - `passed_over`: records that `ignore_errors` leaves out.
 //! - `csv`: NULL is not the empty text.
 //! - `json`: every value as its text says, every key a column.
 //! - `parquet`: statistics supply no values, and exclude rows only where they can be trusted.
@@ -29,13 +31,17 @@ mod location;
 mod open;
 mod parquet;
 mod partitions;
+mod passed_over;
 mod paths;
+mod reading;
 mod scan;
 mod table;
 mod text;
 
 pub(crate) use counted::CountScans;
 pub(crate) use csv::with_csv;
+#[cfg(any(test, fuzzing))]
+pub(crate) use csv::{check_records, check_sniffer};
 pub(crate) use external::with_exported_folders;
 pub(crate) use functions::rewrite_functions;
 pub(crate) use insert::{Insert, Inserter};

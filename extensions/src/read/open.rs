@@ -13,7 +13,7 @@ use object_store::path::Path;
 use object_store::{Attribute, GetResultPayload, ObjectStore, ObjectStoreExt};
 
 use super::kinds::Kind;
-use crate::media_type::{ATTRIBUTE, says_header};
+use crate::media_type::{read_attribute, says_header};
 
 /// The byte order mark that Windows programs write at the beginning of a UTF-8 file.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -89,13 +89,6 @@ pub(super) fn without_byte_order_mark(mut chunks: Chunks) -> Chunks {
         Ok::<_, DataFusionError>(first.chain(chunks))
     };
     futures::stream::once(begin).try_flatten().boxed()
-}
-
-/// The media type that an export has left with a file.
-fn read_attribute(file: &std::fs::File) -> Option<String> {
-    let mut value = [0_u8; 64];
-    let length = rustix::fs::fgetxattr(file, ATTRIBUTE, &mut value).ok()?;
-    String::from_utf8(value.get(..length)?.to_vec()).ok()
 }
 
 fn read_chunk(file: &mut dyn Read) -> DataFusionResult<Option<Bytes>> {

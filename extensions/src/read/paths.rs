@@ -2,7 +2,6 @@
 //!
 //! Invariant: a name is read as a path only if no table has this name and if the path has files.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
@@ -20,6 +19,7 @@ use datafusion::prelude::SessionContext;
 use super::folder::FilesOf;
 use super::functions::{FunctionCall, GLOB};
 use super::location::{Location, nothing_at};
+use super::reading::Reading;
 use crate::connect::readable_location;
 use crate::error::{Error, ErrorKind, Result};
 use crate::services::Services;
@@ -80,11 +80,9 @@ async fn path_table(
     let files = FilesOf {
         locations: &[path.to_owned()],
         format: None,
-        options: &HashMap::new(),
+        reading: &Reading::default(),
         declared: &Schema::empty(),
         partitioned_by: None,
-        file_name: None,
-        union_by_name: false,
     };
     match files.open(state).await? {
         Some(table) => Ok(Some(Arc::new(table))),
@@ -126,11 +124,9 @@ async fn called_table(state: &SessionState, call: &FunctionCall) -> Result<Arc<d
     let files = FilesOf {
         locations: &locations,
         format: Some(call.format),
-        options: &call.options.iter().cloned().collect(),
+        reading: &call.reading()?,
         declared: &declared_columns(state, &call.columns)?,
         partitioned_by: None,
-        file_name: call.file_name.as_deref(),
-        union_by_name: call.union_by_name,
     };
     let table = files.open(state).await?;
     let table = table.ok_or_else(|| nothing_at(&call.locations.join("', '")))?;

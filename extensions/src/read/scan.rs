@@ -21,6 +21,7 @@ use datafusion::physical_plan::DisplayFormatType;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use object_store::ObjectStore;
 
+use super::passed_over::PassedOver;
 use super::text::{FileToRead, TextFormat};
 
 /// DataFusion's default batch size, used if DataFusion does not set one.
@@ -34,6 +35,7 @@ pub(super) struct TextScan<F> {
     projection: SplitProjection,
     batch_rows: usize,
     metrics: ExecutionPlanMetricsSet,
+    passed_over: Option<Arc<PassedOver>>,
 }
 
 impl<F> Clone for TextScan<F> {
@@ -44,13 +46,15 @@ impl<F> Clone for TextScan<F> {
             projection: self.projection.clone(),
             batch_rows: self.batch_rows,
             metrics: self.metrics.clone(),
+            passed_over: self.passed_over.clone(),
         }
     }
 }
 
-impl<F> TextScan<F> {
+impl<F: TextFormat> TextScan<F> {
     pub(super) fn new(format: F, table_schema: TableSchema) -> Self {
         Self {
+            passed_over: format.ignores_errors().then(PassedOver::in_notices),
             format: Arc::new(format),
             projection: SplitProjection::unprojected(&table_schema),
             table_schema,
@@ -74,6 +78,7 @@ impl<F: TextFormat> FileSource for TextScan<F> {
             projection: self.projection.file_indices.clone(),
             batch_rows: self.batch_rows,
             store,
+            passed_over: self.passed_over.clone(),
         };
         ProjectionOpener::try_new(self.projection.clone(), Arc::new(opener), file_schema)
     }
@@ -144,6 +149,7 @@ struct TextOpener<F> {
     projection: Vec<usize>,
     batch_rows: usize,
     store: Arc<dyn ObjectStore>,
+    passed_over: Option<Arc<PassedOver>>,
 }
 
 impl<F: TextFormat> FileOpener for TextOpener<F> {
@@ -155,6 +161,7 @@ impl<F: TextFormat> FileOpener for TextOpener<F> {
             schema: SchemaRef::clone(&self.schema),
             projection: self.projection.clone(),
             batch_rows: self.batch_rows,
+            passed_over: self.passed_over.clone(),
         };
         Ok(Box::pin(async move { Ok(format.read(file).await?) }))
     }

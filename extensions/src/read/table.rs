@@ -3,7 +3,7 @@
 //! Invariant: a scan reads every file of the table's location, each with the values of its folders'
 //! columns. Only files whose folders a filter excludes are left out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
@@ -25,12 +25,13 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::expr_rewriter::unnormalize_col;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::{ExecutionPlan, Partitioning};
 use futures::{StreamExt, TryStreamExt};
 
 use super::insert::Inserter;
 use super::location::{Listing, Location};
+use super::parquet::{Weight, measure};
 use super::partitions::partition_values;
 use crate::error::{Error, ErrorKind, Result};
 use crate::services::Services;
@@ -55,6 +56,19 @@ pub(super) struct FileTable {
 impl FileTable {
     fn partitions(&self) -> &[FieldRef] {
         self.schema.table_partition_cols()
+    }
+
+    /// The names of the files' columns in a projection of the table.
+    fn wanted_names(&self, projection: Option<&Vec<usize>>) -> DataFusionResult<BTreeSet<String>> {
+        let schema = match projection {
+            Some(columns) => Arc::new(self.schema().project(columns)?),
+            None => self.schema(),
+        };
+        Ok(schema
+            .fields()
+            .iter()
+            .map(|field| field.name().clone())
+            .collect())
     }
 
     fn is_about_partitions(&self, filter: &Expr) -> bool {
@@ -102,38 +116,47 @@ impl FileTable {
         Ok(files)
     }
 
-    /// Adds the statistics of each file, and returns those of all.
-    async fn add_statistics(
+    /// Adds the statistics of each file, and returns those of all, and the weight of the wanted
+    /// columns.
+    async fn measure(
         &self,
         state: &SessionState,
         files: &mut [PartitionedFile],
-    ) -> DataFusionResult<Statistics> {
+        wanted: &BTreeSet<String>,
+    ) -> DataFusionResult<(Statistics, Weight)> {
         let store = state.runtime_env().object_store(&self.location.store)?;
         let schema = self.schema.file_schema();
-        let infer = |file: &PartitionedFile| {
+        let measure = |file: &PartitionedFile| {
             let (store, object) = (Arc::clone(&store), file.object_meta.clone());
             let schema = SchemaRef::clone(schema);
             async move {
-                let statistics = self.format.infer_stats(state, &store, schema, &object);
-                statistics.await
+                let format = self.format.as_ref();
+                let measured = measure(format, state, &store, &schema, &object, wanted).await?;
+                if let Some(measured) = measured {
+                    return Ok(measured);
+                }
+                let statistics = format.infer_stats(state, &store, schema, &object).await?;
+                Ok::<_, DataFusionError>((statistics, Weight::default()))
             }
         };
         // Collected, because a future that borrows an iterator is not `Send`.
-        let inferred: Vec<_> = files.iter().map(infer).collect();
+        let measured: Vec<_> = files.iter().map(measure).collect();
         let concurrency = state.config_options().execution.meta_fetch_concurrency;
-        let inferred: Vec<Statistics> = futures::stream::iter(inferred)
+        let measured: Vec<(Statistics, Weight)> = futures::stream::iter(measured)
             .buffered(concurrency.get())
             .try_collect()
             .await?;
         let mut all = Statistics::new_unknown(self.schema.table_schema());
         all.num_rows = Precision::Exact(0);
         all.total_byte_size = Precision::Exact(0);
-        for (file, statistics) in files.iter_mut().zip(inferred) {
+        let mut heaviest = Weight::default();
+        for (file, (statistics, weight)) in files.iter_mut().zip(measured) {
             all.num_rows = all.num_rows.add(&statistics.num_rows);
             all.total_byte_size = all.total_byte_size.add(&statistics.total_byte_size);
             *file = file.clone().with_statistics(Arc::new(statistics));
+            heaviest = heaviest.max(weight);
         }
-        Ok(all)
+        Ok((all, heaviest))
     }
 }
 
@@ -247,19 +270,36 @@ impl TableProvider for FileTable {
         let options = state.config_options();
         // With a limit, the first files may have enough rows.
         let is_counted = options.execution.collect_statistics && limit.is_none();
-        let statistics = match is_counted {
-            true => self.add_statistics(state, &mut files).await?,
-            false => Statistics::new_unknown(self.schema.table_schema()),
+        let wanted = self.wanted_names(projection)?;
+        let (statistics, weight) = match is_counted {
+            true => self.measure(state, &mut files, &wanted).await?,
+            false => {
+                let mut first: Vec<PartitionedFile> = files.iter().take(1).cloned().collect();
+                let (_, weight) = self.measure(state, &mut first, &wanted).await?;
+                (Statistics::new_unknown(self.schema.table_schema()), weight)
+            }
         };
-        let groups = FileGroup::new(files).split_files(state.config().target_partitions());
+        let partitions = state.config().target_partitions();
+        let room = weight.at_once(state)?.filter(|room| *room < partitions);
+        let groups = FileGroup::new(files).split_files(room.unwrap_or(partitions));
         let source = self.format.file_source(self.schema.clone());
-        let scan = FileScanConfigBuilder::new(self.location.store.clone(), source)
+        let mut scan = FileScanConfigBuilder::new(self.location.store.clone(), source)
             .with_file_groups(groups)
             .with_constraints(self.constraints.clone())
             .with_statistics(statistics)
             .with_projection_indices(projection.cloned())?
             .with_limit(limit.filter(|_| others.is_empty()))
             .build();
+        if let Some(room) = room {
+            // The optimizer would read as many row groups at once as there are cores.
+            let smallest = options.optimizer.repartition_file_min_size;
+            let source = Arc::clone(&scan.file_source);
+            scan = source
+                .repartitioned(room, smallest, None, &scan)?
+                .unwrap_or(scan);
+            let fixed = Partitioning::UnknownPartitioning(scan.file_groups.len());
+            scan.output_partitioning = Some(fixed);
+        }
         self.format.create_physical_plan(state, scan).await
     }
 

@@ -20,10 +20,12 @@ use datafusion::datasource::table_schema::TableSchema;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::physical_expr::LexRequirement;
 use datafusion::physical_plan::ExecutionPlan;
+use futures::StreamExt;
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
 
+use super::passed_over::PassedOver;
 use super::scan::TextScan;
 use crate::error::Result;
 
@@ -39,6 +41,18 @@ pub(super) struct FileToRead {
     /// The indexes of the wanted columns.
     pub(super) projection: Vec<usize>,
     pub(super) batch_rows: usize,
+    /// Takes the records that can't be read; without it they are errors.
+    pub(super) passed_over: Option<Arc<PassedOver>>,
+}
+
+/// Selects columns of batches; `None` keeps all.
+pub(super) fn select(batches: Batches, columns: Option<Vec<usize>>) -> Batches {
+    match columns {
+        None => batches,
+        Some(columns) => batches
+            .map(move |batch| Ok(batch?.project(&columns)?))
+            .boxed(),
+    }
 }
 
 /// The settings for reading the files of a format.
@@ -49,6 +63,9 @@ pub(super) trait TextFormat: fmt::Debug + Clone + Send + Sync + 'static {
 
     /// What a plan shows of the settings.
     fn describe(&self) -> String;
+
+    /// Whether records that can't be read are passed over.
+    fn ignores_errors(&self) -> bool;
 
     /// The settings after a look at the files. `declared` are their columns; `None` if the columns
     /// must be guessed.
@@ -97,8 +114,10 @@ impl<F: TextFormat> TextFiles<F> {
         }
     }
 
-    /// The same format with other settings. Its files must be looked at again.
-    pub(super) fn with(&self, settings: F) -> Self {
+    /// The same format with changed settings. Its files must be looked at again.
+    pub(super) fn with(&self, change: impl FnOnce(&mut F)) -> Self {
+        let mut settings = self.settings.clone();
+        change(&mut settings);
         Self {
             settings,
             found: OnceLock::new(),

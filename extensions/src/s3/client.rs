@@ -4,13 +4,15 @@
 //! credentials, reads the whole answer, and pauses all requests of the client when the store asks
 //! to slow down.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{
-    CONTENT_LENGTH, CONTENT_TYPE, DATE, ETAG, HeaderMap, HeaderName, IF_NONE_MATCH,
+    CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, HeaderMap, HeaderName, IF_NONE_MATCH,
+    RANGE,
 };
 use http::response::Parts;
 use http::{HeaderValue, Method};
@@ -41,6 +43,9 @@ const ESCAPED_IN_PATH: &AsciiSet = &ESCAPED_IN_QUERY.remove(b'/');
 
 /// This operation may take long, and the store may send status 200 before it knows the result.
 const COMPLETE_UPLOAD: &str = "CompleteMultipartUpload";
+
+/// The operation whose answer is an object.
+const GET_OBJECT: &str = "GetObject";
 
 /// The header in which AWS names the region of a bucket:
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadBucket.html>
@@ -142,6 +147,9 @@ struct Request<'a> {
     headers: HeaderMap,
     body: Bytes,
 }
+
+/// The HTTP status for a range that an object does not have.
+const RANGE_NOT_SATISFIABLE: u16 = 416;
 
 /// An answer with its whole body.
 struct Answer {
@@ -363,8 +371,49 @@ impl S3Client {
 
     /// GetObject: the whole body, or `None` if there is no such object.
     pub async fn get_object(&self, key: &str) -> Result<Option<Bytes>, S3Error> {
-        let request = Request::new("GetObject", Method::GET, key);
+        let request = Request::new(GET_OBJECT, Method::GET, key);
         found(self.send(request).await.map(|answer| answer.body))
+    }
+
+    /// GetObject of at most `limit` bytes at the beginning of an object, or at its end: its headers and
+    /// the bytes. `None` if there is no such object.
+    pub async fn get_range(
+        &self,
+        key: &str,
+        limit: usize,
+        at_end: bool,
+    ) -> Result<Option<(HeaderMap, Bytes)>, S3Error> {
+        let limit = limit as u64;
+        let first = self.get_bytes(key, 0..limit).await;
+        let Some(first) = found(first)? else {
+            return Ok(None);
+        };
+        // Not every store knows a range that counts from the end: the answer tells the size.
+        let range = first.headers.get(CONTENT_RANGE);
+        let range = range.and_then(|range| range.to_str().ok()?.rsplit('/').next());
+        let size = range.and_then(|size| size.parse::<u64>().ok());
+        let answer = match size {
+            Some(size) if at_end && size > limit => {
+                found(self.get_bytes(key, size - limit..size).await)?
+            }
+            _ => Some(first),
+        };
+        Ok(answer.map(|answer| (answer.headers, answer.body)))
+    }
+
+    async fn get_bytes(&self, key: &str, range: Range<u64>) -> Result<Answer, S3Error> {
+        let mut request = Request::new(GET_OBJECT, Method::GET, key);
+        let range = format!("bytes={}-{}", range.start, range.end.saturating_sub(1));
+        let range = HeaderValue::from_str(&range)
+            .map_err(|_| self.malformed(GET_OBJECT, key, "the range is no header"))?;
+        request.headers.insert(RANGE, range);
+        match self.send(request).await {
+            // An empty object has no range.
+            Err(error) if error.status == Some(RANGE_NOT_SATISFIABLE) => {
+                self.send(Request::new(GET_OBJECT, Method::GET, key)).await
+            }
+            answer => answer,
+        }
     }
 
     /// HeadObject: the headers, or `None` if there is no such object.
@@ -537,9 +586,9 @@ impl S3Client {
 
         // The protocol allows answers with status 200 and an error in the body:
         // https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
-        // An object's content is never taken for an error: this client reads only Tidegate's own
-        // JSON.
-        let error = xml::parse_error(&body);
+        // An object's content is never taken for an error.
+        let is_content = request.operation == GET_OBJECT && head.status.is_success();
+        let error = xml::parse_error(&body).filter(|_| !is_content);
         if head.status.is_success() && error.is_none() {
             return Ok(Answer {
                 headers: head.headers,

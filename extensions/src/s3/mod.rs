@@ -19,6 +19,9 @@ mod provider;
 mod retry;
 mod xml;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use xml::check_bodies;
+
 pub(crate) use client::metadata_header;
 pub use client::{NewUpload, S3Client, S3Settings, UploadedPart};
 pub use error::{S3Error, S3ErrorKind};

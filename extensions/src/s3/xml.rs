@@ -148,6 +148,27 @@ pub(super) fn parse<T: for<'de> Deserialize<'de>>(body: &[u8], root: &str) -> Re
     }
 }
 
+/// A body is read as the answer that its root names, and as no other.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn check_bodies(data: &[u8]) {
+    fn is<T: for<'de> Deserialize<'de>>(data: &[u8], root: &str) -> bool {
+        parse::<T>(data, root).is_ok()
+    }
+    let read = [
+        is::<ListBucketResult>(data, "ListBucketResult"),
+        is::<InitiateMultipartUploadResult>(data, "InitiateMultipartUploadResult"),
+        is::<CompleteMultipartUploadResult>(data, "CompleteMultipartUploadResult"),
+        is::<ListMultipartUploadsResult>(data, "ListMultipartUploadsResult"),
+        parse_error(data).is_some(),
+    ];
+    assert!(read.iter().filter(|read| **read).count() <= 1);
+    // An error is described whatever the store has sent.
+    drop(ErrorBody::from_text(data));
+    let key = String::from_utf8_lossy(data).into_owned();
+    assert_eq!(decode_key(key.clone(), None), key);
+    drop(decode_key(key, Some("url")));
+}
+
 /// The body of CompleteMultipartUpload.
 pub(super) fn complete_body(parts: &[PartReceipt]) -> String {
     let mut body = String::from("<CompleteMultipartUpload>");

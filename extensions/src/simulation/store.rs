@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::error::{Error, ErrorKind};
 use crate::sink::{
-    ContentHeaders, CreatedUpload, ListedObject, ObjectIdentity, PendingUpload, SentPart,
+    ContentHeaders, CreatedUpload, ListedObject, ObjectIdentity, Peek, PendingUpload, SentPart,
     StoreError, StoreErrorKind, UploadStore,
 };
 
@@ -478,6 +478,23 @@ impl UploadStore for ProcessStore {
             Ok(object.map(|object| object.body.clone()))
         })
         .await
+    }
+
+    async fn peek(
+        &self,
+        key: &str,
+        limit: usize,
+        at_end: bool,
+    ) -> Result<Option<Peek>, StoreError> {
+        let body = self.get(key).await?;
+        Ok(body.map(|body| {
+            let length = body.len().min(limit);
+            let start = if at_end { body.len() - length } else { 0 };
+            Peek {
+                bytes: body.slice(start..start + length),
+                content_type: None,
+            }
+        }))
     }
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {

@@ -46,14 +46,16 @@ pub use export::{
     files_batch, files_schema,
 };
 pub use mode::Mode;
+#[cfg(any(test, fuzzing))]
+pub(crate) use protocol::check_bookkeeping;
 pub use protocol::ledger::Replaced;
 pub use protocol::recover::{Recovered, recover_exports};
 pub use spec::{ExportSpec, Partition};
 pub use staged::StagedFile;
 pub use store::{
     ContentHeaders, CreatedUpload, Encryption, ListedObject, LocalUploadStore, MAX_PARTS,
-    ObjectIdentity, ObjectOptions, PendingUpload, Probe, ProbeStatus, S3UploadStore, SentPart,
-    StoreError, StoreErrorKind, UploadStore, probe_store,
+    ObjectIdentity, ObjectOptions, Peek, PendingUpload, Probe, ProbeStatus, S3UploadStore,
+    SentPart, StoreError, StoreErrorKind, UploadStore, probe_store,
 };
 pub use target::{Place, Target};
 pub(crate) use write::NULL_PARTITION;

@@ -31,6 +31,8 @@ pub enum Statement {
     CopyFrom(Box<CopyFrom>),
     /// `SUMMARIZE { name | query }`
     Summarize(Box<CopySource>),
+    /// `SHOW FILES`
+    ShowFiles(Box<ShowFiles>),
     /// `RECOVER EXPORT`.
     RecoverExport(Box<RecoverExport>),
     /// `EXPLAIN` of one of the above.
@@ -68,6 +70,17 @@ pub struct CopyFrom {
     pub table: ObjectName,
     /// The columns that get values. An empty list means all columns.
     pub columns: Vec<Ident>,
+    /// The path, glob or URL of the files: a constant text expression.
+    pub path: Expr,
+    /// Where the path stands in the text.
+    pub path_location: Location,
+    /// The options in the order given; their names are checked, their values are not.
+    pub options: Vec<SqlOption>,
+}
+
+/// `SHOW FILES { FROM | IN } path [[WITH] (option [=] value, …)]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct ShowFiles {
     /// The path, glob or URL of the files: a constant text expression.
     pub path: Expr,
     /// Where the path stands in the text.
@@ -303,6 +316,14 @@ impl fmt::Display for Statement {
                 CopySource::Query(query) => write!(f, "SUMMARIZE {}", escaped(query)),
                 relation => write!(f, "SUMMARIZE {relation}"),
             },
+            Self::ShowFiles(show) => {
+                write!(f, "SHOW FILES FROM {}", escaped(&show.path))?;
+                if show.options.is_empty() {
+                    return Ok(());
+                }
+                f.write_str(" WITH ")?;
+                write_options(f, &show.options)
+            }
             Self::RecoverExport(recover) => {
                 write!(f, "RECOVER EXPORT {} WITH ", escaped(&recover.target))?;
                 write_options(f, &recover.options)

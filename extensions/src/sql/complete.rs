@@ -7,7 +7,8 @@ use sqlparser::dialect::GenericDialect;
 use sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::options::{
-    CONNECTION_OPTIONS, COPY_OPTIONS, Known, RECOVER_OPTIONS, VALIDATE_OPTIONS, Values,
+    CONNECTION_OPTIONS, COPY_OPTIONS, Known, RECOVER_OPTIONS, SHOW_FILES_OPTIONS, VALIDATE_OPTIONS,
+    Values,
 };
 
 /// A possible continuation.
@@ -50,6 +51,7 @@ const STATEMENTS: &[&str] = &[
     "SHOW SECRETS",
     "SHOW CONNECTIONS",
     "SHOW CREATE CONNECTION",
+    "SHOW FILES FROM",
     "SHOW TABLES",
     "SHOW ALL",
     "VALIDATE CONNECTION",
@@ -216,6 +218,7 @@ fn statement(seen: &[Seen], in_quotes: bool) -> Vec<Expected> {
                 ("DROP", object) => drop_object(object, after),
                 ("VALIDATE", "CONNECTION") => validate_connection(after),
                 ("RECOVER", "EXPORT") => words(&["WITH (AWS CONNECTION ="]),
+                ("SHOW", "FILES") if !after.is_empty() => words(&["WITH (AWS CONNECTION ="]),
                 ("COPY", _) => copy(seen, in_quotes),
                 _ if begins_with(seen, &["SHOW", "CREATE", "CONNECTION"]) => {
                     vec![Expected::Connection]
@@ -348,6 +351,8 @@ fn option_list(seen: &[Seen]) -> Option<(&[Seen], &'static [Known])> {
     let has = |word: &str| before.contains(&Seen::Word(word.to_owned()));
     let known = if is(&["COPY"]) && has("TO") {
         COPY_OPTIONS
+    } else if is(&["SHOW", "FILES"]) {
+        SHOW_FILES_OPTIONS
     } else if is(&["RECOVER"]) {
         RECOVER_OPTIONS
     } else if (is(&["CREATE"]) || is(&["ALTER"])) && has("CONNECTION") {

@@ -25,7 +25,7 @@ pub(crate) use options::choices;
 #[doc(hidden)]
 pub use options::nearest;
 pub use parser::parse_statement;
-pub(crate) use parser::{copy_to_insert, source_to_query};
+pub(crate) use parser::{copy_to_insert, parse_own, source_to_query};
 pub(crate) use postgres::{rewrite_expr, rewrite_statement};
 pub use script::{Script, ScriptStatement, split_script};
 #[doc(hidden)]

@@ -244,6 +244,9 @@ pub(super) const COPY_FROM_OPTIONS: &[Known] = &[
     option("NULL", Values::Any, "text that stands for NULL"),
 ];
 
+/// The options of `SHOW FILES`.
+pub(super) const SHOW_FILES_OPTIONS: &[Known] = &[AWS_CONNECTION];
+
 /// The options of `RECOVER EXPORT`.
 pub(super) const RECOVER_OPTIONS: &[Known] = &[
     AWS_CONNECTION,

@@ -9,13 +9,15 @@ use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;
 
 use super::ast::{
-    CopyFrom, CopyOut, CopySource, CopyTo, Explain, RecoverExport, Relation, SqlOption, Statement,
-    name_list,
+    CopyFrom, CopyOut, CopySource, CopyTo, Explain, RecoverExport, Relation, ShowFiles, SqlOption,
+    Statement, name_list,
 };
 use super::catalog::{CatalogStatement, at_catalog_statement, parse_catalog_statement};
 use super::cursor::{Cursor, has_stored_as};
 use super::dialect::SqlDialect;
-use super::options::{COPY_FROM_OPTIONS, COPY_OPTIONS, Known, RECOVER_OPTIONS, parse_options};
+use super::options::{
+    COPY_FROM_OPTIONS, COPY_OPTIONS, Known, RECOVER_OPTIONS, SHOW_FILES_OPTIONS, parse_options,
+};
 use super::script::ScriptStatement;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -37,6 +39,8 @@ fn parse_tokens(mut cursor: Cursor, sql: &SqlDialect) -> Result<Statement> {
         }
     } else if cursor.accept_words(&["RECOVER", "EXPORT"]) {
         parse_recover(&mut cursor, sql)?
+    } else if cursor.accept_words(&["SHOW", "FILES"]) {
+        parse_show_files(&mut cursor, sql)?
     } else if cursor.accept_words(&["SUMMARIZE"]) {
         parse_summarize(&mut cursor, sql)?
     } else if at_explain_of_ours(&cursor) {
@@ -137,6 +141,23 @@ fn parse_recover(cursor: &mut Cursor, sql: &SqlDialect) -> Result<Statement> {
     })))
 }
 
+fn parse_show_files(cursor: &mut Cursor, sql: &SqlDialect) -> Result<Statement> {
+    if !cursor.accept_words(&["IN"]) {
+        cursor.expect_words(&["FROM"])?;
+    }
+    let dialect = sql.dialect();
+    let path_location = cursor.location();
+    let path = cursor.parse_with(dialect.as_ref(), sql.recursion_limit(), |parser| {
+        parser.parse_expr()
+    })?;
+    let options = parse_with_options(cursor, SHOW_FILES_OPTIONS, "SHOW FILES")?;
+    Ok(Statement::ShowFiles(Box::new(ShowFiles {
+        path,
+        path_location,
+        options,
+    })))
+}
+
 fn parse_summarize(cursor: &mut Cursor, sql: &SqlDialect) -> Result<Statement> {
     let dialect = sql.dialect();
     let dialect = dialect.as_ref();
@@ -202,6 +223,7 @@ fn at_explain_of_ours(cursor: &Cursor) -> bool {
     at_catalog_statement(cursor, first)
         || cursor.at_words_from(first, &["RECOVER", "EXPORT"])
         || cursor.at_words_from(first, &["SUMMARIZE"])
+        || cursor.at_words_from(first, &["SHOW", "FILES"])
         || (cursor.at_words_from(first, &["COPY"])
             && !cursor.at_words_from(first, &["COPY", "INTO"]))
 }
@@ -252,11 +274,19 @@ pub(crate) fn copy_to_insert(
         Relation(&copy.table),
         arguments.join(", ")
     );
+    parse_own(&text, sql)
+}
+
+/// Parses a statement that one of Tidegate's statements stands for.
+///
+/// # Errors
+/// [`ErrorKind::Internal`] if there is none.
+pub(crate) fn parse_own(text: &str, sql: &SqlDialect) -> Result<Statement> {
     let dialect = sql.dialect();
-    let script = super::script::split_script(&text, dialect.as_ref());
+    let script = super::script::split_script(text, dialect.as_ref());
     match script.statements.into_iter().next() {
         Some(statement) => parse_datafusion(Cursor::new(statement.tokens), sql),
-        None => Err(Error::new(ErrorKind::Internal, "an INSERT is empty")),
+        None => Err(Error::new(ErrorKind::Internal, "a statement is empty")),
     }
 }
 

@@ -7,10 +7,14 @@
 //! <https://parquet.apache.org/docs/file-format/>
 
 mod column;
+mod compare;
 mod encoder;
 mod file;
 mod options;
 mod summary;
+mod widen;
+
+pub(crate) use widen::{Misfit, merge_schemas};
 
 pub use options::{ParquetCompression, ParquetOptions};
 
@@ -19,7 +23,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersi
 
 use self::column::PageOptions;
 use self::encoder::{ParquetEncoder, RowGroupLimits};
-use super::{Encoder, FileFormat, PartBuffer, PartPool, refuse_columns};
+use super::{Comparison, Encoder, FileFormat, Neighbor, PartBuffer, PartPool, refuse_columns};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A page ends at this many rows, as with other writers: readers skip data page by page, so pages
@@ -170,6 +174,14 @@ impl FileFormat for ParquetFormat {
 
     fn file_memory_bytes(&self) -> usize {
         ROW_GROUP_MEMORY
+    }
+
+    fn tells_at_end(&self) -> bool {
+        true
+    }
+
+    fn compare(&self, schema: &Schema, other: &Neighbor) -> Comparison {
+        compare::compare(schema, other)
     }
 
     fn check_schema(&self, schema: &Schema) -> Result<()> {

@@ -13,7 +13,8 @@ use super::compression::TextCompression;
 use super::lines::format_lines;
 use super::values::{ColumnText, PLAIN_PUNCTUATION, plain_arrays, refuse_textless, texts};
 use crate::error::Result;
-use crate::media_type::{WITH_HEADER, WITHOUT_HEADER};
+use crate::format::{Comparison, Neighbor};
+use crate::media_type::{WITH_HEADER, WITHOUT_HEADER, says_header};
 
 /// Options for writing CSV.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -168,6 +169,51 @@ impl LineFormat for CsvFormat {
 
     fn check_columns(&self, schema: &Schema) -> Result<()> {
         refuse_textless(Self::NAME, schema)
+    }
+
+    fn compare_with(&self, schema: &Schema, other: &Neighbor) -> Comparison {
+        let has_header = other.content_type.as_deref().and_then(says_header);
+        if has_header.is_some_and(|has_header| has_header != self.options.header) {
+            let [theirs, ours] = match self.options.header {
+                true => ["no header", "one"],
+                false => ["a header", "none"],
+            };
+            let why = format!("it has {theirs}, and this export writes {ours}");
+            return Comparison::Differs(why);
+        }
+        if other.is_compressed {
+            return Comparison::Fits;
+        }
+        let options = &self.options;
+        let mut reader = ::csv::ReaderBuilder::new()
+            .has_headers(false)
+            .flexible(true)
+            .delimiter(options.delimiter)
+            .quote(options.quote)
+            .double_quote(options.escape == options.quote)
+            .escape((options.escape != options.quote).then_some(options.escape))
+            .from_reader(other.bytes.as_ref());
+        let mut first = ::csv::ByteRecord::new();
+        let is_read = reader.read_byte_record(&mut first).unwrap_or_default();
+        let end = usize::try_from(reader.position().byte()).unwrap_or_default();
+        if !is_read || !other.is_whole && end >= other.bytes.len() {
+            return Comparison::Fits;
+        }
+        let fields = schema.fields().iter();
+        match has_header {
+            Some(true) => {
+                let ours: Vec<String> = fields.map(|field| field.name().to_lowercase()).collect();
+                let theirs = first.iter().map(String::from_utf8_lossy);
+                let theirs: Vec<String> = theirs.map(|name| name.to_lowercase()).collect();
+                Comparison::of_names(&theirs, &ours)
+            }
+            _ if first.len() == fields.len() => Comparison::Fits,
+            _ => Comparison::Differs(format!(
+                "it has {} columns, and this export writes {}",
+                first.len(),
+                fields.len()
+            )),
+        }
     }
 
     fn push_header(&self, schema: &Schema, out: &mut Vec<u8>) {

@@ -25,7 +25,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 
 use self::compression::TextParts;
-use super::{EncodedFile, Encoder, FileFormat, PartBuffer, threads_for};
+use super::{Comparison, EncodedFile, Encoder, FileFormat, Neighbor, PartBuffer, threads_for};
 use crate::error::Result;
 use crate::tasks::map_on_threads;
 
@@ -53,6 +53,12 @@ pub trait LineFormat: std::fmt::Debug + Clone + Send + Sync + 'static {
     /// [`ErrorKind::DatatypeMismatch`](crate::ErrorKind::DatatypeMismatch) naming every column that
     /// can't.
     fn check_columns(&self, schema: &Schema) -> Result<()>;
+
+    /// Compares files of `schema` with another file of the format.
+    fn compare_with(&self, schema: &Schema, other: &Neighbor) -> Comparison {
+        let _ = (schema, other);
+        Comparison::Fits
+    }
 
     /// Appends the header of a file, if there is one.
     fn push_header(&self, schema: &Schema, out: &mut Vec<u8>);
@@ -92,6 +98,10 @@ impl<F: LineFormat> FileFormat for F {
 
     fn check_schema(&self, schema: &Schema) -> Result<()> {
         self.check_columns(schema)
+    }
+
+    fn compare(&self, schema: &Schema, other: &Neighbor) -> Comparison {
+        self.compare_with(schema, other)
     }
 
     fn start_file(

@@ -70,6 +70,17 @@ pub(super) fn exact_numbers(expr: Expr, schema: &DFSchema) -> DataFusionResult<T
             })
         }
         mut expr => {
+            if let Expr::WindowFunction(window) = &mut expr {
+                let params = &mut window.params;
+                let orders = params.order_by.iter_mut().map(|order| &mut order.expr);
+                let mut is_changed = false;
+                for key in params.partition_by.iter_mut().chain(orders) {
+                    is_changed |= take_sign_of_zero(key, schema);
+                }
+                if is_changed {
+                    return Ok(Transformed::yes(expr));
+                }
+            }
             if let Some(args) = args_of_avg(&mut expr) {
                 let is_changed = lengthen(args, schema);
                 return Ok(Transformed::new_transformed(expr, is_changed));
@@ -94,6 +105,32 @@ pub(super) fn exact_numbers(expr: Expr, schema: &DFSchema) -> DataFusionResult<T
             Ok(Transformed::new_transformed(expr, is_changed))
         }
     }
+}
+
+/// Makes the zeros of a window's key equal, as in PostgreSQL: rows with 0 and -0 are peers. DataFusion's
+/// windows tell them apart, and their sorts may not. Returns whether the key was changed.
+fn take_sign_of_zero(key: &mut Expr, schema: &DFSchema) -> bool {
+    let zero = match key.get_type(schema).map(plain) {
+        Ok(DataType::Float32) => ScalarValue::Float32(Some(0.0)),
+        Ok(DataType::Float64) => ScalarValue::Float64(Some(0.0)),
+        _ => return false,
+    };
+    let zero = Expr::Literal(zero, None);
+    // Plans are analyzed more than once.
+    let is_sum = match &*key {
+        Expr::BinaryExpr(sum) => *sum.right == zero,
+        Expr::ScalarFunction(sum) => sum.args.last() == Some(&zero),
+        _ => false,
+    };
+    if !is_sum {
+        let sum = BinaryExpr::new(
+            Box::new(std::mem::take(key)),
+            Operator::Plus,
+            Box::new(zero),
+        );
+        *key = Expr::BinaryExpr(sum);
+    }
+    !is_sum
 }
 
 /// The type without its encoding.

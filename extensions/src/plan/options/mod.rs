@@ -11,7 +11,7 @@ mod values;
 pub use self::format::{FormatOptions, StreamOptions};
 pub use self::partition::PartitionOptions;
 pub use self::values::parse_bytes;
-pub(super) use self::values::{choice, find, parse_boolean};
+pub(super) use self::values::{choice, find, parse_boolean, quoted, text_of};
 
 use std::sync::Arc;
 

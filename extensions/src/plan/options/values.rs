@@ -2,6 +2,7 @@
 //!
 //! Invariant: an error about a value gives the option's name and its place in the statement.
 
+use crate::catalog::fold;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sql::ast::{OptionValue, SqlOption};
 use crate::sql::{choices, nearest};
@@ -30,6 +31,20 @@ pub(in crate::plan) fn parse_boolean(option: &SqlOption) -> Result<bool> {
             format!("{} requires a Boolean value", option.name),
         )),
     }
+}
+
+/// The text of an option, or the name that it is.
+pub(in crate::plan) fn text_of(option: &SqlOption) -> Result<String> {
+    match &option.value {
+        OptionValue::Text(text) => Ok(text.clone()),
+        OptionValue::Word(word) => Ok(fold(word)),
+        _ => Err(invalid(option, format!("{} requires a text", option.name))),
+    }
+}
+
+/// A text as a literal of SQL.
+pub(in crate::plan) fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
 }
 
 /// Maps the option's word to its value with `meaning`, which knows every word that the option

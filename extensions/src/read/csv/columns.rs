@@ -3,16 +3,20 @@
 //! Invariant: the error for a text that is not a value of its column's type names the file, the
 //! line and the column.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
 use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::compute::concat_batches;
 use arrow::datatypes::{FieldRef, SchemaRef};
+use arrow::error::ArrowError;
 
 use super::exact::find_inexact;
 use super::records::Record;
 use super::values::{BadValue, values_of};
 use crate::error::{Error, ErrorKind, Result};
+use crate::read::passed_over::PassedOver;
 
 /// A batch ends after this many bytes of text, regardless of its rows, to bound its memory.
 const BATCH_BYTES: usize = 8 << 20;
@@ -35,6 +39,8 @@ pub(super) struct Layout {
     pub(super) is_guessed: bool,
     /// Whether the file may lack columns of the table.
     pub(super) may_lack_columns: bool,
+    /// Takes the records that can't be read; without it they are errors.
+    pub(super) passed_over: Option<Arc<PassedOver>>,
 }
 
 impl Layout {
@@ -145,12 +151,19 @@ impl BatchBuilder {
         Ok(())
     }
 
-    /// Adds a record.
+    /// Adds a record, or passes over it.
     ///
     /// # Errors
     /// As [`Self::check_width`], and for a value of 2 GiB.
     pub(super) fn push(&mut self, record: &Record) -> Result<()> {
-        self.check_width(record)?;
+        match (self.check_width(record), &self.layout.passed_over) {
+            (Ok(()), _) => {}
+            (Err(error), Some(passed_over)) => {
+                passed_over.add(&error);
+                return Ok(());
+            }
+            (Err(error), None) => return Err(error),
+        }
         let null = self.layout.null.as_bytes();
         for ((value, quoted), slot) in record.values().zip(&self.slots) {
             let Some(slot) = *slot else { continue };
@@ -176,30 +189,44 @@ impl BatchBuilder {
         Ok(())
     }
 
-    /// Builds a batch from the records since the last batch.
+    /// Builds a batch from the records since the last batch, except for those that are passed over.
     ///
     /// # Errors
     /// [`ErrorKind::Query`] for a text that is not UTF-8 or not a value of its column's type.
     pub(super) fn finish(&mut self) -> Result<RecordBatch> {
         let lines = std::mem::take(&mut self.lines);
-        let schema = Arc::clone(&self.layout.schema);
         let columns = std::mem::take(&mut self.columns);
         self.columns = columns.iter().map(Texts::of_the_size_of).collect();
         self.bytes = 0;
+        let Some(passed_over) = &self.layout.passed_over else {
+            return self.build(columns, &lines);
+        };
+        let batches = passed_over.build(0..lines.len(), &|records| {
+            let slices = columns.iter().map(|texts| texts.slice(&records));
+            self.build(slices.collect(), &lines[records.clone()])
+        });
+        concat_batches(&self.layout.schema, &batches).map_err(|error| self.does_not_fit(error))
+    }
+
+    fn build(&self, columns: Vec<Texts>, lines: &[u64]) -> Result<RecordBatch> {
+        let schema = SchemaRef::clone(&self.layout.schema);
         let fields = schema.fields().iter();
         let arrays = fields.zip(columns).map(|(field, texts)| {
             let texts = texts.finish().map_err(|row| {
                 let why = format!("column {} is not UTF-8", field.name());
                 self.error_at(lines[row], &why)
             })?;
-            self.read_column(field, &texts, &lines)
+            self.read_column(field, &texts, lines)
         });
         let arrays = arrays.collect::<Result<Vec<_>>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(lines.len()));
-        RecordBatch::try_new_with_options(schema, arrays, &options).map_err(|error| {
-            let why = format!("{} does not fit its table", self.file);
-            Error::new(ErrorKind::Query, why).with_source(error)
-        })
+        let batch = RecordBatch::try_new_with_options(schema, arrays, &options);
+        batch.map_err(|error| self.does_not_fit(error))
+    }
+
+    fn does_not_fit(&self, error: ArrowError) -> Error {
+        let why = format!("{} does not fit its table", self.file);
+        Error::new(ErrorKind::Query, why).with_source(error)
     }
 
     fn read_column(
@@ -254,6 +281,21 @@ impl Texts {
             bytes: Vec::with_capacity(other.bytes.len()),
             ends: Vec::with_capacity(other.ends.len()),
             is_valid: Vec::with_capacity(other.is_valid.len()),
+        }
+    }
+
+    fn slice(&self, rows: &Range<usize>) -> Self {
+        let start_of = |row: usize| match row.checked_sub(1) {
+            Some(before) => self.ends[before],
+            None => 0,
+        };
+        let (start, end) = (start_of(rows.start), start_of(rows.end));
+        let at = |offset: i32| usize::try_from(offset).unwrap_or_default();
+        let ends = self.ends[rows.clone()].iter().map(|end| end - start);
+        Self {
+            bytes: self.bytes[at(start)..at(end)].to_vec(),
+            ends: ends.collect(),
+            is_valid: self.is_valid[rows.clone()].to_vec(),
         }
     }
 

@@ -198,7 +198,7 @@ fn merge_types(types: &mut Vec<DataType>, others: &[DataType]) {
 }
 
 /// Names for the columns of a file without a header, as DataFusion gives them.
-fn number_columns(record: &Record) -> Vec<String> {
+pub(super) fn number_columns(record: &Record) -> Vec<String> {
     let numbers = 1..=record.len();
     numbers.map(|number| format!("column_{number}")).collect()
 }
@@ -215,6 +215,8 @@ fn text_layout(settings: &CsvSettings, names: &[String]) -> Layout {
         may_be_short: settings.may_be_short,
         is_guessed: false,
         may_lack_columns: settings.is_union,
+        // The scan counts them.
+        passed_over: settings.ignores_errors.then(Arc::default),
     }
 }
 

@@ -10,6 +10,8 @@
 
 mod columns;
 mod exact;
+#[cfg(any(test, fuzzing))]
+mod fuzzed;
 mod infer;
 mod nested;
 mod records;
@@ -19,6 +21,8 @@ mod stream;
 mod values;
 
 pub(super) use exact::find_inexact;
+#[cfg(any(test, fuzzing))]
+pub(crate) use fuzzed::{check_records, check_sniffer};
 pub(super) use values::{BadValue, values_of};
 
 use std::collections::HashMap;
@@ -121,6 +125,8 @@ struct CsvSettings {
     is_guessed: bool,
     /// Whether the table has the columns of all files, which may lack some of them.
     is_union: bool,
+    /// Whether records that can't be read are passed over.
+    ignores_errors: bool,
     /// The text that is NULL unless it is quoted.
     null: String,
     /// Whether values may be missing at the end of a record; they are NULL.
@@ -169,6 +175,7 @@ impl From<&CsvOptions> for CsvSettings {
             told: Told::default(),
             is_guessed: false,
             is_union: false,
+            ignores_errors: false,
             null: options.null_value.clone().unwrap_or_default(),
             may_be_short: options.truncated_rows.unwrap_or(false),
             inferred_records: options.schema_infer_max_rec.unwrap_or(INFERRED_RECORDS),
@@ -194,12 +201,18 @@ pub(super) async fn look_at(
 }
 
 /// Lets CSV files have different columns: the table has all of them. Other formats do so always.
-pub(super) fn union_by_name(format: Arc<dyn FileFormat>) -> Arc<dyn FileFormat> {
+pub(super) fn with_union(format: Arc<dyn FileFormat>) -> Arc<dyn FileFormat> {
+    with(format, |settings| settings.is_union = true)
+}
+
+/// Lets CSV files have records that can't be read: they are passed over.
+pub(super) fn with_faults(format: Arc<dyn FileFormat>) -> Arc<dyn FileFormat> {
+    with(format, |settings| settings.ignores_errors = true)
+}
+
+fn with(format: Arc<dyn FileFormat>, change: impl FnOnce(&mut CsvSettings)) -> Arc<dyn FileFormat> {
     match format.downcast_ref::<TextFiles<CsvSettings>>() {
-        Some(files) => Arc::new(files.with(CsvSettings {
-            is_union: true,
-            ..files.settings().clone()
-        })),
+        Some(files) => Arc::new(files.with(change)),
         None => format,
     }
 }
@@ -328,6 +341,7 @@ mod tests {
             may_be_short: false,
             is_guessed: false,
             may_lack_columns: false,
+            passed_over: None,
         };
         let mut records = RecordStream::new(dialect, "f.csv".to_owned(), chunks);
         if options.header {

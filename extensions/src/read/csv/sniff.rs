@@ -214,7 +214,7 @@ fn is_header(settings: &CsvSettings, records: &[Record]) -> (bool, bool) {
 }
 
 /// The type of one value.
-fn guess_of(text: &str) -> DataType {
+pub(super) fn guess_of(text: &str) -> DataType {
     const TYPES: [DataType; 4] = [
         DataType::Int64,
         DataType::Float64,

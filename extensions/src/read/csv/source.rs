@@ -12,12 +12,13 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
 
 use super::columns::{BatchBuilder, Layout};
+use super::infer::number_columns;
 use super::stream::{BatchReader, RecordStream, read_first};
 use super::{CsvSettings, infer, sniff};
 use crate::error::Result;
 use crate::notices::add_notice;
 use crate::read::open::open_file;
-use crate::read::text::{Batches, FileToRead, TextFormat};
+use crate::read::text::{Batches, FileToRead, TextFormat, select};
 
 impl CsvSettings {
     /// Opens a file. Returns its records, and whether the first one is its header.
@@ -45,6 +46,10 @@ impl TextFormat for CsvSettings {
 
     fn describe(&self) -> String {
         format!(", has_header={}", self.has_header)
+    }
+
+    fn ignores_errors(&self) -> bool {
+        self.ignores_errors
     }
 
     /// Detects the dialect and the header by the first file.
@@ -102,33 +107,53 @@ impl TextFormat for CsvSettings {
             schema,
             projection,
             batch_rows,
+            passed_over,
         } = file;
         let file = path.to_string();
-        let wanted = schema.project(&projection).map_err(DataFusionError::from)?;
+        // Whether a record is passed over does not depend on the wanted columns.
+        let (read, selected) = match passed_over {
+            Some(_) => ((0..schema.fields().len()).collect(), Some(projection)),
+            None => (projection, None),
+        };
+        let wanted = schema.project(&read).map_err(DataFusionError::from)?;
         let mut layout = Layout {
             schema: Arc::new(wanted),
-            projection: projection.into_iter().map(Some).collect(),
+            projection: read.into_iter().map(Some).collect(),
             file_columns: schema.fields().len(),
             null: self.null.clone(),
             may_be_short: self.may_be_short,
             is_guessed: self.is_guessed,
             may_lack_columns: self.is_union,
+            passed_over,
         };
         let (mut records, has_header) = self.open(store.as_ref(), &path).await?;
-        if has_header && let Some(header) = read_first(&mut records).await? {
+        let mut first = None;
+        // Without a header, a file may lack columns only at the end of its records.
+        if (has_header || self.is_union)
+            && let Some(record) = read_first(&mut records).await?
+        {
             let columns = schema.fields().iter().map(|field| field.name().clone());
             let columns: Vec<String> = columns.collect();
-            layout = layout.by_names(&header.texts(), &columns, &file)?;
+            let names = match has_header {
+                true => record.texts(),
+                false => number_columns(&record),
+            };
+            layout = layout.by_names(&names, &columns, &file)?;
+            first = Some(record).filter(|_| !has_header);
+        }
+        let mut builder = BatchBuilder::new(layout, file);
+        if let Some(record) = first {
+            builder.push(&record)?;
         }
         let batches = BatchReader {
             records,
-            builder: BatchBuilder::new(layout, file),
+            builder,
             batch_rows,
         };
         let batches = futures::stream::try_unfold(batches, |mut batches| async move {
             let batch = batches.next().await?;
             Ok::<_, DataFusionError>(batch.map(|batch| (batch, batches)))
         });
-        Ok(batches.boxed())
+        Ok(select(batches.boxed(), selected))
     }
 }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::compute::concat_batches;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::json::ReaderBuilder;
@@ -19,10 +20,11 @@ use super::values::{text_fields, values_from};
 use crate::error::{Error, ErrorKind, Result};
 use crate::read::csv::BadValue;
 use crate::read::open::Chunks;
+use crate::read::passed_over::PassedOver;
 use crate::read::text::Batches;
 
 /// A batch ends after this many bytes of JSON, regardless of its rows, to bound its memory.
-const BATCH_BYTES: usize = 8 << 20;
+pub(super) const BATCH_BYTES: usize = 8 << 20;
 
 /// The records of a file, one after the other.
 pub(super) struct RecordStream {
@@ -33,9 +35,10 @@ pub(super) struct RecordStream {
 }
 
 impl RecordStream {
-    pub(super) fn new(chunks: Chunks) -> Self {
+    /// `restarts`: a record without an end ends where the next one begins.
+    pub(super) fn new(chunks: Chunks, restarts: bool) -> Self {
         Self {
-            splitter: Splitter::new(),
+            splitter: Splitter::new(restarts),
             chunks,
             chunk: Bytes::new(),
             has_ended: false,
@@ -156,10 +159,22 @@ impl Decoder {
         let columns = columns.collect::<Result<Vec<_>>>()?;
         let schema = Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>()));
         let options = RecordBatchOptions::new().with_row_count(Some(records.len()));
-        RecordBatch::try_new_with_options(schema, columns, &options).map_err(|error| {
-            let why = format!("{} does not fit its table", self.file);
-            Error::new(ErrorKind::Query, why).with_source(error)
-        })
+        let batch = RecordBatch::try_new_with_options(schema, columns, &options);
+        batch.map_err(|error| self.does_not_fit(error))
+    }
+
+    /// As [`Self::decode`], but passes over records that do not fit.
+    fn decode_good(&self, records: &[Record], passed_over: &PassedOver) -> Result<RecordBatch> {
+        let batches = passed_over.build(0..records.len(), &|range| self.decode(&records[range]));
+        let fields = self.projection.iter();
+        let fields = fields.map(|column| self.schema.field(*column).clone());
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        concat_batches(&schema, &batches).map_err(|error| self.does_not_fit(error))
+    }
+
+    fn does_not_fit(&self, error: ArrowError) -> Error {
+        let why = format!("{} does not fit its table", self.file);
+        Error::new(ErrorKind::Query, why).with_source(error)
     }
 
     /// The columns as texts.
@@ -221,6 +236,8 @@ pub(super) struct BatchReader {
     pub(super) records: RecordStream,
     pub(super) decoder: Decoder,
     pub(super) batch_rows: usize,
+    /// Takes the records that can't be read; without it they are errors.
+    pub(super) passed_over: Option<Arc<PassedOver>>,
 }
 
 impl BatchReader {
@@ -242,7 +259,13 @@ impl BatchReader {
             true => Ok(None),
             false => {
                 let decoder = self.decoder.clone();
-                let decode = async move { decoder.decode(&records) };
+                let passed_over = self.passed_over.clone();
+                let decode = async move {
+                    match passed_over {
+                        Some(passed_over) => decoder.decode_good(&records, &passed_over),
+                        None => decoder.decode(&records),
+                    }
+                };
                 Ok(Some(SpawnedTask::spawn(decode)))
             }
         }

@@ -29,11 +29,17 @@ pub(super) struct Splitter {
     is_new: bool,
     /// Where the current record has begun.
     has_begun: bool,
+    /// A line that begins with `{` begins a record, even if the one before it has no end. Only lines
+    /// of whole records, one or more, may then begin so.
+    restarts: bool,
+    at_line_start: bool,
 }
 
 impl Splitter {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(restarts: bool) -> Self {
         Self {
+            restarts,
+            at_line_start: true,
             record: Record::default(),
             line: 1,
             depth: 0,
@@ -54,6 +60,11 @@ impl Splitter {
             if self.in_text {
                 at = self.skip_text(bytes, at);
                 continue;
+            }
+            let at_line_start = std::mem::replace(&mut self.at_line_start, byte == b'\n');
+            if self.restarts && self.has_begun && at_line_start && byte == b'{' {
+                self.record.bytes.extend_from_slice(&bytes[start..at]);
+                return (at, self.take());
             }
             at += 1;
             if byte == b'\n' {
@@ -101,8 +112,10 @@ impl Splitter {
 
     /// Skips the text that `at` is in. Returns the place behind its end, or the end of the bytes.
     fn skip_text(&mut self, bytes: &[u8], mut at: usize) -> usize {
+        // A line end can't be escaped.
+        let skips = |at: usize| usize::from(bytes.get(at) != Some(&b'\n'));
         if std::mem::take(&mut self.is_escaped) {
-            at += 1;
+            at += skips(at);
         }
         while let Some(rest) = bytes.get(at..) {
             let Some(found) = memchr3(b'"', b'\\', b'\n', rest) else {
@@ -114,9 +127,17 @@ impl Splitter {
                     self.in_text = false;
                     return at;
                 }
-                b'\n' => self.line += 1,
+                b'\n' => {
+                    self.line += 1;
+                    self.at_line_start = true;
+                    // No text of JSON holds a line end.
+                    if self.restarts {
+                        self.in_text = false;
+                        return at;
+                    }
+                }
                 _ if at == bytes.len() => self.is_escaped = true,
-                _ => at += 1,
+                _ => at += skips(at),
             }
         }
         bytes.len()
@@ -138,8 +159,8 @@ impl Splitter {
 mod tests {
     use super::*;
 
-    fn split(text: &str, chunk: usize) -> Vec<(String, u64)> {
-        let mut splitter = Splitter::new();
+    fn split(text: &str, chunk: usize, restarts: bool) -> Vec<(String, u64)> {
+        let mut splitter = Splitter::new(restarts);
         let mut records = Vec::new();
         for mut chunk in text.as_bytes().chunks(chunk) {
             while !chunk.is_empty() {
@@ -175,14 +196,35 @@ mod tests {
             ("{\"a\":", &[("{\"a\":", 1)]),
         ];
         for (text, expected) in cases {
-            for chunk in [1, 2, 3, 1000] {
-                let found = split(text, chunk);
-                let found: Vec<(&str, u64)> = found
-                    .iter()
-                    .map(|(text, line)| (text.as_str(), *line))
-                    .collect();
-                assert_eq!(found, expected, "{text:?} in chunks of {chunk}");
-            }
+            check(text, false, expected);
+            check(text, true, expected);
+        }
+    }
+
+    fn check(text: &str, restarts: bool, expected: &[(&str, u64)]) {
+        for chunk in [1, 2, 3, 1000] {
+            let found = split(text, chunk, restarts);
+            let found: Vec<(&str, u64)> = found
+                .iter()
+                .map(|(text, line)| (text.as_str(), *line))
+                .collect();
+            assert_eq!(found, expected, "{text:?} in chunks of {chunk}");
+        }
+    }
+
+    #[test]
+    fn a_record_without_end_ends_before_the_next() {
+        for (broken, next) in [
+            ("{\"a\":\n", 2),
+            ("{\"a\":\"x\n", 2),
+            ("{\"a\":[{\n \"\\\n", 3),
+        ] {
+            let text = format!("{broken}{{\"b\":{{}}}}\n{{}}");
+            check(
+                &text,
+                true,
+                &[(broken, 1), ("{\"b\":{}}", next), ("{}", next + 1)],
+            );
         }
     }
 }

@@ -14,7 +14,6 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use arrow::error::ArrowError;
 
-use super::shape::Shape;
 use crate::read::csv::{BadValue, find_inexact, values_of};
 
 /// The type in which arrow-json reads a column of this type: its shape with texts for leaves.
@@ -169,82 +168,4 @@ fn records(
         nulls,
         length,
     )?)
-}
-
-/// The type for texts of this shape that keeps every text.
-pub(super) fn guess_type(shape: &Shape, texts: &ArrayRef) -> DataType {
-    match shape {
-        Shape::Null | Shape::Text | Shape::Scalar | Shape::Mixed => DataType::Utf8,
-        Shape::Boolean => DataType::Boolean,
-        Shape::Number => number_type(texts.as_string()),
-        Shape::List(item) => {
-            let item = guess_type(item, texts.as_list::<i32>().values());
-            DataType::List(Arc::new(Field::new_list_field(item, true)))
-        }
-        Shape::Object(keys) => {
-            let columns = texts.as_struct().columns().iter();
-            let fields = keys.iter().zip(columns);
-            let fields =
-                fields.map(|((key, shape), texts)| Field::new(key, guess_type(shape, texts), true));
-            DataType::Struct(fields.collect())
-        }
-    }
-}
-
-/// The shape as a type with texts for leaves.
-pub(super) fn shape_type(shape: &Shape) -> DataType {
-    match shape {
-        Shape::List(item) => {
-            DataType::List(Arc::new(Field::new_list_field(shape_type(item), true)))
-        }
-        Shape::Object(keys) => {
-            let fields = keys
-                .iter()
-                .map(|(key, shape)| Field::new(key, shape_type(shape), true));
-            DataType::Struct(fields.collect())
-        }
-        _ => DataType::Utf8,
-    }
-}
-
-/// The narrowest type of numbers that gives all texts back.
-fn number_type(texts: &StringArray) -> DataType {
-    const PRECISION: u8 = 38;
-    let fits = |data_type: &DataType| {
-        values_of(texts, data_type).is_ok() && find_inexact(texts, data_type).is_none()
-    };
-    let scales = texts.iter().flatten().map(|text| {
-        let fraction = text.split_once('.').map_or("", |(_, fraction)| fraction);
-        i8::try_from(fraction.len()).unwrap_or(i8::MAX)
-    });
-    let scale = scales.max().unwrap_or_default();
-    let candidates = [
-        DataType::Int64,
-        DataType::UInt64,
-        DataType::Float64,
-        DataType::Decimal128(PRECISION, scale.min(PRECISION as i8)),
-    ];
-    let found = candidates.iter().find(|data_type| fits(data_type));
-    found.cloned().unwrap_or(DataType::Utf8)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_keep_their_digits() {
-        let of = |texts: &[&str]| number_type(&StringArray::from(texts.to_vec()));
-        assert_eq!(of(&["1", "-2"]), DataType::Int64);
-        assert_eq!(of(&["1", "18446744073709551615"]), DataType::UInt64);
-        assert_eq!(of(&["1", "2.5", "1e300"]), DataType::Float64);
-        assert_eq!(
-            of(&["99999999999999999.99", "1"]),
-            DataType::Decimal128(38, 2)
-        );
-        assert_eq!(
-            of(&["1234567890123456789012345678901234567890"]),
-            DataType::Utf8
-        );
-    }
 }

@@ -11,8 +11,9 @@
 mod footers;
 mod schema;
 mod trust;
+mod weight;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -28,6 +29,7 @@ use datafusion::datasource::physical_plan::{
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::error::Result;
+use datafusion::execution::SessionState;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::physical_expr::{LexOrdering, LexRequirement};
 use datafusion::physical_plan::ExecutionPlan;
@@ -35,6 +37,27 @@ use object_store::{ObjectMeta, ObjectStore};
 
 use super::replace_factory;
 use footers::{Footers, TrustedFooters};
+pub(super) use weight::Weight;
+
+/// The statistics of a file, and the weight of its wanted columns. `None` for other formats.
+///
+/// # Errors
+/// The store's, and an error for a file that is not Parquet.
+pub(super) async fn measure(
+    format: &dyn FileFormat,
+    state: &SessionState,
+    store: &Arc<dyn ObjectStore>,
+    schema: &SchemaRef,
+    object: &ObjectMeta,
+    wanted: &BTreeSet<String>,
+) -> Result<Option<(Statistics, Weight)>> {
+    let Some(files) = format.downcast_ref::<ParquetFiles>() else {
+        return Ok(None);
+    };
+    let footer = files.footers(state, store).fetch(object).await?;
+    let weight = Weight::of(&footer, object, wanted);
+    Ok(Some((trust::count_rows(&footer, schema), weight)))
+}
 
 /// The unit that INT96 timestamps are read in. Nanoseconds, DataFusion's default, end in the year
 /// 2262; Spark and DuckDB read microseconds, too.

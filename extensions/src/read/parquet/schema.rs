@@ -1,7 +1,7 @@
 //! Infers the columns of Parquet files.
 //!
-//! Invariant: every column of every file is a column of the schema, with its type. Files that can't
-//! be read so are refused by name.
+//! Invariant: every column of every file is a column of the schema, with a type that holds its values.
+//! Files that can't be read so are refused by name.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use parquet::schema::types::ColumnDescPtr;
 
 use super::footers::Footers;
 use crate::error::{Error, ErrorKind};
+use crate::format::{Misfit, merge_schemas};
 
 /// What a field's metadata says of its extension type:
 /// <https://arrow.apache.org/docs/format/Columnar.html#extension-types>
@@ -56,11 +57,17 @@ pub(super) async fn infer_schema(
     for (file, schema) in schemas {
         merged = Some(match merged {
             None => schema,
-            Some(earlier) => Schema::try_merge([earlier, schema]).map_err(|error| {
-                let why = format!("the columns of {file} do not fit those of the files before it");
+            Some(before) => merge_schemas(&before, &schema).map_err(|misfit| {
+                let Misfit {
+                    column,
+                    before,
+                    now,
+                } = misfit;
+                let why = format!(
+                    "the column {column} of {file} is {now}, and {before} in the files before it"
+                );
                 Error::new(ErrorKind::Query, why)
-                    .with_hint("read the files one by one, and cast the columns")
-                    .with_source(error)
+                    .with_hint("read the files one by one, and cast the column")
             })?,
         });
     }

@@ -202,6 +202,32 @@ pub(super) fn from_json<T: DeserializeOwned>(json: &[u8], url: &str) -> Result<T
     }
 }
 
+/// Bookkeeping that can be read is written and read again as the same.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn check_bookkeeping(data: &[u8]) {
+    fn check<T: Serialize + DeserializeOwned>(data: &[u8]) {
+        let Ok(content) = from_json::<T>(data, "s3://b/x") else {
+            return;
+        };
+        let written = to_json(&content);
+        let again =
+            written.and_then(|json| Ok((to_json(&from_json::<T>(&json, "s3://b/x")?)?, json)));
+        assert!(again.is_ok_and(|(again, first)| again == first));
+    }
+    check::<Note>(data);
+    check::<JournalPage>(data);
+    check::<Intent>(data);
+    check::<Rollback>(data);
+    if let Ok(key) = std::str::from_utf8(data) {
+        let keys = Keys {
+            folder: "x/_tidegate/".to_owned(),
+        };
+        if let Some((id, name)) = keys.split(key) {
+            assert_eq!(format!("{}{id}/{name}", keys.folder()), key);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,9 +9,11 @@ use super::bookkeeping::Keys;
 use super::ledger::Ledger;
 use super::survey::{FoundExport, LOOK_AT, find_data, find_exports, find_obstacle};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::{Comparison, Neighbor};
 use crate::sink::mode::Mode;
+use crate::sink::spec::ExportSpec;
 use crate::sink::store::ListedObject;
-use crate::sink::target::FOLDER;
+use crate::sink::target::{ExportedFile, FOLDER};
 
 /// A list request for at most this many keys is answered by one consistent page.
 const ONE_PAGE: usize = 1000;
@@ -86,11 +88,11 @@ async fn see(ledger: &Ledger, is_first: bool) -> Result<Sight> {
     if !is_all {
         if adds_files(ledger) {
             // Bookkeeping and neighbours of the folder may fill the first page.
-            refuse_misfit(ledger, &store.list(&prefix, ONE_PAGE).await?)?;
+            refuse_misfit(ledger, &store.list(&prefix, ONE_PAGE).await?).await?;
         }
         return list_both().await;
     }
-    refuse_misfit(ledger, &listed)?;
+    refuse_misfit(ledger, &listed).await?;
     if ledger.spec().mode == Mode::Overwrite {
         refuse_foreign(ledger, listed.iter())?;
     }
@@ -269,13 +271,39 @@ fn adds_files(ledger: &Ledger) -> bool {
     matches!(ledger.spec().mode, Mode::Append | Mode::OverwritePartitions)
 }
 
-/// Refuses to add files to files of exports with another format or other partition columns, unless
-/// the user forces it: such a folder can't be read as one table.
-fn refuse_misfit(ledger: &Ledger, listed: &[String]) -> Result<()> {
+/// Refuses to add files to files of exports with another format, other partition columns or other
+/// columns, unless the user forces it: such a folder can't be read as one table.
+async fn refuse_misfit(ledger: &Ledger, listed: &[String]) -> Result<()> {
     let spec = ledger.spec();
     if !adds_files(ledger) || spec.force {
         return Ok(());
     }
+    let mut last = None;
+    let mut misfit = None;
+    for key in listed {
+        let Some(file) = spec.target.exported_file(key) else {
+            continue;
+        };
+        if let Some(why) = compare_names(spec, &file) {
+            misfit = Some((key, why));
+            break;
+        }
+        last = Some(key);
+    }
+    if let (Some(key), None) = (last, &misfit) {
+        misfit = compare_content(ledger, key).await?.map(|why| (key, why));
+    }
+    let Some((key, why)) = misfit else {
+        return Ok(());
+    };
+    let url = ledger.store().url(key);
+    let why = format!("the export does not fit {url}: {why}");
+    Err(Error::new(ErrorKind::TargetInUse, why)
+        .with_hint("choose another target, or add FORCE = true"))
+}
+
+/// Why the export does not fit a file, by the file's key.
+fn compare_names(spec: &ExportSpec, file: &ExportedFile) -> Option<String> {
     let columns: Vec<&str> = match &spec.partition {
         Some(partition) => {
             let fields = partition.columns.iter();
@@ -285,32 +313,50 @@ fn refuse_misfit(ledger: &Ledger, listed: &[String]) -> Result<()> {
         None => Vec::new(),
     };
     let format = spec.format.name();
-    for key in listed {
-        let Some(file) = spec.target.exported_file(key) else {
-            continue;
-        };
-        let why = if file.format != format {
-            format!("it is {}, and this export writes {format}", file.format)
-        } else if file.columns != columns {
-            let shown = |columns: &[String]| match columns {
-                [] => "no columns".to_owned(),
-                columns => columns.join(", "),
-            };
-            let ours: Vec<String> = columns.iter().map(|name| (*name).to_owned()).collect();
-            format!(
-                "it is partitioned by {}, and this export by {}",
-                shown(&file.columns),
-                shown(&ours)
-            )
-        } else {
-            continue;
-        };
-        let url = ledger.store().url(key);
-        let why = format!("the export does not fit {url}: {why}");
-        return Err(Error::new(ErrorKind::TargetInUse, why)
-            .with_hint("choose another target, or add FORCE = true"));
+    if file.format != format {
+        return Some(format!(
+            "it is {}, and this export writes {format}",
+            file.format
+        ));
     }
-    Ok(())
+    let shown = |columns: &[&str]| match columns {
+        [] => "no columns".to_owned(),
+        columns => columns.join(", "),
+    };
+    let theirs: Vec<&str> = file.columns.iter().map(String::as_str).collect();
+    (theirs != columns).then(|| {
+        format!(
+            "it is partitioned by {}, and this export by {}",
+            shown(&theirs),
+            shown(&columns)
+        )
+    })
+}
+
+/// How much of a file is read to compare it, in bytes. The footers of most Parquet files take less.
+const PEEK_BYTES: usize = 64 << 10;
+
+/// Why the export does not fit a file, by the file's content.
+async fn compare_content(ledger: &Ledger, key: &str) -> Result<Option<String>> {
+    let spec = ledger.spec();
+    let at_end = spec.format.tells_at_end();
+    let mut limit = PEEK_BYTES;
+    loop {
+        let Some(peek) = ledger.store().peek(key, limit, at_end).await? else {
+            return Ok(None);
+        };
+        let other = Neighbor {
+            is_whole: peek.bytes.len() < limit,
+            bytes: peek.bytes,
+            content_type: peek.content_type,
+            is_compressed: !key.ends_with(spec.format.name()),
+        };
+        match spec.format.compare(&spec.schema, &other) {
+            Comparison::Differs(why) => return Ok(Some(why)),
+            Comparison::NeedsBytes(bytes) if bytes > limit => limit = bytes,
+            _ => return Ok(None),
+        }
+    }
 }
 
 /// Refuses a target folder if an object has its name, and a target object if a folder has its name.

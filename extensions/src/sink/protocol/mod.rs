@@ -36,6 +36,8 @@ mod survey;
 mod uploads;
 
 use super::target::Target;
+#[cfg(any(test, fuzzing))]
+pub(crate) use bookkeeping::check_bookkeeping;
 
 /// The key of the manifest of the export `id` to `target`.
 pub(super) fn manifest_key(target: &Target, id: &str) -> String {

@@ -10,7 +10,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind as IoErrorKind, Write};
+use std::io::{self, ErrorKind as IoErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,11 +24,11 @@ use rustix::fs::XattrFlags;
 
 use super::direct_file::DirectFile;
 use super::{
-    ContentHeaders, CreatedUpload, ListedObject, ObjectIdentity, PendingUpload, SentPart,
+    ContentHeaders, CreatedUpload, ListedObject, ObjectIdentity, Peek, PendingUpload, SentPart,
     StoreError, StoreErrorKind, UploadStore,
 };
 use crate::error::{Error, ErrorKind};
-use crate::media_type::{ATTRIBUTE, says_header};
+use crate::media_type::{ATTRIBUTE, read_attribute, says_header};
 use crate::sink::target::{FOLDER, Target};
 
 /// The name of the folder that holds bookkeeping.
@@ -459,6 +459,33 @@ impl UploadStore for LocalUploadStore {
             Ok(content) => Ok(Some(Bytes::from(content))),
             Err(error) if is_gone(&error) => Ok(None),
             Err(error) => Err(error),
+        })
+        .await
+    }
+
+    async fn peek(
+        &self,
+        key: &str,
+        limit: usize,
+        at_end: bool,
+    ) -> Result<Option<Peek>, StoreError> {
+        let limit = u64::try_from(limit).unwrap_or(u64::MAX);
+        self.run("read", key, move |_, path| {
+            let mut file = match fs::File::open(path) {
+                Err(error) if is_gone(&error) => return Ok(None),
+                opened => opened?,
+            };
+            if at_end {
+                let start = file.metadata()?.len().saturating_sub(limit);
+                file.seek(SeekFrom::Start(start))?;
+            }
+            let content_type = read_attribute(&file);
+            let mut bytes = Vec::new();
+            file.take(limit).read_to_end(&mut bytes)?;
+            Ok(Some(Peek {
+                bytes: bytes.into(),
+                content_type,
+            }))
         })
         .await
     }

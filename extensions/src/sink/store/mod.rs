@@ -113,6 +113,15 @@ impl ContentHeaders {
     };
 }
 
+/// Bytes at the beginning or at the end of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peek {
+    /// The bytes.
+    pub bytes: Bytes,
+    /// The object's media type, if the store knows it.
+    pub content_type: Option<String>,
+}
+
 /// Properties of an existing object that show which export wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectIdentity {
@@ -176,6 +185,11 @@ pub trait UploadStore: std::fmt::Debug + Send + Sync {
 
     /// Reads a small object; `None` if there is none.
     async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError>;
+
+    /// Reads at most `limit` bytes at the beginning of an object, or at its end; `None` if there is
+    /// none, or if it is archived.
+    async fn peek(&self, key: &str, limit: usize, at_end: bool)
+    -> Result<Option<Peek>, StoreError>;
 
     /// Deletes an object, or does nothing if there is none.
     async fn delete(&self, key: &str) -> Result<(), StoreError>;

@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 
 use super::object::ObjectOptions;
 use super::{
-    BEAT_TIMEOUT, ContentHeaders, CreatedUpload, ListedObject, ObjectIdentity, PendingUpload,
+    BEAT_TIMEOUT, ContentHeaders, CreatedUpload, ListedObject, ObjectIdentity, Peek, PendingUpload,
     SentPart, StoreError, StoreErrorKind, UploadStore,
 };
 use crate::error::Error;
@@ -152,6 +152,23 @@ impl UploadStore for S3UploadStore {
             .get_object(key)
             .await
             .map_err(|error| self.translate(error))
+    }
+
+    async fn peek(
+        &self,
+        key: &str,
+        limit: usize,
+        at_end: bool,
+    ) -> Result<Option<Peek>, StoreError> {
+        let found = match self.client.get_range(key, limit, at_end).await {
+            // It is archived: https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
+            Err(error) if error.code.as_deref() == Some("InvalidObjectState") => None,
+            found => found.map_err(|error| self.translate(error))?,
+        };
+        Ok(found.map(|(headers, bytes)| Peek {
+            bytes,
+            content_type: header_text(&headers, CONTENT_TYPE.as_str()),
+        }))
     }
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {

@@ -45,6 +45,7 @@ const KEYWORDS: &[&str] = &[
     "EXTERNAL",
     "FALSE",
     "FILE",
+    "FILES",
     "FILTER",
     "FOR",
     "FORMAT",

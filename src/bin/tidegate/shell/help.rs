@@ -60,6 +60,7 @@ pub(crate) fn pages() -> impl Iterator<Item = Page> {
         include_str!("../../../../docs/statements/validate-connection.md"),
         include_str!("../../../../docs/statements/select.md"),
         include_str!("../../../../docs/statements/summarize.md"),
+        include_str!("../../../../docs/statements/show-files.md"),
         include_str!("../../../../docs/statements/create-table.md"),
         include_str!("../../../../docs/statements/create-view.md"),
         include_str!("../../../../docs/statements/create-external-table.md"),
