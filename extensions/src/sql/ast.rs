@@ -253,7 +253,9 @@ pub(super) fn escaped<T: VisitMut + Clone>(node: &T) -> T {
     let mut node = node.clone();
     let _ = visit_expressions_mut(&mut node, |expr| {
         if let Expr::Value(value) = expr
-            && let Value::SingleQuotedString(text) = &mut value.value
+            && let Value::SingleQuotedString(text)
+            | Value::HexStringLiteral(text)
+            | Value::NationalStringLiteral(text) = &mut value.value
         {
             *text = text.replace('\'', "''");
         }
