@@ -41,14 +41,19 @@ fn check_statements(data: &[u8]) {
     };
     may_hold_secret(text);
     for statement in parse(text).into_iter().flatten() {
-        let is_ours = match &statement {
-            Statement::DataFusion(_) => false,
-            Statement::Explain(explain) => !matches!(*explain.statement, Statement::DataFusion(_)),
-            // Its query is printed by sqlparser.
-            Statement::CopyTo(_) | Statement::CopyOut(_) | Statement::Summarize(_) => false,
-            _ => true,
-        };
-        if !is_ours {
+        let mut explained = &statement;
+        while let Statement::Explain(explain) = explained {
+            explained = explain.statement.as_ref();
+        }
+        // sqlparser prints queries.
+        let has_query = matches!(
+            explained,
+            Statement::DataFusion(_)
+                | Statement::CopyTo(_)
+                | Statement::CopyOut(_)
+                | Statement::Summarize(_)
+        );
+        if has_query {
             continue;
         }
         let printed = statement.to_string();
