@@ -135,9 +135,46 @@ async fn bad_records_are_passed_over_and_told() {
     bench
         .fails("SELECT * FROM '@/bad.json'", &["bad.json"])
         .await;
-    bench.write("good.json", "{\"a\": 1}\n");
-    let good = "SELECT * FROM read_json('@/good.json', ignore_errors => true)";
-    assert_eq!(bench.notices(good).await, [""; 0]);
+    // Bad records are no sample.
+    bench.write(
+        "late.json",
+        format!("{}{{\"a\": 1}}\n{{\"a\": 2}}\n", "bad\n".repeat(1200)),
+    );
+    bench
+        .gives(
+            "SELECT count(*), sum(a) FROM read_json('@/late.json', ignore_errors => true)",
+            "2 3",
+        )
+        .await;
+    // A value in quotes without an end takes the rest of the file.
+    bench.write("quote.csv", "a,b\n1,x\n2,y\n\"3,z\n4,x\n");
+    let quote = "SELECT count(*), sum(a) FROM read_csv('@/quote.csv', ignore_errors => true)";
+    bench.gives(quote, "2 3").await;
+    let notices = bench.notices(quote).await;
+    assert!(
+        notices[0].contains("quote.csv, line 4: the file ends"),
+        "{notices:?}"
+    );
+}
+
+#[tokio::test]
+async fn good_files_read_the_same_without_errors_to_ignore() {
+    let bench = Bench::new();
+    for json in [
+        "{\"a\": 1}\n",
+        "{\n\"type\": \"x\",\n\"features\": [\n{ \"id\": 1 },\n{ \"id\": 2 }\n]\n}\n",
+        "[\n{\"a\": 1, \"c\": {\"x\": 1}},\n{\"a\": 2, \"c\":\n{\"x\": 2}},\n{\"a\": 3}\n]\n",
+        "  {\"a\": 1}\n\n  {\"a\": 2} {\"a\": 3}\n",
+    ] {
+        bench.write("good.json", json);
+        let rows = bench
+            .run("SELECT * FROM read_json('@/good.json')")
+            .await
+            .unwrap();
+        let ignoring = "SELECT * FROM read_json('@/good.json', ignore_errors => true)";
+        bench.gives(ignoring, &rows).await;
+        assert_eq!(bench.notices(ignoring).await, [""; 0]);
+    }
 }
 
 #[tokio::test]
@@ -210,6 +247,21 @@ async fn files_without_a_header_are_united_by_place() {
         .await;
     bench
         .gives(&format!("SELECT sum(column_3), count(*) FROM {all}"), "7 3")
+        .await;
+    bench
+        .gives(
+            "SELECT * FROM read_csv('@/*.csv', union_by_name => true, header => false,
+                                    columns => {'x': 'INT', 'y': 'INT', 'z': 'INT'})
+             ORDER BY x",
+            "1 2 NULL; 3 4 NULL; 5 6 7",
+        )
+        .await;
+    bench
+        .gives(
+            "SELECT max(column_1) FROM read_csv('@/*.csv', union_by_name => true, header => false,
+                                                all_varchar => true, sample_size => -1)",
+            "5",
+        )
         .await;
     bench
         .fails(

@@ -69,7 +69,7 @@ impl FilesOf<'_> {
             format = csv::with_union(format);
         }
         if self.reading.ignore_errors {
-            format = json::with_faults(csv::with_faults(format));
+            format = json::ignoring_errors(csv::ignoring_errors(format));
         }
         if name == PARQUET {
             refuse_empty(&listing)?;

@@ -1,7 +1,7 @@
 //! Records that a scan passes over, because of `ignore_errors`.
 //!
 //! Invariant: every record that is passed over is counted, and the statement's notices say how many
-//! there were, and why the first ones.
+//! there were, and what is wrong with some of them.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,7 +23,7 @@ pub(super) struct PassedOver {
 #[derive(Debug, Default)]
 struct Found {
     count: u64,
-    /// What was wrong with the first ones.
+    /// What is wrong with some of them: those that were found first.
     reasons: Vec<String>,
 }
 

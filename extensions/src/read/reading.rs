@@ -11,6 +11,9 @@ use crate::sql::nearest;
 /// DataFusion's option for the number of records that types are guessed from.
 const SAMPLE_RECORDS: &str = "format.schema_infer_max_rec";
 
+/// Its value if every column is text.
+const NO_RECORDS: &str = "0";
+
 /// DataFusion's prefix of the options of a format.
 const OF_FORMAT: &str = "format.";
 
@@ -120,7 +123,8 @@ impl Reading {
             Argument::Format(option) => self.set_option(option, name, value)?,
             Argument::AllText => {
                 if boolean(name, value)? {
-                    self.set_option(SAMPLE_RECORDS, name, "0")?;
+                    self.options
+                        .insert(SAMPLE_RECORDS.to_owned(), NO_RECORDS.to_owned());
                 }
             }
             Argument::SampleSize => {
@@ -132,7 +136,11 @@ impl Reading {
                         return Err(invalid(why).with_hint("-1 looks at all records"));
                     }
                 };
-                self.set_option(SAMPLE_RECORDS, name, &records.to_string())?;
+                // If every column is text, no record is looked at.
+                let is_told = self.options.get(SAMPLE_RECORDS).map(String::as_str);
+                if is_told != Some(NO_RECORDS) {
+                    self.set_option(SAMPLE_RECORDS, name, &records.to_string())?;
+                }
             }
             Argument::FileName => {
                 self.file_name = match value.to_ascii_lowercase().as_str() {

@@ -280,7 +280,10 @@ impl TableProvider for FileTable {
             }
         };
         let partitions = state.config().target_partitions();
-        let room = weight.at_once(state)?.filter(|room| *room < partitions);
+        let reads_all = is_counted && filters.is_empty();
+        let room = weight
+            .at_once(state, reads_all)?
+            .filter(|room| *room < partitions);
         let groups = FileGroup::new(files).split_files(room.unwrap_or(partitions));
         let source = self.format.file_source(self.schema.clone());
         let mut scan = FileScanConfigBuilder::new(self.location.store.clone(), source)

@@ -118,7 +118,7 @@ fn take_sign_of_zero(key: &mut Expr, schema: &DFSchema) -> bool {
     let zero = Expr::Literal(zero, None);
     // Plans are analyzed more than once.
     let is_sum = match &*key {
-        Expr::BinaryExpr(sum) => *sum.right == zero,
+        Expr::BinaryExpr(sum) => sum.op == Operator::Plus && *sum.right == zero,
         Expr::ScalarFunction(sum) => sum.args.last() == Some(&zero),
         _ => false,
     };

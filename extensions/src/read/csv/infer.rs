@@ -93,6 +93,8 @@ impl Sample<'_> {
     /// Opens a file; `None` if it is empty.
     async fn open(&self, object: &ObjectMeta) -> Result<Option<Opened>> {
         let (mut records, has_header) = self.settings.open(self.store, &object.location).await?;
+        // The scan counts them.
+        records.pass_over(self.settings.ignores_errors.then(Arc::default));
         let first = read_first(&mut records).await?;
         Ok(first.map(|first| match has_header {
             true => Opened {
@@ -136,8 +138,12 @@ impl Sample<'_> {
             };
             let file = object.location.to_string();
             let names = names.get_or_insert_with(|| opened.names.clone());
-            let layout = text_layout(self.settings, names);
-            let layout = layout.by_names(&opened.names, names, &file)?;
+            let mut layout = text_layout(self.settings, names);
+            match self.settings.is_union && opened.first.is_some() {
+                // Without names, a file lacks the last columns.
+                true => layout.may_be_short = true,
+                false => layout = layout.by_names(&opened.names, names, &file)?,
+            }
             let mut builder = BatchBuilder::new(layout, file);
             if let Some(record) = opened.first.filter(|_| wanted > 0) {
                 builder.push(&record)?;
@@ -198,7 +204,7 @@ fn merge_types(types: &mut Vec<DataType>, others: &[DataType]) {
 }
 
 /// Names for the columns of a file without a header, as DataFusion gives them.
-pub(super) fn number_columns(record: &Record) -> Vec<String> {
+fn number_columns(record: &Record) -> Vec<String> {
     let numbers = 1..=record.len();
     numbers.map(|number| format!("column_{number}")).collect()
 }

@@ -206,7 +206,7 @@ pub(super) fn with_union(format: Arc<dyn FileFormat>) -> Arc<dyn FileFormat> {
 }
 
 /// Lets CSV files have records that can't be read: they are passed over.
-pub(super) fn with_faults(format: Arc<dyn FileFormat>) -> Arc<dyn FileFormat> {
+pub(super) fn ignoring_errors(format: Arc<dyn FileFormat>) -> Arc<dyn FileFormat> {
     with(format, |settings| settings.ignores_errors = true)
 }
 

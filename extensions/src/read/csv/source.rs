@@ -12,7 +12,6 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
 
 use super::columns::{BatchBuilder, Layout};
-use super::infer::number_columns;
 use super::stream::{BatchReader, RecordStream, read_first};
 use super::{CsvSettings, infer, sniff};
 use crate::error::Result;
@@ -127,24 +126,18 @@ impl TextFormat for CsvSettings {
             passed_over,
         };
         let (mut records, has_header) = self.open(store.as_ref(), &path).await?;
-        let mut first = None;
-        // Without a header, a file may lack columns only at the end of its records.
-        if (has_header || self.is_union)
-            && let Some(record) = read_first(&mut records).await?
-        {
-            let columns = schema.fields().iter().map(|field| field.name().clone());
-            let columns: Vec<String> = columns.collect();
-            let names = match has_header {
-                true => record.texts(),
-                false => number_columns(&record),
-            };
-            layout = layout.by_names(&names, &columns, &file)?;
-            first = Some(record).filter(|_| !has_header);
+        records.pass_over(layout.passed_over.clone());
+        if has_header {
+            if let Some(header) = read_first(&mut records).await? {
+                let columns = schema.fields().iter().map(|field| field.name().clone());
+                let columns: Vec<String> = columns.collect();
+                layout = layout.by_names(&header.texts(), &columns, &file)?;
+            }
+        } else if self.is_union {
+            // Without names, a file lacks the last columns.
+            layout.may_be_short = true;
         }
-        let mut builder = BatchBuilder::new(layout, file);
-        if let Some(record) = first {
-            builder.push(&record)?;
-        }
+        let builder = BatchBuilder::new(layout, file);
         let batches = BatchReader {
             records,
             builder,

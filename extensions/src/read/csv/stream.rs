@@ -2,6 +2,8 @@
 //!
 //! Invariant: at most one chunk of the file and one batch are held in memory.
 
+use std::sync::Arc;
+
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 use futures::StreamExt;
@@ -10,6 +12,7 @@ use super::columns::BatchBuilder;
 use super::records::{Dialect, Record, RecordReader};
 use crate::error::{Error, ErrorKind, Result};
 use crate::read::open::Chunks;
+use crate::read::passed_over::PassedOver;
 
 /// The records of a file, one after the other.
 pub(super) struct RecordStream {
@@ -19,6 +22,8 @@ pub(super) struct RecordStream {
     chunks: Chunks,
     chunk: Bytes,
     has_ended: bool,
+    /// Takes a record without an end; without it that is an error.
+    passed_over: Option<Arc<PassedOver>>,
 }
 
 impl RecordStream {
@@ -29,7 +34,13 @@ impl RecordStream {
             chunks,
             chunk: Bytes::new(),
             has_ended: false,
+            passed_over: None,
         }
+    }
+
+    /// Passes over a record without an end, instead of failing.
+    pub(super) fn pass_over(&mut self, passed_over: Option<Arc<PassedOver>>) {
+        self.passed_over = passed_over;
     }
 
     /// The next record, empty lines included.
@@ -50,13 +61,20 @@ impl RecordStream {
                 self.chunk = chunk?;
             } else {
                 self.has_ended = true;
-                break self.reader.finish().map_err(|line| {
+                let ended = self.reader.finish().map_err(|line| {
                     let why = format!(
                         "{}, line {line}: the file ends within a value in quotes",
                         self.file
                     );
                     Error::new(ErrorKind::Query, why)
-                })?;
+                });
+                break match (ended, &self.passed_over) {
+                    (Err(error), Some(passed_over)) => {
+                        passed_over.add(&error);
+                        false
+                    }
+                    (ended, _) => ended?,
+                };
             }
         };
         Ok(is_whole.then(|| self.reader.record()))

@@ -83,7 +83,7 @@ impl GetExt for JsonFactory {
 }
 
 /// Lets JSON files have records that can't be read: they are passed over.
-pub(super) fn with_faults(format: Arc<dyn FileFormat>) -> Arc<dyn FileFormat> {
+pub(super) fn ignoring_errors(format: Arc<dyn FileFormat>) -> Arc<dyn FileFormat> {
     match format.downcast_ref::<TextFiles<JsonSettings>>() {
         Some(files) => Arc::new(files.with(|settings| settings.ignores_errors = true)),
         None => format,
@@ -138,12 +138,12 @@ impl JsonSettings {
             while wanted > 0
                 && let Some(record) = records.next().await?
             {
-                wanted -= 1;
                 match take(&object.location, record) {
                     // The scan counts it.
-                    Err(_) if self.ignores_errors => {}
+                    Err(_) if self.ignores_errors => continue,
                     taken => taken?,
                 }
+                wanted -= 1;
             }
         }
         Ok(())

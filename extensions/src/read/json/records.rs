@@ -35,10 +35,10 @@ pub(super) struct RecordStream {
 }
 
 impl RecordStream {
-    /// `restarts`: a record without an end ends where the next one begins.
-    pub(super) fn new(chunks: Chunks, restarts: bool) -> Self {
+    /// `finds_lines`: each line is a record if the first line is one.
+    pub(super) fn new(chunks: Chunks, finds_lines: bool) -> Self {
         Self {
-            splitter: Splitter::new(restarts),
+            splitter: Splitter::new(finds_lines),
             chunks,
             chunk: Bytes::new(),
             has_ended: false,

@@ -29,17 +29,18 @@ pub(super) struct Splitter {
     is_new: bool,
     /// Where the current record has begun.
     has_begun: bool,
-    /// A line that begins with `{` begins a record, even if the one before it has no end. Only lines
-    /// of whole records, one or more, may then begin so.
-    restarts: bool,
-    at_line_start: bool,
+    /// Each line is a record if the first line is one, so that a record without an end does not take
+    /// the records after it.
+    finds_lines: bool,
+    /// Whether each line is a record; `None` before the end of the first line.
+    are_lines: Option<bool>,
 }
 
 impl Splitter {
-    pub(super) fn new(restarts: bool) -> Self {
+    pub(super) fn new(finds_lines: bool) -> Self {
         Self {
-            restarts,
-            at_line_start: true,
+            finds_lines,
+            are_lines: None,
             record: Record::default(),
             line: 1,
             depth: 0,
@@ -61,14 +62,17 @@ impl Splitter {
                 at = self.skip_text(bytes, at);
                 continue;
             }
-            let at_line_start = std::mem::replace(&mut self.at_line_start, byte == b'\n');
-            if self.restarts && self.has_begun && at_line_start && byte == b'{' {
-                self.record.bytes.extend_from_slice(&bytes[start..at]);
-                return (at, self.take());
-            }
             at += 1;
             if byte == b'\n' {
                 self.line += 1;
+                if self.finds_lines && !self.is_new {
+                    let is_whole = self.depth == 0 && !self.in_array;
+                    self.are_lines.get_or_insert(is_whole);
+                }
+                if self.has_begun && self.are_lines == Some(true) {
+                    self.record.bytes.extend_from_slice(&bytes[start..at - 1]);
+                    return (at, self.take());
+                }
             }
             if !self.has_begun {
                 match byte {
@@ -127,13 +131,15 @@ impl Splitter {
                     self.in_text = false;
                     return at;
                 }
+                // No text of JSON holds a line end.
+                b'\n' if self.are_lines == Some(true) => {
+                    self.in_text = false;
+                    return at - 1;
+                }
                 b'\n' => {
                     self.line += 1;
-                    self.at_line_start = true;
-                    // No text of JSON holds a line end.
-                    if self.restarts {
-                        self.in_text = false;
-                        return at;
+                    if self.finds_lines {
+                        self.are_lines.get_or_insert(false);
                     }
                 }
                 _ if at == bytes.len() => self.is_escaped = true,
@@ -159,8 +165,8 @@ impl Splitter {
 mod tests {
     use super::*;
 
-    fn split(text: &str, chunk: usize, restarts: bool) -> Vec<(String, u64)> {
-        let mut splitter = Splitter::new(restarts);
+    fn split(text: &str, chunk: usize, finds_lines: bool) -> Vec<(String, u64)> {
+        let mut splitter = Splitter::new(finds_lines);
         let mut records = Vec::new();
         for mut chunk in text.as_bytes().chunks(chunk) {
             while !chunk.is_empty() {
@@ -201,9 +207,9 @@ mod tests {
         }
     }
 
-    fn check(text: &str, restarts: bool, expected: &[(&str, u64)]) {
+    fn check(text: &str, finds_lines: bool, expected: &[(&str, u64)]) {
         for chunk in [1, 2, 3, 1000] {
-            let found = split(text, chunk, restarts);
+            let found = split(text, chunk, finds_lines);
             let found: Vec<(&str, u64)> = found
                 .iter()
                 .map(|(text, line)| (text.as_str(), *line))
@@ -213,18 +219,20 @@ mod tests {
     }
 
     #[test]
-    fn a_record_without_end_ends_before_the_next() {
-        for (broken, next) in [
-            ("{\"a\":\n", 2),
-            ("{\"a\":\"x\n", 2),
-            ("{\"a\":[{\n \"\\\n", 3),
-        ] {
-            let text = format!("{broken}{{\"b\":{{}}}}\n{{}}");
+    fn a_record_without_end_ends_with_its_line() {
+        for broken in ["{\"a\":", "{\"a\":\"x", "{\"a\":[{\"\\", "\""] {
+            let text = format!("{{\"x\":1}}\n{broken}\n  {{\"b\":{{}}}}\n{{}}");
+            let first = ("{\"x\":1}", 1);
             check(
                 &text,
                 true,
-                &[(broken, 1), ("{\"b\":{}}", next), ("{}", next + 1)],
+                &[first, (broken, 2), ("{\"b\":{}}", 3), ("{}", 4)],
             );
         }
+        // Lines of records that take several lines.
+        let text = "{\n\"a\":\n{\"x\":1}\n}\n";
+        check(text, true, &[("{\n\"a\":\n{\"x\":1}\n}", 1)]);
+        let text = "[\n{\"a\":1},\n{\"a\":\n{}}\n]\n";
+        check(text, true, &[("{\"a\":1}", 2), ("{\"a\":\n{}}", 3)]);
     }
 }

@@ -1,7 +1,7 @@
 //! The memory that reading a row group takes.
 //!
-//! Invariant: it is estimated from the footer alone, and not too low: a row group's columns are fetched
-//! as a whole, and each of them is decoded page by page.
+//! Invariant: it is an estimate from the footer alone: a row group's columns are fetched as a whole, and
+//! each of them is decoded page by page.
 
 use std::collections::BTreeSet;
 
@@ -9,6 +9,7 @@ use datafusion::error::Result;
 use datafusion::execution::SessionState;
 use datafusion::execution::memory_pool::MemoryLimit;
 use object_store::ObjectMeta;
+use parquet::basic::Compression;
 use parquet::file::metadata::ParquetMetaData;
 
 use crate::error::{Error, ErrorKind};
@@ -52,7 +53,12 @@ impl Weight {
                     && wanted.contains(columns.get_column_root(*leaf).name())
             });
             let bytes = chunks.map(|(_, chunk)| {
-                size(chunk.compressed_size()) + size(chunk.uncompressed_size()).min(most)
+                // A page that is not compressed is not copied.
+                let pages = match chunk.compression() {
+                    Compression::UNCOMPRESSED => 0,
+                    _ => size(chunk.uncompressed_size()).min(most),
+                };
+                size(chunk.compressed_size()) + pages
             });
             bytes.fold(0, usize::saturating_add)
         });
@@ -70,15 +76,20 @@ impl Weight {
     }
 
     /// How many row groups the session's memory has room for at once; `None` if it is not limited.
+    /// `reads_all`: every row group is read to its end.
     ///
     /// # Errors
-    /// [`ErrorKind::OutOfMemory`] if it has no room for one.
-    pub(in crate::read) fn at_once(&self, state: &SessionState) -> Result<Option<usize>> {
+    /// [`ErrorKind::OutOfMemory`] if it has no room for a row group that is read.
+    pub(in crate::read) fn at_once(
+        &self,
+        state: &SessionState,
+        reads_all: bool,
+    ) -> Result<Option<usize>> {
         let MemoryLimit::Finite(pool) = state.runtime_env().memory_pool.memory_limit() else {
             return Ok(None);
         };
         let most = largest_row_group(pool);
-        if self.bytes > most {
+        if reads_all && self.bytes > most {
             let megabytes = |bytes: usize| bytes.div_ceil(1 << 20);
             let why = format!(
                 "a row group of {} takes {} MB of memory to read, and the memory limit has room for {} \

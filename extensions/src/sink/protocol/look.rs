@@ -290,7 +290,8 @@ async fn refuse_misfit(ledger: &Ledger, listed: &[String]) -> Result<()> {
         }
         last = Some(key);
     }
-    if let (Some(key), None) = (last, &misfit) {
+    // In mode overwrite partitions, the file may be one that is replaced.
+    if let (Some(key), None, Mode::Append) = (last, &misfit, spec.mode) {
         misfit = compare_content(ledger, key).await?.map(|why| (key, why));
     }
     let Some((key, why)) = misfit else {

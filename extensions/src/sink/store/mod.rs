@@ -187,7 +187,7 @@ pub trait UploadStore: std::fmt::Debug + Send + Sync {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError>;
 
     /// Reads at most `limit` bytes at the beginning of an object, or at its end; `None` if there is
-    /// none, or if it is archived.
+    /// none, or if it may not or can't be read.
     async fn peek(&self, key: &str, limit: usize, at_end: bool)
     -> Result<Option<Peek>, StoreError>;
 
