@@ -38,6 +38,7 @@ async fn inserted_rows_are_those_of_copy() {
         // Rows of COPY and of INSERT are read as one table.
         let copied = match folder {
             "packed" => ", DELIMITER ';', NULL 'n/a', COMPRESSION gzip",
+            "plain" => ", HEADER",
             _ => "",
         };
         bench

@@ -132,18 +132,22 @@ fn wide_rows_stay_within_the_limit() {
     }
 }
 
-/// Scans read as many row groups at once as there is room for, and refuse a row group without room.
+/// A row group that the limit has no room for is refused before it is read.
 #[test]
-fn scans_of_wide_files_stay_within_the_limit() {
+fn row_groups_without_room_are_refused() {
     let folder = TempDir::new().unwrap();
-    let path = |name: &str| folder.path().join(name).display().to_string();
-    python("wide.py", &[&path("wide.parquet"), "250000"]);
-    let refused = program()
-        .args(["--memory-limit", "256MB", "-c"])
-        .arg(format!("SELECT * FROM '{}'", path("wide.parquet")))
-        .output()
-        .unwrap();
-    let error = String::from_utf8(refused.stderr).unwrap();
+    let file = folder.path().join("wide.parquet").display().to_string();
+    python("wide.py", &[&file, "250000"]);
+    let run = |sql: &str| {
+        let mut run = program();
+        let output = run.args(["--memory-limit", "256MB", "-c", sql]).output();
+        let output = output.unwrap();
+        (
+            output.status.success(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let (_, error) = run(&format!("SELECT * FROM '{file}'"));
     for part in [
         "a row group of",
         "MB of memory to read",
@@ -151,21 +155,9 @@ fn scans_of_wide_files_stay_within_the_limit() {
     ] {
         assert!(error.contains(part), "{part}: {error}");
     }
-    let export = |source: &str, columns: &str, target: &str, format: &str| {
-        let (source, target) = (path(source), path(target));
-        format!("COPY (SELECT {columns} FROM '{source}') TO '{target}' (FORMAT {format})")
-    };
-    let some: Vec<String> = (0..30).map(|n| format!("c{n}")).collect();
-    let sql = export("wide.parquet", &some.join(", "), "some", "csv");
-    assert_within_limit(&sql, folder.path(), "30 columns");
-    // Tidegate's own files have small pages.
-    let sql = export("wide.parquet", "*", "own/", "parquet");
-    let written = program().args(["-q", "-c", &sql]).status().unwrap();
-    assert!(written.success());
-    for threads in ["2", "8"] {
-        let sql = export("own/", "*", &format!("all-{threads}"), "csv");
-        let threads = ["--threads", threads];
-        assert_within_limit_with(&threads, &sql, folder.path(), "100 columns");
+    for few in ["count(*), max(c0), max(c2)", "max(c1), max(c4)"] {
+        let (has_succeeded, error) = run(&format!("SELECT {few} FROM '{file}'"));
+        assert!(has_succeeded, "{few}: {error}");
     }
 }
 

@@ -7,7 +7,6 @@
 //! ├ the program                              144 MB: code, stacks, buffers that no pool counts
 //! └ shared                                   the pool of queries and exports (`sort_pool`)
 //!   ├ footers of Parquet sources             at most 1/4, and at most DataFusion's 50 MB
-//!   ├ row groups that a scan reads at once   1/2, or one row group, which no pool counts (`scan`)
 //!   ├ one export                             1/2; at most 256 MB if no limit was given (`export`)
 //!   │ ├ parts in flight                      1/3
 //!   │ ├ encoders                             the rest
@@ -24,5 +23,5 @@ mod sort_pool;
 
 pub use export::ExportMemory;
 pub use process::{LEAST_PROCESS_BYTES, ProcessMemory};
-pub(crate) use scan::{largest_row_group, row_groups_at_once};
+pub(crate) use scan::largest_row_group;
 pub(crate) use sort_pool::merging_bytes;

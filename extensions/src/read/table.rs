@@ -25,8 +25,8 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::expr_rewriter::unnormalize_col;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
-use datafusion::physical_plan::{ExecutionPlan, Partitioning};
 use futures::{StreamExt, TryStreamExt};
 
 use super::insert::Inserter;
@@ -270,39 +270,27 @@ impl TableProvider for FileTable {
         let options = state.config_options();
         // With a limit, the first files may have enough rows.
         let is_counted = options.execution.collect_statistics && limit.is_none();
-        let wanted = self.wanted_names(projection)?;
-        let (statistics, weight) = match is_counted {
-            true => self.measure(state, &mut files, &wanted).await?,
-            false => {
-                let mut first: Vec<PartitionedFile> = files.iter().take(1).cloned().collect();
-                let (_, weight) = self.measure(state, &mut first, &wanted).await?;
-                (Statistics::new_unknown(self.schema.table_schema()), weight)
+        let statistics = match is_counted {
+            true => {
+                let wanted = self.wanted_names(projection)?;
+                let (statistics, weight) = self.measure(state, &mut files, &wanted).await?;
+                // A filter may exclude the row groups that are too large.
+                if filters.is_empty() {
+                    weight.refuse_without_room(state)?;
+                }
+                statistics
             }
+            false => Statistics::new_unknown(self.schema.table_schema()),
         };
-        let partitions = state.config().target_partitions();
-        let reads_all = is_counted && filters.is_empty();
-        let room = weight
-            .at_once(state, reads_all)?
-            .filter(|room| *room < partitions);
-        let groups = FileGroup::new(files).split_files(room.unwrap_or(partitions));
+        let groups = FileGroup::new(files).split_files(state.config().target_partitions());
         let source = self.format.file_source(self.schema.clone());
-        let mut scan = FileScanConfigBuilder::new(self.location.store.clone(), source)
+        let scan = FileScanConfigBuilder::new(self.location.store.clone(), source)
             .with_file_groups(groups)
             .with_constraints(self.constraints.clone())
             .with_statistics(statistics)
             .with_projection_indices(projection.cloned())?
             .with_limit(limit.filter(|_| others.is_empty()))
             .build();
-        if let Some(room) = room {
-            // The optimizer would read as many row groups at once as there are cores.
-            let smallest = options.optimizer.repartition_file_min_size;
-            let source = Arc::clone(&scan.file_source);
-            scan = source
-                .repartitioned(room, smallest, None, &scan)?
-                .unwrap_or(scan);
-            let fixed = Partitioning::UnknownPartitioning(scan.file_groups.len());
-            scan.output_partitioning = Some(fixed);
-        }
         self.format.create_physical_plan(state, scan).await
     }
 

@@ -13,7 +13,7 @@ use parquet::basic::Compression;
 use parquet::file::metadata::ParquetMetaData;
 
 use crate::error::{Error, ErrorKind};
-use crate::memory::{largest_row_group, row_groups_at_once};
+use crate::memory::largest_row_group;
 
 /// The largest data page and the largest dictionary of most writers, together, in bytes.
 const PAGES_BYTES: usize = 2 << 20;
@@ -75,21 +75,16 @@ impl Weight {
         }
     }
 
-    /// How many row groups the session's memory has room for at once; `None` if it is not limited.
-    /// `reads_all`: every row group is read to its end.
+    /// Refuses to read a row group that the session's memory has no room for.
     ///
     /// # Errors
-    /// [`ErrorKind::OutOfMemory`] if it has no room for a row group that is read.
-    pub(in crate::read) fn at_once(
-        &self,
-        state: &SessionState,
-        reads_all: bool,
-    ) -> Result<Option<usize>> {
+    /// [`ErrorKind::OutOfMemory`].
+    pub(in crate::read) fn refuse_without_room(&self, state: &SessionState) -> Result<()> {
         let MemoryLimit::Finite(pool) = state.runtime_env().memory_pool.memory_limit() else {
-            return Ok(None);
+            return Ok(());
         };
         let most = largest_row_group(pool);
-        if reads_all && self.bytes > most {
+        if self.bytes > most {
             let megabytes = |bytes: usize| bytes.div_ceil(1 << 20);
             let why = format!(
                 "a row group of {} takes {} MB of memory to read, and the memory limit has room for {} \
@@ -107,6 +102,6 @@ impl Weight {
                 .with_hint(hint)
                 .into());
         }
-        Ok(Some(row_groups_at_once(pool, self.bytes)))
+        Ok(())
     }
 }
