@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-/// What is known of a file that is there already.
+/// The facts about an existing file that a comparison needs.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Neighbor {
@@ -27,7 +27,7 @@ pub enum Comparison {
     Fits,
     /// They can't be read together, for this reason: "it has the columns …".
     Differs(String),
-    /// So many bytes of the neighbor must be read to tell.
+    /// The comparison needs this number of bytes of the neighbor.
     NeedsBytes(usize),
 }
 

@@ -153,11 +153,11 @@ fn is_bytes(data_type: &DataType) -> bool {
 /// The values of a type of numbers.
 #[derive(Clone, Copy)]
 enum Numbers {
-    /// Integers of so many bits, without the sign.
+    /// Integers. `bits` does not count the sign.
     Integers { bits: u8, signed: bool },
-    /// Floating-point numbers with so many bits in the significand.
+    /// Floating-point numbers. `bits` is the length of the significand.
     Floats { bits: u8 },
-    /// Decimals with so many digits before the point and behind it.
+    /// Decimals. `whole` and `scale` are the numbers of digits before and after the point.
     Decimals { whole: u8, scale: u8 },
 }
 
@@ -191,7 +191,7 @@ impl Numbers {
     }
 }
 
-/// The decimal digits of an integer of so many bits.
+/// The number of decimal digits of an integer with `bits` bits.
 fn digits(bits: u8) -> u8 {
     match bits {
         ..=8 => 3,
