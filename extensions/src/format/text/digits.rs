@@ -3,7 +3,7 @@
 //! Invariant: a whole number has no leading zeros; a decimal has all digits of its scale.
 
 /// The digits of the numbers below 100.
-const PAIRS: [[u8; 2]; 100] = {
+pub(super) const PAIRS: [[u8; 2]; 100] = {
     let mut pairs = [[0; 2]; 100];
     let mut number = 0;
     while number < 100 {

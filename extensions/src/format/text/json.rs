@@ -110,21 +110,9 @@ impl EncoderFactory for ExactValues {
     ) -> std::result::Result<Option<NullableEncoder<'a>>, ArrowError> {
         let external = |error: Error| ArrowError::ExternalError(Box::new(error));
         let encoder: Box<dyn ValueEncoder + 'a> = match array.data_type() {
-            DataType::Float16 => match with_specials::<_, f32>(array.as_primitive::<Float16Type>())
-            {
-                Some(encoder) => encoder,
-                None => return Ok(None),
-            },
-            DataType::Float32 => match with_specials::<_, f32>(array.as_primitive::<Float32Type>())
-            {
-                Some(encoder) => encoder,
-                None => return Ok(None),
-            },
-            DataType::Float64 => match with_specials::<_, f64>(array.as_primitive::<Float64Type>())
-            {
-                Some(encoder) => encoder,
-                None => return Ok(None),
-            },
+            DataType::Float16 => floats::<_, f32>(array.as_primitive::<Float16Type>()),
+            DataType::Float32 => floats::<_, f32>(array.as_primitive::<Float32Type>()),
+            DataType::Float64 => floats::<_, f64>(array.as_primitive::<Float64Type>()),
             DataType::Timestamp(_, _) => {
                 Box::new(Quoted(iso_timestamp_text(array).map_err(external)?))
             }
@@ -148,39 +136,34 @@ impl ValueEncoder for Quoted<'_> {
     }
 }
 
-/// Returns an encoder for an array that contains NaN or infinities; `None` if all values are
-/// finite. Finite values are printed as type `F`, which holds them exactly.
-fn with_specials<'a, T, F>(array: &'a PrimitiveArray<T>) -> Option<Box<dyn ValueEncoder + 'a>>
+/// Finite values are printed as type `F`, which holds them exactly.
+fn floats<'a, T, F>(array: &'a PrimitiveArray<T>) -> Box<dyn ValueEncoder + 'a>
 where
     T: ArrowPrimitiveType<Native: Into<f64> + Into<F>>,
-    F: ryu::Float + 'a,
+    F: zmij::Float + 'a,
 {
-    let is_finite = |value: &T::Native| Into::<f64>::into(*value).is_finite();
-    match array.values().iter().all(is_finite) {
-        true => None,
-        false => Some(Box::new(SpecialFloats {
-            array,
-            shown_as: PhantomData::<F>,
-        })),
-    }
+    Box::new(Floats {
+        array,
+        shown_as: PhantomData::<F>,
+    })
 }
 
-struct SpecialFloats<'a, T: ArrowPrimitiveType, F> {
+struct Floats<'a, T: ArrowPrimitiveType, F> {
     array: &'a PrimitiveArray<T>,
     shown_as: PhantomData<F>,
 }
 
-impl<T, F> ValueEncoder for SpecialFloats<'_, T, F>
+impl<T, F> ValueEncoder for Floats<'_, T, F>
 where
     T: ArrowPrimitiveType<Native: Into<f64> + Into<F>>,
-    F: ryu::Float,
+    F: zmij::Float,
 {
     fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
         let value = self.array.value(row);
         let float: f64 = value.into();
         if float.is_finite() {
             let shown: F = value.into();
-            out.extend_from_slice(ryu::Buffer::new().format_finite(shown).as_bytes());
+            out.extend_from_slice(zmij::Buffer::new().format_finite(shown).as_bytes());
             return;
         }
         let name: &[u8] = match float {

@@ -4,6 +4,7 @@
 //! without the rule for ties.
 
 use std::fmt::LowerExp;
+use std::ops::Range;
 use std::str::FromStr;
 
 use super::digits::Scaled;
@@ -53,10 +54,17 @@ pub(super) fn push_long_decimal(digits: &str, scale: i8, out: &mut Vec<u8>) {
 const SPARSE_F32: f32 = 16_777_216.0;
 const SPARSE_F64: f64 = 9_007_199_254_740_992.0;
 
+/// Magnitudes that PostgreSQL and zmij print in decimal notation.
+const DECIMAL_F32: Range<f32> = 1e-4..1e6;
+const DECIMAL_F64: Range<f64> = 1e-4..1e15;
+
 /// Writes a `real` as PostgreSQL does.
 pub(super) fn push_f32(value: f32, out: &mut Vec<u8>) {
-    let mut buffer = ryu::Buffer::new();
+    let mut buffer = zmij::Buffer::new();
     let shortest = buffer.format(value);
+    if DECIMAL_F32.contains(&value.abs()) {
+        return push_without_zero_fraction(shortest, out);
+    }
     if value.is_finite() && value.abs() >= SPARSE_F32 && is_bound(shortest, value) {
         return push_float(&longer(shortest, value), 6, out);
     }
@@ -65,16 +73,24 @@ pub(super) fn push_f32(value: f32, out: &mut Vec<u8>) {
 
 /// Writes a `double precision` as PostgreSQL does.
 pub(super) fn push_f64(value: f64, out: &mut Vec<u8>) {
-    let mut buffer = ryu::Buffer::new();
+    let mut buffer = zmij::Buffer::new();
     let shortest = buffer.format(value);
+    if DECIMAL_F64.contains(&value.abs()) {
+        return push_without_zero_fraction(shortest, out);
+    }
     if value.is_finite() && value.abs() >= SPARSE_F64 && is_bound(shortest, value) {
         return push_float(&longer(shortest, value), 15, out);
     }
     push_float(shortest, 15, out);
 }
 
+/// Writes `1` for `1.0`, and other numbers in decimal notation as they are.
+fn push_without_zero_fraction(text: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes());
+}
+
 /// Whether a text is exactly halfway between a float and its neighbour, so that it reads as this
-/// float only by the rule for ties. PostgreSQL doesn't print such a text, but ryu does. Only large
+/// float only by the rule for ties. PostgreSQL doesn't print such a text, but zmij does. Only large
 /// floats have one. See `acceptBounds` in
 /// <https://github.com/postgres/postgres/blob/REL_15_STABLE/src/common/d2s.c>
 fn is_bound<F: FromStr + PartialEq>(text: &str, value: F) -> bool {
@@ -108,7 +124,7 @@ fn longer<F: FromStr + PartialEq + LowerExp + Copy>(shortest: &str, value: F) ->
         .unwrap_or_else(|| shortest.to_owned())
 }
 
-/// Rewrites ryu's shortest exact text (`1e20`, `0.1`, `100.0`) in PostgreSQL's form: decimal
+/// Rewrites zmij's shortest exact text (`1e+20`, `0.1`, `100.0`) in PostgreSQL's form: decimal
 /// notation while -4 <= exponent < `precision`, else an exponent of at least two digits. The rule
 /// is `double_to_shortest_decimal_bufn` in PostgreSQL's src/common/d2s.c.
 fn push_float(shortest: &str, precision: i32, out: &mut Vec<u8>) {

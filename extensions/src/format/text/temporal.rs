@@ -10,6 +10,8 @@ use arrow::array::timezone::Tz;
 use arrow::datatypes::TimeUnit;
 use chrono::{Offset, TimeZone};
 
+use super::digits::PAIRS;
+
 pub(super) const SECONDS_PER_DAY: i64 = 86_400;
 
 /// Returns the number of digits that a fraction of a second has in this unit, and the number of
@@ -62,7 +64,7 @@ fn push_local_time(
     let rest = value.rem_euclid(per_second);
     let offset = zone.map(|zone| utc_offset(zone, utc));
     let local = utc.saturating_add(offset.unwrap_or(0));
-    let year = push_date(local.div_euclid(SECONDS_PER_DAY), out);
+    let year = push_day(local.div_euclid(SECONDS_PER_DAY), out);
     out.push(between);
     push_time(local.rem_euclid(SECONDS_PER_DAY), rest, digits, out);
     (year, offset)
@@ -91,7 +93,10 @@ fn push_offset(offset: i64, out: &mut Vec<u8>) {
     }
 }
 
-/// Cached texts of the days from 1970 to 2069, because most dates are in this range.
+/// The first year of [`DATES`].
+const FIRST_YEAR: i64 = 1970;
+
+/// Texts of the days from 1970 to 2069, because most dates are in this range.
 static DATES: LazyLock<Vec<[u8; 10]>> = LazyLock::new(|| {
     let date = |day| {
         let mut text = Vec::new();
@@ -102,12 +107,19 @@ static DATES: LazyLock<Vec<[u8; 10]>> = LazyLock::new(|| {
 });
 
 pub(super) fn push_date_with_era(days: i64, out: &mut Vec<u8>) {
+    let year = push_day(days, out);
+    push_era(year, out);
+}
+
+/// Writes the date and returns a year of its era: the astronomical year (0 is 1 BC) if the date is
+/// not in [`DATES`].
+fn push_day(days: i64, out: &mut Vec<u8>) -> i64 {
     let known = usize::try_from(days).ok().and_then(|day| DATES.get(day));
     if let Some(date) = known {
-        return out.extend_from_slice(date);
+        out.extend_from_slice(date);
+        return FIRST_YEAR;
     }
-    let year = push_date(days, out);
-    push_era(year, out);
+    push_date(days, out)
 }
 
 /// Writes the date and returns the astronomical year (0 is 1 BC).
@@ -165,28 +177,33 @@ pub(super) fn push_time_in(value: i64, unit: TimeUnit, out: &mut Vec<u8>) {
 
 /// `08:10:10.5`: the fraction has `digits` digits, and trailing zeros are dropped.
 pub(super) fn push_time(seconds: i64, fraction: i64, digits: usize, out: &mut Vec<u8>) {
-    push_two_digits(seconds / 3600, out);
-    out.push(b':');
-    push_two_digits(seconds / 60 % 60, out);
-    out.push(b':');
-    push_seconds(seconds % 60, fraction, digits, out);
+    let [[a, b], [c, d], [e, f]] = [seconds / 3600, seconds / 60 % 60, seconds % 60].map(pair);
+    out.extend_from_slice(&[a, b, b':', c, d, b':', e, f]);
+    push_fraction(fraction, digits, out);
 }
 
-fn push_seconds(seconds: i64, fraction: i64, digits: usize, out: &mut Vec<u8>) {
-    push_two_digits(seconds, out);
-    if fraction != 0 {
-        out.push(b'.');
-        let mut buffer = itoa::Buffer::new();
-        let text = buffer.format(fraction);
-        out.extend(std::iter::repeat_n(b'0', digits - text.len()));
-        out.extend_from_slice(text.trim_end_matches('0').as_bytes());
+fn push_fraction(fraction: i64, digits: usize, out: &mut Vec<u8>) {
+    if fraction == 0 {
+        return;
     }
+    // A point and the digits, from the last to the first.
+    let mut room = *b".000000000";
+    let mut rest = fraction;
+    for place in (1..=digits).rev() {
+        room[place] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    let shown = room.iter().rposition(|digit| *digit != b'0');
+    out.extend_from_slice(&room[..=shown.unwrap_or_default()]);
 }
 
 pub(super) fn push_two_digits(value: i64, out: &mut Vec<u8>) {
-    let value = value as u8;
-    out.push(b'0' + value / 10);
-    out.push(b'0' + value % 10);
+    out.extend_from_slice(&pair(value));
+}
+
+/// The digits of a number below 100.
+fn pair(value: i64) -> [u8; 2] {
+    PAIRS[value as usize % PAIRS.len()]
 }
 
 /// `1 year 2 mons -3 days +04:05:06.5`: the rule is `EncodeInterval` for `INTSTYLE_POSTGRES` in
@@ -235,10 +252,6 @@ pub(super) fn push_interval(months: i64, days: i64, nanos: i128, out: &mut Vec<u
     out.push(b':');
     push_two_digits((seconds / 60 % 60) as i64, out);
     out.push(b':');
-    push_seconds(
-        (seconds % 60) as i64,
-        (nanos % 1_000_000_000) as i64,
-        9,
-        out,
-    );
+    push_two_digits((seconds % 60) as i64, out);
+    push_fraction((nanos % 1_000_000_000) as i64, 9, out);
 }

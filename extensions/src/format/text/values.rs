@@ -126,16 +126,9 @@ impl ColumnText<'_> {
 
     /// Appends a cell for each row: the unchanged text of the value, or `null`.
     pub(super) fn push_cells(&self, rows: Range<usize>, null: &[u8], cells: &mut Cells) {
-        if !self.has_nulls() {
-            return self.values.push_cells(rows, cells);
-        }
-        for row in rows {
-            match self.is_null(row) {
-                true => cells.text().extend_from_slice(null),
-                false => self.values.push_text(row, cells.text()),
-            }
-            cells.end_cell();
-        }
+        let nulls = self.nulls.as_ref().filter(|nulls| nulls.null_count() > 0);
+        let nulls = nulls.map(|nulls| Nulls { nulls, text: null });
+        self.values.push_cells(rows, nulls, cells);
     }
 
     /// Appends a cell for each row: the value's text as rewritten by `write`, or `null` unchanged.
@@ -171,6 +164,33 @@ impl ColumnText<'_> {
 /// Characters in the texts of numbers, times and bytes, besides letters and digits.
 pub(super) const PLAIN_PUNCTUATION: &[u8] = b" +-.:\\";
 
+/// The NULLs of a column that has some, and their text.
+#[derive(Clone, Copy)]
+pub(super) struct Nulls<'a> {
+    nulls: &'a NullBuffer,
+    text: &'a [u8],
+}
+
+/// Appends a cell for each row: the text for NULL, or the cell that `push` appends.
+fn push_each(
+    rows: Range<usize>,
+    nulls: Option<Nulls<'_>>,
+    cells: &mut Cells,
+    push: impl Fn(usize, &mut Cells),
+) {
+    let Some(Nulls { nulls, text }) = nulls else {
+        return rows.for_each(|row| push(row, cells));
+    };
+    for row in rows {
+        if nulls.is_null(row) {
+            cells.text().extend_from_slice(text);
+            cells.end_cell();
+        } else {
+            push(row, cells);
+        }
+    }
+}
+
 pub(super) trait ValueText {
     fn push_text(&self, row: usize, out: &mut Vec<u8>);
 
@@ -179,12 +199,12 @@ pub(super) trait ValueText {
         true
     }
 
-    /// Appends a cell for each row. No row may be NULL.
-    fn push_cells(&self, rows: Range<usize>, cells: &mut Cells) {
-        for row in rows {
+    /// Appends a cell for each row.
+    fn push_cells(&self, rows: Range<usize>, nulls: Option<Nulls<'_>>, cells: &mut Cells) {
+        push_each(rows, nulls, cells, |row, cells| {
             self.push_text(row, cells.text());
             cells.end_cell();
-        }
+        });
     }
 
     /// Calls `work` with the text of each row. No row may be NULL.
@@ -392,10 +412,10 @@ impl<T: ArrowPrimitiveType, F: Fn(T::Native) -> Scaled> ValueText for NumberText
         (self.number)(self.array.value(row)).push(out);
     }
 
-    fn push_cells(&self, rows: Range<usize>, cells: &mut Cells) {
-        for value in &self.array.values()[rows] {
-            cells.push_number((self.number)(*value));
-        }
+    fn push_cells(&self, rows: Range<usize>, nulls: Option<Nulls<'_>>, cells: &mut Cells) {
+        push_each(rows, nulls, cells, |row, cells| {
+            cells.push_number((self.number)(self.array.value(row)));
+        });
     }
 }
 
@@ -416,9 +436,9 @@ impl<T: ArrowPrimitiveType<Native: Into<i128>>> ValueText for DecimalText<'_, T>
         push_decimal(self.array.value(row).into(), self.scale, out);
     }
 
-    fn push_cells(&self, rows: Range<usize>, cells: &mut Cells) {
-        for value in &self.array.values()[rows] {
-            let value = (*value).into();
+    fn push_cells(&self, rows: Range<usize>, nulls: Option<Nulls<'_>>, cells: &mut Cells) {
+        push_each(rows, nulls, cells, |row, cells| {
+            let value = self.array.value(row).into();
             match Scaled::decimal(value, self.scale) {
                 Some(number) => cells.push_number(number),
                 None => {
@@ -426,7 +446,7 @@ impl<T: ArrowPrimitiveType<Native: Into<i128>>> ValueText for DecimalText<'_, T>
                     cells.end_cell();
                 }
             }
-        }
+        });
     }
 }
 
@@ -480,8 +500,8 @@ impl ValueText for StringViewArray {
         rows.for_each(|row| work(self.value(row).as_bytes()));
     }
 
-    fn push_cells(&self, rows: Range<usize>, cells: &mut Cells) {
-        for row in rows {
+    fn push_cells(&self, rows: Range<usize>, nulls: Option<Nulls<'_>>, cells: &mut Cells) {
+        push_each(rows, nulls, cells, |row, cells| {
             let view = self.views()[row];
             let length = view as u32;
             if length <= MAX_INLINE_VIEW_LEN {
@@ -491,7 +511,7 @@ impl ValueText for StringViewArray {
                 self.push_text(row, cells.text());
                 cells.end_cell();
             }
-        }
+        });
     }
 
     fn is_plain(&self) -> bool {
