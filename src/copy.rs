@@ -149,6 +149,13 @@ impl CopyTo {
         self.set("SINGLE FILE", flag(single))
     }
 
+    /// For a local target, sets whether files are on the disk when they appear. Default: true. With
+    /// false, the system decides when they reach the disk, and a power failure may damage an export
+    /// that was reported as successful.
+    pub fn sync(self, sync: bool) -> Self {
+        self.set("SYNC", flag(sync))
+    }
+
     /// Writes a manifest that lists the objects and stays after the export.
     pub fn manifest(self) -> Self {
         self.set("MANIFEST", flag(true))

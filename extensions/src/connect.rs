@@ -51,7 +51,7 @@ pub(crate) fn connect(
 }
 
 /// Opens the store of a target: a bucket through its connection, or the local disk. `part_bytes` is
-/// the size of a file's parts, `object` holds the storage options for objects in a bucket.
+/// the size of a file's parts, `object` holds the store's options for objects.
 pub(crate) fn open_store(
     services: &Services,
     target: &Target,
@@ -61,7 +61,13 @@ pub(crate) fn open_store(
 ) -> Result<Arc<dyn UploadStore>> {
     let bucket = match target.place() {
         Place::Bucket(bucket) => bucket,
-        Place::LocalDisk => return Ok(Arc::new(LocalUploadStore::new(target, part_bytes))),
+        Place::LocalDisk => {
+            let store = LocalUploadStore::new(target, part_bytes);
+            return Ok(Arc::new(match object.skip_sync {
+                true => store.without_sync(),
+                false => store,
+            }));
+        }
     };
     let name = connection.unwrap_or_default();
     let connection = find_connection(services, name)?;

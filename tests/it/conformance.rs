@@ -695,6 +695,33 @@ async fn only_a_regular_file_is_replaced() {
     assert_eq!(folder.store.keys(&root).await.len(), 3);
 }
 
+/// Without sync, an export has the same files and leaves nothing else.
+#[tokio::test]
+async fn files_need_not_wait_for_the_disk() {
+    let folder = servers::local_folder();
+    let (_engine, session) = folder.store.session().await;
+    let rows =
+        "(SELECT value, md5(CAST(value AS VARCHAR)) AS digest FROM generate_series(1, 99999))";
+    let [synced, unsynced] = [(); 2].map(|()| folder.store.new_target());
+    for (target, sync) in [(&synced, true), (&unsynced, false)] {
+        for mode in ["error", "overwrite", "append"] {
+            let options = format!("FORMAT csv, MAX FILE SIZE '1MB', MODE {mode}, SYNC {sync}");
+            copy(&session, rows, target, &options).await.unwrap();
+        }
+    }
+    let lines = |files: &[Vec<u8>]| {
+        let text = files.concat();
+        let mut lines: Vec<Vec<u8>> = text
+            .split(|byte| *byte == b'\n')
+            .map(<[u8]>::to_vec)
+            .collect();
+        lines.sort();
+        lines
+    };
+    let [synced, unsynced] = [&synced, &unsynced].map(|target| folder.store.contents(target));
+    assert!(lines(&synced.await) == lines(&unsynced.await));
+}
+
 async fn a_manifest_lists_what_was_written(store: &TestStore) {
     let (_engine, session) = store.session().await;
     let target = store.new_target();

@@ -151,6 +151,11 @@ pub(super) const COPY_OPTIONS: &[Known] = &[
         Values::Any,
         "files open at once with PARTITION BY",
     ),
+    option(
+        "SYNC",
+        Values::Boolean,
+        "wait until files of this machine are on the disk",
+    ),
     option("MANIFEST", Values::Boolean, "leave a list of the objects"),
     option(
         "RETURN",

@@ -176,17 +176,20 @@ impl CopyOptions {
 }
 
 fn parse_object_for(options: &[SqlOption], target: &Target) -> Result<ObjectOptions> {
-    let of_store = object::NAMES.iter().find_map(|name| find(options, name));
-    match of_store {
-        Some(option) if *target.place() == Place::LocalDisk => {
-            let why = format!(
-                "{} is for 's3://…' targets; {target} is on this machine",
-                option.name
-            );
-            Err(invalid(option, why))
+    let refused = match target.place() {
+        Place::LocalDisk => {
+            let of_buckets = object::OF_BUCKETS.iter();
+            let given = of_buckets.filter_map(|name| find(options, name)).next();
+            given.map(|option| (option, "'s3://…' targets", "is on this machine"))
         }
-        _ => object::parse_object(options),
+        Place::Bucket(_) => find(options, "SYNC")
+            .map(|option| (option, "targets on this machine", "is in a bucket")),
+    };
+    if let Some((option, wanted, place)) = refused {
+        let why = format!("{} is for {wanted}; {target} {place}", option.name);
+        return Err(invalid(option, why));
     }
+    object::parse_object(options)
 }
 
 /// Returns the connection of a target. S3 requires a connection, the local disk refuses one.

@@ -1,8 +1,8 @@
-//! The options that a store applies to objects: encryption, storage class, checksum.
+//! The options that a store applies to objects: encryption, storage class, checksum, durability.
 //!
 //! Invariant: every value is valid in an HTTP header.
 
-use super::values::{choice, find, invalid};
+use super::values::{choice, find, invalid, parse_boolean};
 use crate::error::Result;
 use crate::sink::{Encryption, ObjectOptions};
 use crate::sql::ast::{OptionValue, SqlOption};
@@ -35,11 +35,12 @@ pub(super) fn parse_object(options: &[SqlOption]) -> Result<ObjectOptions> {
             .map(parse_header)
             .transpose()?,
         sha256: choice(find(options, "CHECKSUM"), "checksums", sha256)?.unwrap_or(false),
+        skip_sync: !find(options, "SYNC").map_or(Ok(true), parse_boolean)?,
     })
 }
 
-/// The names of the options above. Targets on the local disk refuse them.
-pub(super) const NAMES: [&str; 4] = [
+/// The options that targets on the local disk refuse.
+pub(super) const OF_BUCKETS: [&str; 4] = [
     "SERVER SIDE ENCRYPTION",
     "KMS KEY ID",
     "STORAGE CLASS",

@@ -31,7 +31,7 @@ pub(super) struct DirectFile {
 enum Way {
     Disk,
     Cache,
-    /// The file system has refused a direct write.
+    /// No direct writes: the file system has refused one, or nobody waits for the disk.
     OnlyCache,
 }
 
@@ -41,6 +41,14 @@ impl DirectFile {
         Self {
             file,
             way: Way::Cache,
+        }
+    }
+
+    /// Takes over a file that is open for writing, and writes only to the page cache.
+    pub(super) fn cached(file: File) -> Self {
+        Self {
+            file,
+            way: Way::OnlyCache,
         }
     }
 

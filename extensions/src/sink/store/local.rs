@@ -2,15 +2,15 @@
 //!
 //! Invariant: a file under the target appears by one `rename`, complete and durable. Before that,
 //! its bytes are in a staged file in the target's bookkeeping folder, which is on the same file
-//! system.
+//! system. Exception: without sync, a power failure can damage files and bookkeeping.
 //!
 //! A pending upload is the staged file `<folder>/_tidegate/<export id>/<writer>-<sequence>.staged`.
 //! Its id is that path plus the file's inode. A rename keeps the inode, so an object can later be
 //! matched with its upload.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind as IoErrorKind, Read, Seek, SeekFrom, Write};
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind as IoErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,11 +18,11 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use uuid::Uuid;
 
 use rustix::fs::XattrFlags;
 
 use super::direct_file::DirectFile;
+use super::durability::{BOOKKEEPING, Durability, being_written, is_gone, remove_if_there};
 use super::{
     ContentHeaders, CreatedUpload, ListedObject, ObjectIdentity, Peek, PendingUpload, SentPart,
     StoreError, StoreErrorKind, UploadStore,
@@ -31,14 +31,8 @@ use crate::error::{Error, ErrorKind};
 use crate::media_type::{ATTRIBUTE, read_attribute, says_header};
 use crate::sink::target::{FOLDER, Target};
 
-/// The name of the folder that holds bookkeeping.
-const BOOKKEEPING: &str = FOLDER.split_at(FOLDER.len() - 1).0;
-
 /// The end of a staged file's name.
 const STAGED: &str = ".staged";
-
-/// How often creating a folder is tried, if other exports keep removing it as empty.
-const ATTEMPTS: u32 = 100;
 
 /// A small file that was not completed for this long belongs to a process that died.
 const ABANDONED_AFTER: Duration = Duration::from_secs(60);
@@ -54,6 +48,7 @@ pub struct LocalUploadStore {
     /// The target's folder, as a key.
     folder: String,
     part_bytes: usize,
+    durability: Durability,
     open: Arc<Mutex<OpenUploads>>,
 }
 
@@ -79,7 +74,16 @@ impl LocalUploadStore {
         Self {
             folder: target.folder().to_owned(),
             part_bytes,
+            durability: Durability::Synced,
             open: Arc::default(),
+        }
+    }
+
+    /// The store, which leaves it to the system when files reach the disk.
+    pub fn without_sync(self) -> Self {
+        Self {
+            durability: Durability::LeftToTheSystem,
+            ..self
         }
     }
 
@@ -129,7 +133,7 @@ impl LocalUploadStore {
 
     fn create_staged(&self, path: &Path, media_type: &str) -> io::Result<u64> {
         self.look_at_folder();
-        let file = in_folder(path, || {
+        let file = self.durability.in_folder(path, || {
             OpenOptions::new().write(true).create_new(true).open(path)
         })?;
         if says_header(media_type).is_some() {
@@ -139,7 +143,7 @@ impl LocalUploadStore {
         }
         let inode = file.metadata()?.ino();
         let id = upload_id(path, inode);
-        let file = DirectFile::new(file);
+        let file = self.durability.write_to(file);
         self.open().files.insert(id, Arc::new(Mutex::new(file)));
         Ok(inode)
     }
@@ -151,12 +155,15 @@ impl LocalUploadStore {
         }
         let (path, _) = split_upload_id(upload_id)?;
         let file = OpenOptions::new().write(true).open(path)?;
-        Ok(Arc::new(Mutex::new(DirectFile::new(file))))
+        Ok(Arc::new(Mutex::new(self.durability.write_to(file))))
     }
 
     fn complete(&self, upload_id: &str, key: &str, path: &Path) -> io::Result<()> {
         let (staged, inode) = split_upload_id(upload_id)?;
-        match in_folder(path, || fs::rename(&staged, path)) {
+        let renamed = self
+            .durability
+            .in_folder(path, || fs::rename(&staged, path));
+        match renamed {
             Ok(()) => {}
             // A process that died may have renamed it already.
             Err(error) if error.kind() == IoErrorKind::NotFound => {
@@ -174,7 +181,7 @@ impl LocalUploadStore {
         // The last of this process's uploads leaves an empty folder.
         let is_last = open.tags.is_empty();
         drop(open);
-        sync_folder(path)?;
+        self.durability.sync_folder(path)?;
         if is_last {
             self.remove_empty_folders(&staged);
         }
@@ -256,77 +263,6 @@ fn split_upload_id(id: &str) -> io::Result<(PathBuf, u64)> {
     parts.ok_or_else(|| io::Error::new(IoErrorKind::InvalidInput, "not the id of an upload"))
 }
 
-fn is_gone(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        IoErrorKind::NotFound | IoErrorKind::NotADirectory
-    )
-}
-
-/// Runs `work` on a file after creating its folder. Retries if a folder is missing, because other
-/// exports remove empty folders at the same time.
-fn in_folder<T>(file: &Path, work: impl Fn() -> io::Result<T>) -> io::Result<T> {
-    for _ in 1..ATTEMPTS {
-        match create_folders(file) {
-            Err(error) if is_missing_or_there(&error) => continue,
-            created => created?,
-        }
-        match work() {
-            Err(error) if error.kind() == IoErrorKind::NotFound => {}
-            done => return done,
-        }
-    }
-    create_folders(file)?;
-    work()
-}
-
-fn is_missing_or_there(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        IoErrorKind::NotFound | IoErrorKind::AlreadyExists
-    )
-}
-
-/// Creates the folders above a file, durably.
-fn create_folders(file: &Path) -> io::Result<()> {
-    let missing: Vec<&Path> = file
-        .ancestors()
-        .skip(1)
-        .take_while(|folder| !folder.exists())
-        .collect();
-    let Some(folder) = missing.first() else {
-        return Ok(());
-    };
-    fs::create_dir_all(folder)?;
-    missing.iter().try_for_each(|folder| sync_folder(folder))
-}
-
-/// Makes a rename durable.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
-}
-
-/// The path of a small file until it is completely written: in the bookkeeping of `folder`, where
-/// the user has no files.
-fn being_written(folder: &Path, path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(".new");
-    if path.iter().any(|part| part == BOOKKEEPING) {
-        return path.with_file_name(name);
-    }
-    folder.join(BOOKKEEPING).join(name)
-}
-
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if !is_gone(&error) => Err(error),
-        _ => Ok(()),
-    }
-}
-
 /// Removes files that a process which died was writing in a bookkeeping folder, up to the first
 /// other file: with it the folder is not empty anyway. Reading all of the folder for each of
 /// thousands of files would take quadratic time.
@@ -346,34 +282,6 @@ fn remove_unfinished(folder: &Path) {
             let _ = fs::remove_file(entry.path());
         }
     }
-}
-
-/// Writes a small file so that a reader sees all of it or none.
-fn write_whole(folder: &Path, path: &Path, body: &[u8], only_new: bool) -> io::Result<()> {
-    let new = being_written(folder, path);
-    let new = match only_new {
-        // Other exports may write the same file, so each one uses its own temporary name.
-        true => new.with_extension(format!("{}.new", Uuid::now_v7().simple())),
-        false => new,
-    };
-    let mut file = in_folder(&new, || File::create(&new))?;
-    file.write_all(body)?;
-    file.sync_all()?;
-    if only_new {
-        // A hard link fails if the name exists; a rename would replace the file.
-        match fs::hard_link(&new, path) {
-            Ok(()) => remove_if_there(&new)?,
-            Err(error) if error.kind() == IoErrorKind::AlreadyExists || path.exists() => {
-                remove_if_there(&new)?;
-                return Err(IoErrorKind::AlreadyExists.into());
-            }
-            // The file system has no hard links.
-            Err(_) => fs::rename(&new, path)?,
-        }
-    } else {
-        in_folder(path, || fs::rename(&new, path))?;
-    }
-    sync_folder(path)
 }
 
 fn describe(what: &'static str, path: &Path, error: io::Error) -> StoreError {
@@ -442,7 +350,10 @@ impl UploadStore for LocalUploadStore {
     ) -> Result<Option<String>, StoreError> {
         self.run("write", key, move |store, path| {
             store.look_at_folder();
-            write_whole(&path_of(&store.folder), path, &body, only_new)?;
+            let folder = path_of(&store.folder);
+            store
+                .durability
+                .write_whole(&folder, path, &body, only_new)?;
             store.remove_empty_folders(&being_written(&path_of(&store.folder), path));
             Ok(())
         })
@@ -581,7 +492,10 @@ impl UploadStore for LocalUploadStore {
         self.run("write", &upload.key, move |store, _| {
             let file = store.staged_file(&id)?;
             store.open().files.remove(&id);
-            lock(&file).sync()
+            match store.durability {
+                Durability::Synced => lock(&file).sync(),
+                Durability::LeftToTheSystem => Ok(()),
+            }
         })
         .await
     }
@@ -669,26 +583,5 @@ mod tests {
         };
         assert_eq!(listed(&commit).await, ["COMMIT.staged"]);
         assert_eq!(listed(&data).await, ["0-0.staged", "COMMIT.staged"]);
-    }
-
-    #[test]
-    fn a_file_is_created_where_others_remove_its_folders() {
-        let root = tempfile::tempdir().unwrap();
-        let folder = root.path().join("target/_tidegate");
-        let create_and_remove = |thread: i32| {
-            let path = folder.join(thread.to_string());
-            for _ in 0..2000 {
-                in_folder(&path, || File::create(&path)).unwrap();
-                fs::remove_file(&path).unwrap();
-                let _ = fs::remove_dir(&folder)
-                    .and_then(|()| fs::remove_dir(root.path().join("target")));
-            }
-        };
-        std::thread::scope(|threads| {
-            for thread in 0..4 {
-                let create_and_remove = &create_and_remove;
-                threads.spawn(move || create_and_remove(thread));
-            }
-        });
     }
 }

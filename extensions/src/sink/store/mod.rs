@@ -4,6 +4,7 @@
 //! repeated: they succeed if the object or upload is already gone.
 
 mod direct_file;
+mod durability;
 mod local;
 mod object;
 mod probe;

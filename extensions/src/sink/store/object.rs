@@ -12,6 +12,8 @@ pub struct ObjectOptions {
     pub storage_class: Option<String>,
     /// Whether parts are sent with a SHA-256 checksum, which the store verifies and keeps.
     pub sha256: bool,
+    /// On the local disk: whether the system decides when files reach the disk.
+    pub skip_sync: bool,
 }
 
 /// Encryption by the store:
