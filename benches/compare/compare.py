@@ -1,6 +1,6 @@
-"""Times exports of TPC-H lineitem with Tidegate and its peers, in turn, and prints ratios.
+"""Times exports of several tables with Tidegate and its peers, in turn, and prints ratios.
 
-A cell is a kind of job (tools.py), a target and a scale. The target is the local disk, or the
+A cell is a table (datasets.py), a kind of job (tools.py), a target and a scale. The target is the local disk, or the
 embedded S3 server in a process of its own, either directly or behind a proxy that delays each
 answer by 0 or 50 ms. In every round each tool runs once, in a process of its own, on the same
 Parquet file, with the same number of threads and the same compression. Only the statement is timed.
@@ -8,7 +8,8 @@ Peers are timed inside their process, around the statement. Tidegate's process i
 and the time of a process that runs `SELECT 1` is subtracted. A time counts only if the rows written
 are the expected rows, compared by a digest of all values.
 
-Tidegate also runs with 256 MB of memory. To the local disk, it also runs on one core (another core
+Tidegate also runs with 256 MB of memory. To the local disk, it also runs without waiting for the disk,
+as the peers do, on one core (another core
 in each round), and twice at once, each process on a core of its own. That shows the gain from the
 second core if nothing is shared, not even a process. The floor of a cell is the work that no tool
 can avoid: reading the source (as Tidegate does), compressing about the bytes that Tidegate has
@@ -33,7 +34,8 @@ import tempfile
 import time
 
 import report
-from tools import BUCKET, KEY, KINDS, PEERS, SECRET, AGGREGATE, SORTED
+from datasets import GENERATED, make_data
+from tools import BUCKET, KEY, KINDS, PEERS, SECRET, folder_of
 
 HERE = pathlib.Path(__file__).parent
 FIGURES = ("wall", "cpu", "rss")
@@ -43,19 +45,33 @@ MOST_BYTES = 1.05
 # one core.
 VARIANTS = {
     "tidegate": (),
+    "tidegate unsynced": (),
     "tidegate 256MB": ("--memory-limit", "256MB"),
     "tidegate 1 core": (),
     "tidegate twice": (),
 }
 ON_ONE_CORE = ("tidegate 1 core", "tidegate twice")
 
+TABLES = ("lineitem", "wide", "taxi", "logs", "doubles", "nested", "small files")
+
+# The kinds of jobs of the tables that do not have all kinds without a query or PARTITION BY.
+PLAIN = [name for name, kind in KINDS.items() if not kind.query and not kind.by]
+JOBS = {
+    "lineitem": [name for name, kind in KINDS.items() if kind.by != "key"],
+    # Tools write nested values to CSV in forms of their own.
+    "nested": [name for name in PLAIN if name != "csv"],
+    "keys": ["parquet snappy by key"],
+}
+
 
 def runs_here(tool, kind, place):
     """Whether a tool is measured in a cell."""
     if tool == "tidegate twice" and len(os.sched_getaffinity(0)) < 2:
         return False
+    if tool == "tidegate unsynced":
+        return place == "local"
     if tool == "floor" or tool in ON_ONE_CORE:
-        return place == "local" and KINDS[kind][2] in (None, "partitioned")
+        return place == "local" and not KINDS[kind].query and KINDS[kind].format != "json"
     # The proxy without a delay only gives the rate that Tidegate's rate with 50 ms is compared to.
     return place != "s3+0ms" or tool == "tidegate"
 
@@ -64,21 +80,24 @@ def start_tidegate(program, script, threads, options=(), core=None):
     """Starts a script, pinned to `core` if it is given. Returns an argument for finish_tidegate."""
     pinned = [] if core is None else ["taskset", "--cpu-list", str(core)]
     command = [*pinned, program, "--catalog", ":memory:", "--threads", str(threads), *options, "-q", "-c", script]
-    return time.perf_counter(), subprocess.Popen(command, stdout=subprocess.DEVNULL), script
+    started = time.perf_counter()
+    return started, subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 def finish_tidegate(*running):
     """Waits for scripts. Returns time and memory of each process, in the order of ending."""
-    by_process = {process.pid: (started, script) for started, process, script in running}
+    by_process = {process.pid: (started, process) for started, process in running}
     took = []
     for _ in running:
-        process, status, usage = os.wait4(-1, 0)
-        if process not in by_process:
+        ended, status, usage = os.wait4(-1, 0)
+        if ended not in by_process:
             sys.exit("the S3 server or its proxy has ended")
-        started, script = by_process[process]
+        started, process = by_process[ended]
         wall = time.perf_counter() - started
+        errors = process.stderr.read()
         if status != 0:
-            sys.exit(f"tidegate failed: {script}")
+            raise RuntimeError(errors.strip().splitlines()[0])
         cpu = usage.ru_utime + usage.ru_stime
         took.append({"wall": wall, "cpu": cpu, "rss": usage.ru_maxrss / 1024})
     return took
@@ -104,33 +123,37 @@ def run_twice(job, options, cores, start_up):
     }
 
 
+def create_table(job):
+    return f"CREATE EXTERNAL TABLE rows STORED AS PARQUET LOCATION '{folder_of(job['source'])}';"
+
+
 def tidegate_script(job):
-    form, compression, query = KINDS[job["kind"]]
-    options = [f"FORMAT {form}"]
-    if compression == "zstd":
+    kind = KINDS[job["kind"]]
+    options = [f"FORMAT {kind.format}"]
+    if kind.compression == "zstd":
         options.append("COMPRESSION 'zstd(3)'")
-    if query == "partitioned":
-        options.append("PARTITION BY (l_shipmode)")
+    if kind.by:
+        options.append(f"PARTITION BY ({kind.by})")
     if job["target"].startswith("s3://"):
         options.append("AWS CONNECTION c")
-    source = f"({query.format('lineitem')})" if query and query != "partitioned" else "lineitem"
+    if job.get("unsynced"):
+        options.append("SYNC false")
+    source = f"({kind.query.format('rows')})" if kind.query else "rows"
     return (
         f"CREATE SECRET s AS '{SECRET}';"
         f"CREATE CONNECTION c TO AWS (ACCESS KEY ID = '{KEY}', SECRET ACCESS KEY = SECRET s,"
         f" ENDPOINT = '{job['endpoint']}');"
-        f"CREATE EXTERNAL TABLE lineitem STORED AS PARQUET LOCATION '{job['source']}';"
-        f"COPY {source} TO '{job['target']}' ({', '.join(options)})"
+        f"{create_table(job)} COPY {source} TO '{job['target']}' ({', '.join(options)})"
     )
 
 
 def run_floor(job, options, start_up):
     """Runs the scan with Tidegate, then the codec and the writes with tools.py."""
-    table = f"CREATE EXTERNAL TABLE lineitem STORED AS PARQUET LOCATION '{job['source']}';"
-    scan = run_tidegate(options.tidegate, f"{table} EXPLAIN ANALYZE SELECT * FROM lineitem", job["threads"])
+    table = create_table(job)
+    scan = run_tidegate(options.tidegate, f"{table} EXPLAIN ANALYZE SELECT * FROM rows", job["threads"])
     plain = f"{job['target']}-plain"
-    form, compression, _ = KINDS[job["kind"]]
-    without_codec = f"(FORMAT {form})" if form == "csv" else "(FORMAT parquet, COMPRESSION none)"
-    run_tidegate(options.tidegate, f"{table} COPY lineitem TO '{plain}' {without_codec}", job["threads"])
+    without_codec = "(FORMAT csv)" if KINDS[job["kind"]].format == "csv" else "(FORMAT parquet, COMPRESSION none)"
+    run_tidegate(options.tidegate, f"{table} COPY rows TO '{plain}' {without_codec}", job["threads"])
     command = [sys.executable, HERE / "tools.py", "floor", json.dumps({**job, "plain": plain})]
     rest = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     shutil.rmtree(plain)
@@ -155,7 +178,8 @@ def run_job(tool, job, options, start_up, round_number):
         return json.loads(done.stdout.splitlines()[-1])
     one_core = cores[round_number % len(cores)] if tool in ON_ONE_CORE else None
     threads = job["threads"] if one_core is None else 1
-    took = run_tidegate(options.tidegate, tidegate_script(job), threads, VARIANTS[tool], one_core)
+    script = tidegate_script({**job, "unsynced": tool == "tidegate unsynced"})
+    took = run_tidegate(options.tidegate, script, threads, VARIANTS[tool], one_core)
     return {**took, "wall": took["wall"] - start_up["wall"], "cpu": took["cpu"] - start_up["cpu"]}
 
 
@@ -167,16 +191,15 @@ def digest_of(job):
     return done.stdout.strip()
 
 
-def check_digest(what, found, expected):
+def is_same(found, expected):
     """Compares digests. Files may lack the partition column; then only the rows are counted."""
-    same_columns = found[2] == expected[2]
-    if found[0] != expected[0] or (same_columns and found != expected):
-        sys.exit(f"{what}: wrote {found} instead of {expected}")
+    found, expected = found.split(), expected.split()
+    return found[0] == expected[0] and (found[2] != expected[2] or found == expected)
 
 
 def compare(cell, options, source, root, endpoint, start_up, expected):
     """Runs all tools in turn. Returns medians and bytes written of the tools that succeed."""
-    kind, place, scale = cell
+    table, kind, place, scale = cell
     tools = [tool for tool in options.tools.split(",") if runs_here(tool, kind, place)]
     taken = {tool: [] for tool in tools}
     written, failed = {}, {}
@@ -187,31 +210,34 @@ def compare(cell, options, source, root, endpoint, start_up, expected):
             name = f"{tool}-{round_number}"
             folder = (root if place == "local" else root / BUCKET) / name
             job = {
-                "kind": kind, "source": str(source), "endpoint": endpoint, "threads": options.threads,
+                "kind": kind, "source": source, "endpoint": endpoint, "threads": options.threads,
                 "target": str(folder) if place == "local" else f"s3://{BUCKET}/{name}",
             }
             try:
                 took = run_job(tool, job, options, start_up, round_number)
             except RuntimeError as error:
                 failed[tool] = str(error)
+                shutil.rmtree(folder, ignore_errors=True)
                 continue
             taken[tool].append(took)
             written[tool] = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
             if tool == "floor":
                 shutil.rmtree(folder)
                 continue
-            digest = digest_of({**job, "files": f"{folder}/**/*.{KINDS[kind][0]}"})
-            expected.setdefault((kind, scale), digest)
-            check_digest(f"{tool}, {kind}", digest.split(), expected[kind, scale].split())
+            digest = digest_of({**job, "files": f"{folder}/**/*.{KINDS[kind].format}"})
             shutil.rmtree(folder)
+            if not is_same(digest, expected):
+                if tool in VARIANTS:
+                    sys.exit(f"{tool}, {table}, {kind}: wrote {digest} instead of {expected}")
+                failed[tool] = "wrote other values"
     medians = {
         tool: {
             **{figure: statistics.median(t[figure] for t in runs) for figure in FIGURES},
             "bytes": written[tool],
         }
-        for tool, runs in taken.items() if runs
+        for tool, runs in taken.items() if runs and tool not in failed
     }
-    return {"kind": kind, "place": place, "scale": scale, "tools": medians, "failed": failed}
+    return {"table": table, "kind": kind, "place": place, "scale": scale, "tools": medians, "failed": failed}
 
 
 class Results:
@@ -225,7 +251,7 @@ class Results:
 
     @staticmethod
     def name(cell):
-        return cell["scale"], cell["place"], cell["kind"]
+        return cell["scale"], cell["place"], cell["table"], cell["kind"]
 
     def add(self, cell):
         self.measured.append(cell)
@@ -233,7 +259,7 @@ class Results:
         if not self.folder:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        cells = sorted(self.all.values(), key=lambda cell: (float(cell["scale"]), cell["place"]))
+        cells = sorted(self.all.values(), key=lambda cell: (float(cell["scale"]), cell["place"], cell["table"]))
         (self.folder / "results.json").write_text(json.dumps(cells, indent=1))
         (self.folder / "results.md").write_text(report.summary(cells) + report.table(cells))
         (self.folder / "results.svg").write_text(report.plot(cells))
@@ -243,6 +269,15 @@ def is_too_large(cell):
     """Whether Tidegate writes too many bytes. Ignores aggregates: they are mostly footer."""
     ours = [tool for tool in cell["tools"] if tool in VARIANTS and cell["kind"] != "aggregate"]
     return any(report.ratio(cell, tool, "bytes") > MOST_BYTES for tool in ours)
+
+
+def jobs(options):
+    """The scales, tables and kinds that are asked for."""
+    for scale in options.scales.split(","):
+        for table in options.tables.split(","):
+            for kind in options.kinds.split(","):
+                if kind in JOBS.get(table, PLAIN):
+                    yield scale, table, kind
 
 
 def free_port():
@@ -261,16 +296,6 @@ def wait_for(port):
     sys.exit("the S3 server does not start")
 
 
-def make_data(folder, scale):
-    source = folder / f"sf{scale}" / "lineitem.parquet"
-    if not source.exists():
-        generator = pathlib.Path(sys.executable).parent / "tpchgen-cli"
-        subprocess.run(
-            [generator, "parquet", "--scale-factor", scale, "--output-dir", source.parent,
-             "--tables", "lineitem"], check=True)
-    return source
-
-
 def measure_start_up(options):
     runs = [run_tidegate(options.tidegate, "SELECT 1", options.threads) for _ in range(9)]
     return {figure: statistics.median(run[figure] for run in runs[1:]) for figure in FIGURES}
@@ -283,6 +308,7 @@ def main():
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--scales", default="1")
     options.add_argument("--threads", type=int, default=2)
+    options.add_argument("--tables", default=",".join(TABLES), help=f"also {set(GENERATED) - set(TABLES)}")
     options.add_argument("--kinds", default=",".join(KINDS))
     options.add_argument("--targets", default="local,s3,s3+0ms,s3+50ms")
     options.add_argument("--tools", default=",".join([*VARIANTS, "floor", *PEERS]))
@@ -290,7 +316,7 @@ def main():
     options = options.parse_args()
 
     start_up = measure_start_up(options)
-    cells, expected = Results(options.results), {}
+    cells = Results(options.results)
     with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as root:
         root = pathlib.Path(root)
         (root / BUCKET).mkdir()
@@ -300,26 +326,23 @@ def main():
              "--access-key-id", KEY, "--secret-access-key", SECRET], stdout=subprocess.DEVNULL)]
         try:
             wait_for(port)
-            for scale in options.scales.split(","):
-                source = make_data(options.data, scale)
-                for kind, (_, _, query) in KINDS.items():
-                    if query not in (AGGREGATE, SORTED):
-                        job = {"kind": "parquet snappy", "files": str(source), "threads": options.threads}
-                        expected[kind, scale] = digest_of(job)
-                for place in options.targets.split(","):
-                    endpoint = f"http://127.0.0.1:{port}"
-                    if place.endswith("ms"):
-                        delayed = free_port()
-                        seconds = float(place.removeprefix("s3+").removesuffix("ms")) / 1000
-                        running.append(subprocess.Popen(
-                            [sys.executable, HERE / "delay.py", str(delayed), str(port), str(seconds)]))
-                        wait_for(delayed)
-                        endpoint = f"http://127.0.0.1:{delayed}"
-                    for kind in options.kinds.split(","):
-                        cell = compare(
-                            (kind, place, scale), options, source, root, endpoint, start_up, expected)
-                        cells.add(cell)
-                        print(report.table([cell]), flush=True)
+            for place in options.targets.split(","):
+                endpoint = f"http://127.0.0.1:{port}"
+                if place.endswith("ms"):
+                    delayed = free_port()
+                    seconds = float(place.removeprefix("s3+").removesuffix("ms")) / 1000
+                    running.append(subprocess.Popen(
+                        [sys.executable, HERE / "delay.py", str(delayed), str(port), str(seconds)]))
+                    wait_for(delayed)
+                    endpoint = f"http://127.0.0.1:{delayed}"
+                for scale, table, kind in jobs(options):
+                    source = str(make_data(table, options.data, scale))
+                    expected = digest_of({
+                        "kind": kind, "source": source, "files": source, "threads": options.threads})
+                    cell = compare(
+                        (table, kind, place, scale), options, source, root, endpoint, start_up, expected)
+                    cells.add(cell)
+                    print(report.table([cell]), flush=True)
         finally:
             for process in reversed(running):
                 process.terminate()

@@ -34,14 +34,14 @@ def number(amount):
 def summary(cells):
     """A line for each cell: Tidegate, and its ratio to the best peer."""
     lines = [
-        "| scale | to | | CPU s | | wall s | | peak MB | with 256 MB | MB written | |",
-        "|---:|---|---|---:|---|---:|---|---:|---:|---:|---|",
+        "| scale | to | table | | CPU s | | wall s | | unsynced | peak MB | with 256 MB | MB written | |",
+        "|---:|---|---|---|---:|---|---:|---|---|---:|---:|---:|---|",
     ]
     for cell in cells:
         if "tidegate" not in cell["tools"]:
             continue
         ours = cell["tools"]["tidegate"]
-        columns = [cell["scale"], cell["place"], cell["kind"]]
+        columns = [cell["scale"], cell["place"], cell["table"], cell["kind"]]
         for figure, _, unit in FIGURES:
             columns.append(number(ours[figure] / unit))
             peer, least = best_peer(cell, figure)
@@ -50,6 +50,9 @@ def summary(cells):
                 columns.append(number(limited["rss"]) if limited else "")
             else:
                 columns.append(f"{ours[figure] / least:.2f} × {peer}" if peer else "")
+            if figure == "wall":
+                unsynced = cell["tools"].get("tidegate unsynced")
+                columns.append(f"{unsynced['wall'] / least:.2f} ×" if unsynced and peer else "")
         lines.append("| " + " | ".join(columns) + " |")
     return "\n".join(lines) + "\n"
 
@@ -57,7 +60,7 @@ def summary(cells):
 def table(cells):
     lines = []
     for cell in cells:
-        lines.append(f"\n**{cell['kind']}** to {cell['place']}, scale {cell['scale']}\n")
+        lines.append(f"\n**{cell['table']}, {cell['kind']}** to {cell['place']}, scale {cell['scale']}\n")
         lines.append("| | " + " | ".join(name for _, name, _ in FIGURES) + " |")
         lines.append("|---|" + "---:|" * len(FIGURES))
         for tool, taken in cell["tools"].items():
@@ -74,7 +77,7 @@ def plot(cells):
     bar, gap, left, width = 14, 3, 250, 900
     rows, y = [], 30
     for cell in [cell for cell in cells if "tidegate" in cell["tools"]][:MOST_PLOTTED]:
-        rows.append(text(8, y + bar, f"{cell['kind']}, {cell['place']}, SF{cell['scale']}", "600"))
+        rows.append(text(8, y + bar, f"{cell['table']}, {cell['kind']}, {cell['place']}, SF{cell['scale']}", "600"))
         y += bar + 8
         tools = {tool: taken for tool, taken in cell["tools"].items() if tool in COLOURS}
         for figure, name in (("cpu", "CPU"), ("wall", "wall")):

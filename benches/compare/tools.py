@@ -14,6 +14,7 @@ import pathlib
 import resource
 import sys
 import time
+import typing
 
 KEY, SECRET, BUCKET = "bench-key", "bench-secret", "bench"
 PEERS = ("duckdb", "polars", "chdb", "datafusion")
@@ -30,28 +31,32 @@ AGGREGATE = (
 )
 SORTED = "SELECT * FROM {} ORDER BY l_shipdate, l_orderkey, l_linenumber"
 
-# The kinds of jobs: format, compression, and query.
+
+class Kind(typing.NamedTuple):
+    """A kind of job."""
+    format: str
+    compression: str | None = None
+    query: str | None = None
+    """A query of the table, which is named {}."""
+    by: str | None = None
+    """The column of PARTITION BY."""
+
+
 KINDS = {
-    "parquet snappy": ("parquet", "snappy", None),
-    "parquet zstd": ("parquet", "zstd", None),
-    "csv": ("csv", None, None),
-    "parquet zstd by l_shipmode": ("parquet", "zstd", "partitioned"),
-    "aggregate": ("parquet", "snappy", AGGREGATE),
-    "sorted": ("parquet", "snappy", SORTED),
+    "parquet snappy": Kind("parquet", "snappy"),
+    "parquet zstd": Kind("parquet", "zstd"),
+    "csv": Kind("csv"),
+    "json": Kind("json"),
+    "parquet zstd by l_shipmode": Kind("parquet", "zstd", by="l_shipmode"),
+    "aggregate": Kind("parquet", "snappy", AGGREGATE),
+    "sorted": Kind("parquet", "snappy", SORTED),
+    "parquet snappy by key": Kind("parquet", "snappy", by="key"),
 }
 
-# The types of lineitem, for reading CSV and for a digest that does not depend on a tool's types.
-COLUMNS = {
-    "l_orderkey": "BIGINT", "l_partkey": "BIGINT", "l_suppkey": "BIGINT", "l_linenumber": "INTEGER",
-    "l_quantity": "DECIMAL(15,2)", "l_extendedprice": "DECIMAL(15,2)", "l_discount": "DECIMAL(15,2)",
-    "l_tax": "DECIMAL(15,2)", "l_returnflag": "VARCHAR", "l_linestatus": "VARCHAR",
-    "l_shipdate": "DATE", "l_commitdate": "DATE", "l_receiptdate": "DATE",
-    "l_shipinstruct": "VARCHAR", "l_shipmode": "VARCHAR", "l_comment": "VARCHAR",
-}
-AGGREGATED = {
-    "l_returnflag": "VARCHAR", "l_linestatus": "VARCHAR", "l_shipmode": "VARCHAR", "rows": "BIGINT",
-    "quantity": "DECIMAL(38,2)", "last": "DATE",
-}
+
+def folder_of(source):
+    """The folder of a pattern of files, and a single file as it is."""
+    return source.removesuffix("*.parquet")
 
 
 def duckdb_work(job):
@@ -67,17 +72,18 @@ def duckdb_work(job):
             f"CREATE SECRET (TYPE s3, KEY_ID '{KEY}', SECRET '{SECRET}', REGION 'us-east-1', "
             f"ENDPOINT '{job['endpoint'].removeprefix('http://')}', URL_STYLE 'path', USE_SSL false)"
         )
-    form, compression, query = KINDS[job["kind"]]
+    kind = KINDS[job["kind"]]
     source = f"'{job['source']}'"
     options = {
         ("parquet", "snappy"): "FORMAT parquet, COMPRESSION snappy",
         ("parquet", "zstd"): "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 3",
         ("csv", None): "FORMAT csv, HEADER false",
-    }[form, compression]
-    if query == "partitioned":
-        sql = f"COPY (FROM {source}) TO '{job['target']}' ({options}, PARTITION_BY (l_shipmode))"
-    elif query:
-        sql = f"COPY ({query.format(source)}) TO '{job['target']}/part.parquet' ({options})"
+        ("json", None): "FORMAT json",
+    }[kind.format, kind.compression]
+    if kind.by:
+        sql = f"COPY (FROM {source}) TO '{job['target']}' ({options}, PARTITION_BY ({kind.by}))"
+    elif kind.query:
+        sql = f"COPY ({kind.query.format(source)}) TO '{job['target']}/part.parquet' ({options})"
         if not job["target"].startswith("s3://"):
             pathlib.Path(job["target"]).mkdir()
     else:
@@ -95,22 +101,24 @@ def polars_work(job):
     } if on_s3 else None
     if not on_s3:
         pathlib.Path(job["target"]).mkdir()
-    form, compression, query = KINDS[job["kind"]]
+    kind = KINDS[job["kind"]]
     frame = pl.scan_parquet(job["source"])
-    file = f"{job['target']}/part.{form}"
-    if query == AGGREGATE:
+    file = f"{job['target']}/part.{kind.format}"
+    if kind.query == AGGREGATE:
         frame = frame.group_by("l_returnflag", "l_linestatus", "l_shipmode").agg(
             pl.len().alias("rows"), pl.col("l_quantity").sum().alias("quantity"),
             pl.col("l_shipdate").max().alias("last"))
-    elif query == SORTED:
+    elif kind.query == SORTED:
         frame = frame.sort("l_shipdate", "l_orderkey", "l_linenumber")
-    elif query == "partitioned":
-        file = pl.PartitionBy(job["target"], key="l_shipmode", include_key=False)
-    level = 3 if compression == "zstd" else None
-    if form == "csv":
+    if kind.by:
+        file = pl.PartitionBy(job["target"], key=kind.by, include_key=False)
+    level = 3 if kind.compression == "zstd" else None
+    if kind.format == "csv":
         return lambda: frame.sink_csv(file, include_header=False, storage_options=storage)
+    if kind.format == "json":
+        return lambda: frame.sink_ndjson(file, storage_options=storage)
     return lambda: frame.sink_parquet(
-        file, compression=compression, compression_level=level, storage_options=storage, mkdir=True)
+        file, compression=kind.compression, compression_level=level, storage_options=storage, mkdir=True)
 
 
 def chdb_work(job):
@@ -119,20 +127,20 @@ def chdb_work(job):
     db = session.Session()
     db.query(f"SET max_threads = {job['threads']}, max_insert_threads = {job['threads']}")
     db.query("SET output_format_parquet_string_as_string = 1, engine_file_truncate_on_insert = 1")
-    form, compression, query = KINDS[job["kind"]]
-    name = {"parquet": "Parquet", "csv": "CSV"}[form]
-    if compression:
-        db.query(f"SET output_format_parquet_compression_method = '{compression}'")
-    by = "{_partition_id}" if query == "partitioned" else "part"
+    kind = KINDS[job["kind"]]
+    name = {"parquet": "Parquet", "csv": "CSV", "json": "JSONEachRow"}[kind.format]
+    if kind.compression:
+        db.query(f"SET output_format_parquet_compression_method = '{kind.compression}'")
+    by = "{_partition_id}" if kind.by else "part"
     if job["target"].startswith("s3://"):
         path = job["target"].removeprefix("s3://")
-        into = f"s3('{job['endpoint']}/{path}/{by}.{form}', '{KEY}', '{SECRET}', '{name}')"
+        into = f"s3('{job['endpoint']}/{path}/{by}.{kind.format}', '{KEY}', '{SECRET}', '{name}')"
     else:
         pathlib.Path(job["target"]).mkdir()
-        into = f"file('{job['target']}/{by}.{form}', '{name}')"
+        into = f"file('{job['target']}/{by}.{kind.format}', '{name}')"
     source = f"file('{job['source']}', 'Parquet')"
-    select = query.format(source) if query and query != "partitioned" else f"SELECT * FROM {source}"
-    partition = " PARTITION BY l_shipmode" if query == "partitioned" else ""
+    select = (kind.query or "SELECT * FROM {}").format(source)
+    partition = f" PARTITION BY {kind.by}" if kind.by else ""
     return lambda: db.query(f"INSERT INTO FUNCTION {into}{partition} {select}")
 
 
@@ -146,15 +154,16 @@ def datafusion_work(job):
         context.register_object_store("s3://", AmazonS3(
             bucket_name=BUCKET, region="us-east-1", access_key_id=KEY,
             secret_access_key=SECRET, endpoint=job["endpoint"], allow_http=True))
-    context.register_parquet("lineitem", job["source"])
-    form, compression, query = KINDS[job["kind"]]
-    source = f"({query.format('lineitem')})" if query and query != "partitioned" else "lineitem"
-    partition = " PARTITIONED BY (l_shipmode)" if query == "partitioned" else ""
+    context.register_parquet("rows", folder_of(job["source"]))
+    kind = KINDS[job["kind"]]
+    source = f"({kind.query.format('rows')})" if kind.query else "rows"
+    partition = f" PARTITIONED BY ({kind.by})" if kind.by else ""
     options = {
         "snappy": "'format.compression' 'snappy'", "zstd": "'format.compression' 'zstd(3)'",
-        None: "'format.has_header' 'false'",
-    }[compression]
-    sql = f"COPY {source} TO '{job['target']}/' STORED AS {form.upper()}{partition} OPTIONS ({options})"
+        None: "'format.has_header' 'false'" if kind.format == "csv" else "",
+    }[kind.compression]
+    stored = f"STORED AS {kind.format.upper()}{partition}" + (f" OPTIONS ({options})" if options else "")
+    sql = f"COPY {source} TO '{job['target']}/' {stored}"
     return lambda: context.sql(sql).collect()
 
 
@@ -164,12 +173,11 @@ def measure_floor(job):
     import cramjam
     import zstandard
 
-    _, compression, _ = KINDS[job["kind"]]
     compress = {
         "snappy": cramjam.snappy.compress_raw,
         "zstd": zstandard.ZstdCompressor(level=3).compress,
         None: lambda piece: piece,
-    }[compression]
+    }[KINDS[job["kind"]].compression]
     pathlib.Path(job["target"]).mkdir()
     taken = {"wall": 0, "cpu": 0}
 
@@ -208,19 +216,25 @@ def check(job):
     """Prints the number of rows, a digest that ignores their order and files, and its columns."""
     import duckdb
 
-    form, _, query = KINDS[job["kind"]]
-    columns = AGGREGATED if query == AGGREGATE else COLUMNS
-    files = f"{job['files']}"
-    if form == "csv":
-        types = ", ".join(f"'{name}': '{type}'" for name, type in columns.items())
+    kind = KINDS[job["kind"]]
+    files, source = job["files"], f"'{job['source']}'"
+    query = kind.query.format(source) if kind.query else f"SELECT * FROM {source}"
+    # The digest must not depend on the types of a tool.
+    columns = {row[0]: row[1] for row in duckdb.sql(f"DESCRIBE {query}").fetchall()}
+    types = ", ".join(f"'{name}': '{type}'" for name, type in columns.items())
+    if files == job["source"]:
+        relation = f"({query})"
+    elif kind.format == "csv":
         relation = f"read_csv('{files}', header=false, columns={{{types}}})"
-    elif query == "partitioned":
+    elif kind.format == "json":
+        relation = f"read_json('{files}', format='newline_delimited', columns={{{types}}})"
+    elif kind.by:
         # Some tools name folders by the column, others name files by its value.
         relation = f"read_parquet('{files}', hive_partitioning=true, union_by_name=true)"
     else:
         relation = f"read_parquet('{files}')"
     found = [row[0] for row in duckdb.sql(f"DESCRIBE SELECT * FROM {relation}").fetchall()]
-    casts = [f"CAST({name} AS {type})" for name, type in columns.items() if name in found]
+    casts = [f'CAST("{name}" AS {type})' for name, type in columns.items() if name in found]
     digest = f"bit_xor(hash({', '.join(casts)}))"
     print(*duckdb.sql(f"SELECT count(*), {digest}, {len(casts)} FROM {relation}").fetchone())
 
