@@ -123,14 +123,12 @@ impl ParquetEncoder {
         for (field, column) in self.schema.fields().iter().zip(root) {
             let leaves = next_leaf..next_leaf + count_leaves(column);
             next_leaf = leaves.end;
-            let first = file.column(leaves.start);
-            let known = self.dictionaries.of_column(leaves.start);
-            columns.push(
-                match ColumnWriter::flat(field.data_type(), &first, self.pages, known) {
-                    Some(writer) => writer,
-                    None => ColumnWriter::Other(FieldRef::clone(field), others.take(leaves)?),
-                },
-            );
+            let known = |column| self.dictionaries.of_column(column);
+            let own = ColumnWriter::of_field(field, file, leaves.start, self.pages, known);
+            columns.push(match own {
+                Some(writer) => writer,
+                None => ColumnWriter::Other(FieldRef::clone(field), others.take(leaves)?),
+            });
         }
         Ok(RowGroup { columns, rows: 0 })
     }

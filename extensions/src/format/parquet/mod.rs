@@ -220,9 +220,11 @@ mod tests {
     use arrow::array::{
         Array, ArrayRef, BinaryArray, BinaryViewArray, BooleanArray, Date32Array, Decimal128Array,
         Float32Array, Float64Array, Int8Array, Int32Array, Int64Array, Int64Builder,
-        LargeStringArray, ListBuilder, RecordBatch, RecordBatchReader, StringArray,
-        StringViewArray, StructArray, TimestampMicrosecondArray, UInt32Array, UInt64Array,
+        LargeStringArray, ListArray, ListBuilder, MapArray, RecordBatch, RecordBatchReader,
+        StringArray, StringViewArray, StructArray, TimestampMicrosecondArray, UInt32Array,
+        UInt64Array,
     };
+    use arrow::buffer::{NullBuffer, OffsetBuffer};
     use arrow::compute::{cast, concat_batches};
     use bytes::Bytes;
     use parquet::arrow::ArrowWriter;
@@ -302,8 +304,64 @@ mod tests {
         ]
     }
 
+    /// A column of `rows` rows with `depth` levels of lists, structs and maps.
+    fn nested(rows: usize, depth: u32) -> BoxedStrategy<ArrayRef> {
+        let flags = |rows| proptest::collection::vec(proptest::bool::weighted(0.8), rows);
+        if depth == 0 {
+            let numbers = proptest::collection::vec(0..5i64, rows);
+            return prop_oneof![
+                column(rows),
+                numbers.prop_map(|values| Arc::new(Int64Array::from(values)) as ArrayRef),
+            ]
+            .boxed();
+        }
+        let field = |name: &str, array: &ArrayRef, may_be_null: bool| {
+            let is_nullable = may_be_null || array.null_count() > 0;
+            Arc::new(Field::new(name, array.data_type().clone(), is_nullable))
+        };
+        // A NULL may have items, too.
+        let lengths = proptest::collection::vec(0usize..4, rows);
+        let lists = (lengths, flags(rows), any::<[bool; 2]>())
+            .prop_flat_map(move |lists| {
+                let items = lists.0.iter().sum();
+                (Just(lists), nested(items, depth - 1), flags(items))
+            })
+            .prop_map(
+                move |((lengths, valid, [may_be_null, is_map]), items, keys)| {
+                    let offsets = OffsetBuffer::from_lengths(lengths);
+                    let nulls = may_be_null.then(|| NullBuffer::from(valid));
+                    if !is_map {
+                        let item = field("item", &items, may_be_null);
+                        return Arc::new(ListArray::new(item, offsets, items, nulls)) as ArrayRef;
+                    }
+                    let keys: ArrayRef = Arc::new(BooleanArray::from(keys));
+                    let fields = vec![field("keys", &keys, false), field("values", &items, true)];
+                    let entries = StructArray::new(fields.into(), vec![keys, items], None);
+                    let entries_type = entries.data_type().clone();
+                    let entry = Arc::new(Field::new("entries", entries_type, false));
+                    Arc::new(MapArray::new(entry, offsets, entries, nulls, false))
+                },
+            );
+        let structs = (
+            nested(rows, depth - 1),
+            nested(rows, depth - 1),
+            flags(rows),
+            any::<bool>(),
+        );
+        let structs = structs.prop_map(move |(a, b, valid, may_be_null)| {
+            let fields = vec![field("a", &a, false), field("b", &b, may_be_null)];
+            let nulls = may_be_null.then(|| NullBuffer::from(valid));
+            Arc::new(StructArray::new(fields.into(), vec![a, b], nulls)) as ArrayRef
+        });
+        prop_oneof![lists, structs].boxed()
+    }
+
     fn batch() -> impl Strategy<Value = RecordBatch> {
-        let columns = |rows| proptest::collection::vec(column(rows), 1..5);
+        let any_column = |rows| {
+            let nested = (1u32..4).prop_flat_map(move |depth| nested(rows, depth));
+            prop_oneof![2 => column(rows), 1 => nested]
+        };
+        let columns = move |rows| proptest::collection::vec(any_column(rows), 1..5);
         (0usize..60).prop_flat_map(columns).prop_map(|columns| {
             let named = columns.into_iter().enumerate();
             let named = named.map(|(i, array)| (format!("c{i}"), array, true));
@@ -396,11 +454,10 @@ mod tests {
             page_rows in 1usize..30,
             row_group_rows in 30usize..70,
         ) {
-            // The parquet crate itself writes the other columns.
+            // The parquet crate itself writes columns with long decimals.
             let is_ours = |column: &usize| {
-                let data_type = batch.column(*column).data_type();
-                !data_type.is_nested()
-                    && !matches!(data_type, DataType::Boolean | DataType::Decimal128(38, _))
+                let data_type = batch.column(*column).data_type().to_string();
+                !data_type.contains("Decimal128(38")
             };
             let ours: Vec<usize> = (0..batch.num_columns()).filter(is_ours).collect();
             let batch = batch.project(&ours).unwrap();
@@ -416,7 +473,11 @@ mod tests {
             let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
             writer.write(&batch).unwrap();
             let theirs = said_of_columns(writer.into_inner().unwrap().into());
-            prop_assert_eq!(ours, theirs);
+            prop_assert_eq!(ours.0, theirs.0);
+            // With single values, the parquet crate takes some pages of nested columns for NULLs.
+            if !batch.columns().iter().any(|column| column.data_type().is_nested()) {
+                prop_assert_eq!(ours.1, theirs.1);
+            }
         }
     }
 

@@ -39,6 +39,8 @@ struct WrittenPage {
     uncompressed_size: usize,
     /// 0 for a dictionary page.
     rows: usize,
+    /// Values, NULLs and empty lists; 0 for a dictionary page.
+    entries: usize,
     encoding: Encoding,
 }
 
@@ -56,17 +58,18 @@ impl ChunkWriter {
         }
     }
 
-    /// Adds a page of `values` values, including NULLs.
+    /// Adds a page of `rows` rows and `entries` entries: values, NULLs and empty lists.
     ///
     /// # Errors
     /// The page has more values or bytes than Parquet can count.
     pub(super) fn add_data_page(
         &mut self,
         page: CompressedBytes,
-        values: usize,
+        rows: usize,
+        entries: usize,
         encoding: Encoding,
     ) -> Result<()> {
-        let num_values = u32::try_from(values).map_err(|error| encode_error(error.into()))?;
+        let num_values = u32::try_from(entries).map_err(|error| encode_error(error.into()))?;
         let data_page = Page::DataPage {
             buf: page.bytes,
             num_values,
@@ -77,7 +80,8 @@ impl ChunkWriter {
         };
         let page = write_page(data_page, page.uncompressed_size)?;
         self.data_pages.push(WrittenPage {
-            rows: values,
+            rows,
+            entries,
             ..page
         });
         Ok(())
@@ -115,7 +119,7 @@ impl ChunkWriter {
 
         let mut offsets = OffsetIndexBuilder::new();
         let mut offset = dictionary_bytes;
-        let mut rows = 0;
+        let (mut rows, mut entries) = (0, 0);
         let mut encodings = vec![Encoding::RLE];
         let mut page_encodings = Vec::new();
         if dictionary.is_some() {
@@ -137,6 +141,7 @@ impl ChunkWriter {
             }
             offset += page.bytes.len();
             rows += page.rows;
+            entries += page.entries;
         }
         let all = || dictionary.iter().chain(&self.data_pages);
         let uncompressed: usize = all().map(|page| page.uncompressed_size).sum();
@@ -146,7 +151,7 @@ impl ChunkWriter {
             .set_page_encoding_stats(page_encodings)
             .set_total_compressed_size(offset as i64)
             .set_total_uncompressed_size(uncompressed as i64)
-            .set_num_values(rows as i64)
+            .set_num_values(entries as i64)
             .set_data_page_offset(dictionary_bytes as i64)
             .set_dictionary_page_offset(dictionary.as_ref().map(|_| 0))
             .set_statistics(statistics)
@@ -194,6 +199,7 @@ fn write_page(page: Page, uncompressed_size: usize) -> Result<WrittenPage> {
         bytes,
         uncompressed_size,
         rows: 0,
+        entries: 0,
         encoding,
     })
 }

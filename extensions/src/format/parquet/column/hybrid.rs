@@ -15,7 +15,7 @@ pub(super) fn bit_width(largest: u32) -> u8 {
 }
 
 /// Appends `values`. Each value must fit into `width` bits (1 to 32).
-pub(super) fn encode(values: &[u32], width: u8, out: &mut Vec<u8>) {
+pub(super) fn encode<T: Copy + Into<u32>>(values: &[T], width: u8, out: &mut Vec<u8>) {
     out.reserve(values.len() * usize::from(width) / 8 + 16);
     let mut packed = 0;
     let mut at = 0;
@@ -27,11 +27,48 @@ pub(super) fn encode(values: &[u32], width: u8, out: &mut Vec<u8>) {
             continue;
         }
         pack(&values[packed..at], width, out);
-        encode_run(rest[0], run, width, out);
+        encode_run(rest[0].into(), run, width, out);
         at += run;
         packed = at;
     }
     pack(&values[packed..], width, out);
+}
+
+/// Runs of bits that are shorter than this many groups are packed with the bits around them.
+const LEAST_BIT_GROUPS: usize = 4;
+
+/// Appends the first `count` bits, as values of one bit. The first is the lowest bit of `bits[0]`.
+pub(super) fn encode_bits(bits: &[u8], count: usize, out: &mut Vec<u8>) {
+    let bits = &bits[..count.div_ceil(GROUP)];
+    let whole = count / GROUP;
+    let mut packed = 0;
+    let mut at = 0;
+    while at < whole {
+        let first = bits[at];
+        let run = match first {
+            0 | u8::MAX => bits[at..whole]
+                .iter()
+                .take_while(|group| **group == first)
+                .count(),
+            _ => 0,
+        };
+        if run < LEAST_BIT_GROUPS {
+            at += run.max(1);
+            continue;
+        }
+        push_packed_bits(&bits[packed..at], out);
+        encode_run(u32::from(first & 1), run * GROUP, 1, out);
+        at += run;
+        packed = at;
+    }
+    push_packed_bits(&bits[packed..], out);
+}
+
+fn push_packed_bits(groups: &[u8], out: &mut Vec<u8>) {
+    if !groups.is_empty() {
+        push_varint((groups.len() as u64) << 1 | 1, out);
+        out.extend_from_slice(groups);
+    }
 }
 
 /// Appends a run: `value`, repeated `length` times.
@@ -41,23 +78,23 @@ pub(super) fn encode_run(value: u32, length: usize, width: u8, out: &mut Vec<u8>
 }
 
 /// Number of leading values that are equal.
-fn run_length(values: &[u32]) -> usize {
-    let first = values[0];
+fn run_length<T: Copy + Into<u32>>(values: &[T]) -> usize {
+    let first: u32 = values[0].into();
     let groups = values.chunks_exact(GROUP);
     let whole = groups
         .take_while(|group| {
             group
                 .iter()
-                .fold(0, |differ, value| differ | (value ^ first))
+                .fold(0, |differ, value| differ | ((*value).into() ^ first))
                 == 0
         })
         .count()
         * GROUP;
     let rest = values[whole..].iter();
-    whole + rest.take_while(|value| **value == first).count()
+    whole + rest.take_while(|value| (**value).into() == first).count()
 }
 
-fn pack(values: &[u32], width: u8, out: &mut Vec<u8>) {
+fn pack<T: Copy + Into<u32>>(values: &[T], width: u8, out: &mut Vec<u8>) {
     if values.is_empty() {
         return;
     }
@@ -66,7 +103,8 @@ fn pack(values: &[u32], width: u8, out: &mut Vec<u8>) {
     let end = out.len() + groups * usize::from(width);
     let (mut bits, mut held) = (0u64, 0u32);
     for value in values {
-        bits |= u64::from(*value) << held;
+        let value: u32 = (*value).into();
+        bits |= u64::from(value) << held;
         held += u32::from(width);
         if held >= u32::BITS {
             out.extend_from_slice(&(bits as u32).to_le_bytes());
@@ -142,10 +180,29 @@ mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn bits_decode(
+            runs in proptest::collection::vec((any::<bool>(), 1usize..90), 0..40),
+            noise in proptest::collection::vec(any::<bool>(), 0..60),
+        ) {
+            let runs = runs.iter().flat_map(|(value, length)| vec![*value; *length]);
+            let values: Vec<bool> = noise.iter().copied().chain(runs).chain(noise.clone()).collect();
+            let mut bits = vec![0u8; values.len().div_ceil(8)];
+            for (at, value) in values.iter().enumerate() {
+                bits[at / 8] |= u8::from(*value) << (at % 8);
+            }
+            let mut encoded = Vec::new();
+            encode_bits(&bits, values.len(), &mut encoded);
+            let expected: Vec<u32> = values.into_iter().map(u32::from).collect();
+            prop_assert_eq!(decode(&encoded, 1, expected.len()), expected);
+        }
+    }
+
     #[test]
     fn a_run_is_short() {
         let mut encoded = Vec::new();
-        encode(&[1; 20_000], 1, &mut encoded);
+        encode(&[1u32; 20_000], 1, &mut encoded);
         assert_eq!(encoded.len(), 4);
     }
 

@@ -1,14 +1,14 @@
-//! A column without nesting: encodes its values into pages.
+//! A leaf of the columns: encodes its values into pages.
 //!
-//! Invariant: every value is in exactly one page, in order. In a chunk, dictionary-encoded pages
-//! come before plain pages, except for pages that have only NULLs.
+//! Invariant: every value is in exactly one page, in order, and no row is divided between pages. In a
+//! chunk, dictionary-encoded pages come before plain pages, except for pages that have only NULLs.
 //!
 //! The first page of a chunk that has values decides whether a dictionary pays. If the count of
 //! distinct values and the uncompressed sizes are not conclusive, the page is compressed with and
 //! without a dictionary and the smaller wins. If a column has no use for a dictionary, hashing all
 //! its values costs more than writing them. Later chunks may reuse the decision.
 
-use arrow::array::{Array, ArrayRef, BooleanBufferBuilder};
+use arrow::array::{Array, ArrayRef};
 use parquet::basic::Encoding;
 use parquet::schema::types::ColumnDescPtr;
 
@@ -16,6 +16,7 @@ use super::super::ParquetCompression;
 use super::chunk::{ChunkWriter, EncodedChunk};
 use super::codec::compress;
 use super::hybrid;
+use super::levels::{Layout, LevelLimits, Levels, PageLevels, Position};
 use super::statistics::{ChunkStatistics, Ordered, PageContent};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -92,11 +93,11 @@ pub(super) trait Values: Send {
 
 /// Writes one chunk of a column of any type.
 pub(in super::super) trait WriteLeaf: Send {
-    /// Adds the values of `array`.
+    /// Adds the values of `array`: a row each, or as `levels` say.
     ///
     /// # Errors
     /// The array is not of the column's type, or a page is too large for Parquet.
-    fn write(&mut self, array: &ArrayRef) -> Result<()>;
+    fn write(&mut self, array: &ArrayRef, levels: Option<&Levels>) -> Result<()>;
 
     /// Estimated size of the chunk in the file, in bytes. Data that is not compressed yet counts
     /// with its uncompressed size.
@@ -117,7 +118,7 @@ pub(in super::super) trait WriteLeaf: Send {
 pub(super) struct LeafWriter<V: Values> {
     values: V,
     options: PageOptions,
-    is_nullable: bool,
+    limits: LevelLimits,
     chunk: ChunkWriter,
     statistics: ChunkStatistics<V::Value>,
     dictionary: DictionaryState,
@@ -138,12 +139,11 @@ enum DictionaryState {
 }
 
 /// The page that is being filled.
-#[derive(Default)]
 struct OpenPage {
     rows: usize,
+    /// Number of values that are not NULL.
     values: usize,
-    /// Which rows have a value; `None` as long as all rows have one.
-    validity: Option<BooleanBufferBuilder>,
+    levels: PageLevels,
     places: Vec<u32>,
     plain: Vec<u8>,
     /// Size of the values in plain encoding, in bytes.
@@ -156,13 +156,14 @@ impl<V: Values> LeafWriter<V> {
     pub(super) fn new(
         values: V,
         column: ColumnDescPtr,
+        limits: LevelLimits,
         options: PageOptions,
         uses_dictionary: Option<bool>,
     ) -> Self {
         Self {
             values,
             options,
-            is_nullable: column.max_def_level() > 0,
+            limits,
             statistics: ChunkStatistics::new(&column, options.index),
             chunk: ChunkWriter::new(column),
             dictionary: match uses_dictionary {
@@ -170,7 +171,14 @@ impl<V: Values> LeafWriter<V> {
                 Some(true) => DictionaryState::InUse,
                 Some(false) => DictionaryState::GivenUp,
             },
-            page: OpenPage::default(),
+            page: OpenPage {
+                rows: 0,
+                values: 0,
+                levels: PageLevels::new(limits),
+                places: Vec::new(),
+                plain: Vec::new(),
+                plain_bytes: 0,
+            },
             values_written: 0,
         }
     }
@@ -186,16 +194,16 @@ impl<V: Values> LeafWriter<V> {
         }
     }
 
-    /// Adds rows to the open page. Their values have `bytes` bytes in plain encoding.
-    fn add(&mut self, array: &dyn Array, bytes: usize) -> Result<()> {
-        if !self.is_nullable && array.null_count() > 0 {
+    /// Adds `rows` rows with the slots `array` to the open page. The caller adds their levels. Their
+    /// values have `bytes` bytes in plain encoding.
+    fn add(&mut self, array: &dyn Array, rows: usize, bytes: usize) -> Result<()> {
+        if !self.limits.is_nullable() && array.null_count() > 0 {
             return Err(Error::new(
                 ErrorKind::Internal,
                 "a column that is not nullable contains a NULL",
             ));
         }
-        self.page.note_validity(array);
-        self.page.rows += array.len();
+        self.page.rows += rows;
         self.page.values += array.len() - array.null_count();
         self.page.plain_bytes += bytes;
         match self.dictionary {
@@ -270,11 +278,8 @@ impl<V: Values> LeafWriter<V> {
         // A page with only NULLs may come before the dictionary has a value.
         let uses_dictionary =
             self.dictionary == DictionaryState::InUse && self.values.dictionary_len() > 0;
-        let is_nullable = self.is_nullable;
         let compressed = compress(self.options.codec, |out| {
-            if is_nullable {
-                page.write_levels(out);
-            }
+            page.levels.write(out);
             if uses_dictionary {
                 out.push(width);
                 hybrid::encode(&page.places, width, out);
@@ -286,10 +291,13 @@ impl<V: Values> LeafWriter<V> {
             true => Encoding::RLE_DICTIONARY,
             false => Encoding::PLAIN,
         };
-        self.chunk.add_data_page(compressed, page.rows, encoding)?;
+        let entries = page.levels.entries();
+        self.chunk
+            .add_data_page(compressed, page.rows, entries, encoding)?;
         self.statistics.add_page(PageContent {
-            rows: page.rows,
-            nulls: page.rows - page.values,
+            entries,
+            nulls: entries - page.values,
+            histograms: page.levels.histograms(page.values),
             extremes: self.values.take_extremes(&page.places),
         });
         self.values_written += page.values;
@@ -303,20 +311,33 @@ fn hardly_repeats(values: usize, distinct: usize) -> bool {
 }
 
 impl<V: Values> WriteLeaf for LeafWriter<V> {
-    fn write(&mut self, array: &ArrayRef) -> Result<()> {
-        let mut start = 0;
-        while start < array.len() {
-            let rows = (self.options.rows - self.page.rows).min(array.len() - start);
-            let step = array.slice(start, rows.min(STEP_ROWS));
+    fn write(&mut self, array: &ArrayRef, levels: Option<&Levels>) -> Result<()> {
+        let layout = levels.map_or(Layout::Flat(array.len()), Layout::Nested);
+        let mut at = Position::default();
+        while at.entries < layout.entries() {
+            let rows = (self.options.rows - self.page.rows).min(STEP_ROWS);
+            let mut end = layout.advance(at, rows, usize::MAX, self.limits);
+            let step = array.slice(at.slots, end.slots - at.slots);
             let in_page = match self.dictionary {
                 DictionaryState::InUse => 0,
                 _ => self.page.plain_bytes,
             };
             let room = self.options.bytes.saturating_sub(in_page);
-            let (rows, bytes) = self.values.rows_within(&step, room);
-            if rows == 0 && self.page.rows > 0 {
-                self.end_page()?;
-                continue;
+            let (mut slots, mut bytes) = self.values.rows_within(&step, room);
+            if slots < step.len() {
+                end = layout.advance(at, rows, slots, self.limits);
+                if end == at && self.page.rows > 0 {
+                    self.end_page()?;
+                    continue;
+                }
+                // A row that is longer than a page is a page of its own.
+                if end == at {
+                    end = layout.advance(at, 1, usize::MAX, self.limits);
+                }
+                if end.slots - at.slots != slots {
+                    slots = end.slots - at.slots;
+                    bytes = self.values.rows_within(&step.slice(0, slots), usize::MAX).1;
+                }
             }
             if bytes > LARGEST_VALUE {
                 return Err(Error::new(
@@ -324,9 +345,10 @@ impl<V: Values> WriteLeaf for LeafWriter<V> {
                     format!("a value of {bytes} bytes is too long for Parquet: the limit is 2 GB"),
                 ));
             }
-            let rows = rows.max(1);
-            self.add(&step.slice(0, rows), bytes)?;
-            start += rows;
+            let step = step.slice(0, slots);
+            self.page.levels.add(&step, layout, at, end);
+            self.add(&step, end.rows - at.rows, bytes)?;
+            at = end;
             if self.page.rows >= self.options.rows {
                 self.end_page()?;
             }
@@ -369,53 +391,19 @@ impl<V: Values> WriteLeaf for LeafWriter<V> {
 }
 
 impl OpenPage {
-    fn note_validity(&mut self, array: &dyn Array) {
-        match (&mut self.validity, super::nulls_of(array)) {
-            (None, None) => {}
-            (Some(validity), None) => validity.append_n(array.len(), true),
-            (validity, Some(nulls)) => {
-                let validity = validity.get_or_insert_with(|| {
-                    let mut validity = BooleanBufferBuilder::new(self.rows + array.len());
-                    validity.append_n(self.rows, true);
-                    validity
-                });
-                validity.append_buffer(nulls.inner());
-            }
-        }
-    }
-
-    /// Definition levels: 1 for a value, 0 for NULL, preceded by their size in bytes.
-    fn write_levels(&self, out: &mut Vec<u8>) {
-        let start = out.len();
-        out.extend_from_slice(&[0; 4]);
-        match &self.validity {
-            None => hybrid::encode_run(1, self.rows, 1, out),
-            Some(validity) => {
-                let levels: Vec<u32> = (0..self.rows)
-                    .map(|row| u32::from(validity.get_bit(row)))
-                    .collect();
-                hybrid::encode(&levels, 1, out);
-            }
-        }
-        let size = (out.len() - start - 4) as u32;
-        out[start..start + 4].copy_from_slice(&size.to_le_bytes());
-    }
-
     /// Empties the page and keeps its memory for the next page.
     fn clear(&mut self) {
         self.rows = 0;
         self.values = 0;
-        self.validity = None;
+        self.levels.clear();
         self.places.clear();
         self.plain.clear();
         self.plain_bytes = 0;
     }
 
     fn memory_bytes(&self) -> usize {
-        let validity = self
-            .validity
-            .as_ref()
-            .map_or(0, BooleanBufferBuilder::capacity);
-        self.places.capacity() * size_of::<u32>() + self.plain.capacity() + validity / 8
+        self.places.capacity() * size_of::<u32>()
+            + self.plain.capacity()
+            + self.levels.memory_bytes()
     }
 }

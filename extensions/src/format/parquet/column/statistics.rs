@@ -83,6 +83,16 @@ macro_rules! order_floats {
     )*};
 }
 
+impl Ordered for bool {
+    fn compare(&self, other: &Self, _order: SortOrder) -> Ordering {
+        self.cmp(other)
+    }
+
+    fn into_statistics(statistics: ValueStatistics<Self>) -> Statistics {
+        statistics.into()
+    }
+}
+
 order_integers!(i32, i64);
 order_floats!(f32, f64);
 
@@ -147,17 +157,14 @@ fn raise_bytes(bytes: &[u8]) -> Option<Vec<u8>> {
 
 /// Counts and extremes of one page.
 pub(super) struct PageContent<V> {
-    pub(super) rows: usize,
+    /// Values, NULLs and empty lists.
+    pub(super) entries: usize,
+    /// Entries without a value.
     pub(super) nulls: usize,
+    /// How many entries have each repetition level and each definition level, if there are several.
+    pub(super) histograms: (Option<LevelHistogram>, Option<LevelHistogram>),
     /// The smallest and largest value; `None` if no value has an order.
     pub(super) extremes: Option<(V, V)>,
-}
-
-impl<V> PageContent<V> {
-    /// Number of rows with each definition level, for a nullable column.
-    fn level_histogram(&self) -> LevelHistogram {
-        vec![self.nulls as i64, (self.rows - self.nulls) as i64].into()
-    }
 }
 
 /// Gathers the statistics of a chunk.
@@ -170,7 +177,6 @@ pub(super) struct ChunkStatistics<V> {
     ascending: bool,
     descending: bool,
     index: Option<ColumnIndexBuilder>,
-    is_nullable: bool,
 }
 
 impl<V: Ordered> ChunkStatistics<V> {
@@ -183,7 +189,6 @@ impl<V: Ordered> ChunkStatistics<V> {
             last: None,
             ascending: true,
             descending: true,
-            is_nullable: column.max_def_level() > 0,
             index: page_index.then(|| ColumnIndexBuilder::new(column.physical_type())),
         }
     }
@@ -191,8 +196,8 @@ impl<V: Ordered> ChunkStatistics<V> {
     pub(super) fn add_page(&mut self, page: PageContent<V>) {
         self.nulls += page.nulls as u64;
         if let Some(index) = &mut self.index {
-            let levels = self.is_nullable.then(|| page.level_histogram());
-            index.append_histograms(&None, &levels);
+            let (repetition, definition) = &page.histograms;
+            index.append_histograms(repetition, definition);
             match &page.extremes {
                 Some((min, max)) => index.append(
                     false,
@@ -200,7 +205,7 @@ impl<V: Ordered> ChunkStatistics<V> {
                     max.cut_up().as_ref().unwrap_or(max).as_bytes().to_vec(),
                     page.nulls as i64,
                 ),
-                None if page.nulls == page.rows => {
+                None if page.nulls == page.entries => {
                     index.append(true, Vec::new(), Vec::new(), page.nulls as i64);
                 }
                 // Apart from NULLs the page has only NaN, which the index can't express.
