@@ -132,12 +132,31 @@ fn wide_rows_stay_within_the_limit() {
     }
 }
 
+/// Row groups are read side by side only if the limit has room for all of them.
+#[test]
+fn row_groups_of_many_columns_stay_within_the_limit() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("wide.parquet").display().to_string();
+    python("wide.py", &[&file, "250000", "40960"]);
+    for format in ["parquet", "csv"] {
+        for threads in ["2", "8"] {
+            let target = folder.path().join(format!("{format}-{threads}"));
+            let sql = format!(
+                "COPY (SELECT * FROM '{file}') TO '{}' (FORMAT {format}, SYNC false)",
+                target.display()
+            );
+            let what = format!("{format}, {threads} threads");
+            assert_within_limit_with(&["--threads", threads], &sql, folder.path(), &what);
+        }
+    }
+}
+
 /// A row group that the limit has no room for is refused before it is read.
 #[test]
 fn row_groups_without_room_are_refused() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("wide.parquet").display().to_string();
-    python("wide.py", &[&file, "250000"]);
+    python("wide.py", &[&file, "250000", "122880"]);
     let run = |sql: &str| {
         let mut run = program();
         let output = run.args(["--memory-limit", "256MB", "-c", sql]).output();

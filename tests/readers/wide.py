@@ -1,4 +1,5 @@
-"""wide.py FILE ROWS: a Parquet file of DuckDB with 100 columns, each a single page of a row group."""
+"""wide.py FILE ROWS ROW_GROUP_ROWS: a Parquet file of DuckDB with 100 columns, each a single page of a
+row group."""
 
 import sys
 
@@ -12,10 +13,10 @@ OF_FIVE = [
     "DATE '2011-01-01' + (hash(i * 13 + {n}) % 5000)::INT",
 ]
 
-file, rows = sys.argv[1:]
+file, rows, row_group_rows = sys.argv[1:]
 columns = [OF_FIVE[n % 5].format(n=n) + f" AS c{n}" for n in range(100)]
 duckdb.sql("SET threads = 1")
 duckdb.sql(
     f"COPY (SELECT {', '.join(columns)} FROM range({rows}) AS t(i))"
-    f" TO '{file}' (FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE 122880)"
+    f" TO '{file}' (FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE {row_group_rows})"
 )

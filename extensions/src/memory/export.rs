@@ -51,6 +51,19 @@ impl ExportMemory {
         }
     }
 
+    /// The same budget, if it is no larger than `bytes` bytes, else a budget of `bytes` bytes.
+    pub(crate) fn within(self, bytes: usize) -> Self {
+        Self {
+            bytes: self.bytes.min(bytes.max(LEAST_BYTES)),
+            ..self
+        }
+    }
+
+    /// The budget, in bytes.
+    pub(crate) fn bytes(self) -> usize {
+        self.bytes
+    }
+
     /// The same budget, with the upper bound for parts in flight to the local disk.
     pub fn for_local_disk(self) -> Self {
         Self {

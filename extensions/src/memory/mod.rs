@@ -5,6 +5,7 @@
 //! ```text
 //! limit of the process                       --memory-limit, or 3/4 of the machine
 //! ├ the program                              144 MB: code, stacks, buffers that no pool counts
+//! │ └ row groups that are read               80 MB and what exports leave (`scan`)
 //! └ shared                                   the pool of queries and exports (`sort_pool`)
 //!   ├ footers of Parquet sources             at most 1/4, and at most DataFusion's 50 MB
 //!   ├ one export                             1/2; at most 256 MB if no limit was given (`export`)
@@ -23,5 +24,5 @@ mod sort_pool;
 
 pub use export::ExportMemory;
 pub use process::{LEAST_PROCESS_BYTES, ProcessMemory};
-pub(crate) use scan::largest_row_group;
+pub(crate) use scan::ScanLoad;
 pub(crate) use sort_pool::merging_bytes;

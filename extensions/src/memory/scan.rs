@@ -1,14 +1,107 @@
 //! The memory of scans of Parquet files, whose row groups are read as a whole.
 //!
-//! Invariant: a row group that the limit of the process has no room for is refused.
+//! Invariant: the row groups that a statement is expected to read at the same time fit into the
+//! limit of the process, beside the program and an export. Exception: several scans of one partition
+//! each. A single row group that does not fit is refused.
 
+use std::sync::{Mutex, PoisonError};
+
+use super::export::ExportMemory;
 use super::process::PROGRAM_BYTES;
 
-/// What the program takes of its own memory while it reads: code and stacks. The pool does not count
-/// row groups, so a row group may take the rest.
-const CODE_BYTES: usize = 64 << 20;
+/// What the program takes of its own memory while it reads, and what each of its threads takes. The
+/// pool does not count row groups, so they may take the rest.
+const CODE_BYTES: usize = 72 << 20;
+const THREAD_BYTES: usize = 4 << 20;
 
-/// Upper bound for the memory of one row group, in bytes, with a pool of `pool` bytes.
-pub(crate) fn largest_row_group(pool: usize) -> usize {
-    pool + PROGRAM_BYTES - CODE_BYTES
+/// Upper bound for the rows of one partition on their way from the scan to a writer: some batches, which
+/// are no larger than the row group.
+const ROWS_BYTES: usize = 16 << 20;
+
+/// The Parquet scans of one statement. It is gathered while the statement is planned, as an extension
+/// of the session's configuration.
+#[derive(Debug)]
+pub(crate) struct ScanLoad {
+    /// The memory for row groups and exports, in bytes.
+    room: usize,
+    scans: Mutex<Vec<Scan>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Scan {
+    row_groups: usize,
+    /// The memory of the largest row group, in bytes.
+    largest: usize,
+}
+
+impl ScanLoad {
+    /// No scans yet, with a pool of `pool` bytes and `threads` threads.
+    pub(crate) fn new(pool: usize, threads: usize) -> Self {
+        let program = CODE_BYTES + THREAD_BYTES * threads;
+        Self {
+            room: (pool + PROGRAM_BYTES).saturating_sub(program),
+            scans: Mutex::default(),
+        }
+    }
+
+    /// The memory that a single row group may take, in bytes: an export needs the rest.
+    pub(crate) fn most_of_row_group(&self) -> usize {
+        self.room.saturating_sub(ExportMemory::new(0).bytes())
+    }
+
+    /// The memory that scans with up to `partitions` partitions each leave for an export, in bytes.
+    pub(crate) fn rest(&self, partitions: usize) -> usize {
+        self.room.saturating_sub(self.bytes(partitions))
+    }
+
+    /// Adds a scan of `row_groups` row groups, each of at most `largest` bytes.
+    pub(crate) fn add(&self, row_groups: usize, largest: usize) {
+        let mut scans = self.scans.lock().unwrap_or_else(PoisonError::into_inner);
+        scans.push(Scan {
+            row_groups,
+            largest,
+        });
+    }
+
+    /// The memory in bytes if each scan has up to `partitions` partitions.
+    fn bytes(&self, partitions: usize) -> usize {
+        let scans = self.scans.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = scans.iter().map(
+            |Scan {
+                 row_groups,
+                 largest,
+             }| {
+                let each = largest.saturating_add(*largest.min(&ROWS_BYTES));
+                each.saturating_mul(*row_groups.min(&partitions))
+            },
+        );
+        bytes.fold(0, usize::saturating_add)
+    }
+
+    /// The largest number of partitions, up to `most`, with which all scans leave `bytes` bytes; at
+    /// least 1.
+    pub(crate) fn partitions_beside(&self, bytes: usize, most: usize) -> usize {
+        let fits = |partitions: &usize| self.bytes(*partitions).saturating_add(bytes) <= self.room;
+        (1..=most).rev().find(fits).unwrap_or(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scans_have_as_many_partitions_as_fit() {
+        const MB: usize = 1 << 20;
+        let load = ScanLoad::new(256 * MB, 8);
+        let room = load.room;
+        assert_eq!(load.partitions_beside(room, 8), 8);
+        load.add(100, 40 * MB - ROWS_BYTES);
+        load.add(2, 5 * MB);
+        assert_eq!(load.rest(2), room - 100 * MB);
+        assert_eq!(load.partitions_beside(room - 100 * MB, 8), 2);
+        assert_eq!(load.partitions_beside(room - 140 * MB, 8), 3);
+        assert_eq!(load.partitions_beside(room - 140 * MB, 2), 2);
+        assert_eq!(load.partitions_beside(room, 8), 1);
+    }
 }

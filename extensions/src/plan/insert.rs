@@ -30,7 +30,15 @@ pub(crate) fn plan_insert(insert: Insert, services: &Services) -> Result<Arc<dyn
         }
         let statement = describe_export(&insert.url, &insert.options);
         let Destination { target, options } = &destination;
-        plan_copy(target, options, &statement, false, &rows, services)
+        plan_copy(
+            target,
+            options,
+            &statement,
+            false,
+            &rows,
+            services,
+            services.export_memory,
+        )
     };
     planned().map_err(crate::error::Error::without_location)
 }

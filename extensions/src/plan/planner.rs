@@ -18,7 +18,9 @@ use datafusion::catalog::Session;
 use datafusion::common::stats::Precision;
 use datafusion::datasource::sink::DataSinkExec;
 use datafusion::error::Result as DataFusionResult;
+use datafusion::execution::SessionState;
 use datafusion::execution::context::QueryPlanner;
+use datafusion::execution::memory_pool::MemoryLimit;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
 use datafusion::physical_expr::OrderingRequirements;
@@ -37,7 +39,7 @@ use super::returned_files::ExportedFilesExec;
 use super::write::{FileWriteExec, Writers};
 use crate::connect::open_store;
 use crate::error::Result;
-use crate::memory::ExportMemory;
+use crate::memory::{ExportMemory, ScanLoad};
 use crate::services::Services;
 use crate::sink::{Export, ExportSink, ExportSpec, Partition, Place, Target};
 use crate::sql::ast::quote_name;
@@ -92,12 +94,15 @@ impl ExtensionPlanner for StatementPlanner {
             statement,
             ..
         } = copy;
-        let planned = plan_copy(target, options, statement, is_ordered, physical, &services);
+        let memory = memory_beside_scans(session, services.export_memory);
+        let planned = plan_copy(
+            target, options, statement, is_ordered, physical, &services, memory,
+        );
         Ok(Some(planned?))
     }
 }
 
-/// Plans the export of the rows of `physical`.
+/// Plans the export of the rows of `physical`, with the budget `memory`.
 ///
 /// # Errors
 /// The format can't hold the columns, or the connection can't be used.
@@ -108,11 +113,12 @@ pub(super) fn plan_copy(
     is_ordered: bool,
     physical: &Arc<dyn ExecutionPlan>,
     services: &Services,
+    memory: ExportMemory,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let place = target.place();
     let memory = match place {
-        Place::LocalDisk => services.export_memory.for_local_disk(),
-        Place::Bucket(_) => services.export_memory,
+        Place::LocalDisk => memory.for_local_disk(),
+        Place::Bucket(_) => memory,
     };
     let layout = export_layout(options, &physical.schema(), memory)?;
     let part_bytes = options.part_bytes(place);
@@ -264,17 +270,76 @@ impl QueryPlanner for TidegateQueryPlanner {
         logical_plan: &LogicalPlan,
         session: &dyn Session,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let query = match logical_plan {
-            LogicalPlan::Extension(extension) => {
-                let copy = extension.node.as_any().downcast_ref::<CopyToNode>();
-                copy.map_or(logical_plan, |copy| copy.input.as_ref())
-            }
-            query => query,
-        };
+        let exported = exported_query(logical_plan);
+        let query = exported.unwrap_or(logical_plan);
         let narrowed = session_for_batches(session, query);
         let session = narrowed.as_ref().map_or(session, |state| state as _);
+        let MemoryLimit::Finite(pool) = session.runtime_env().memory_pool.memory_limit() else {
+            return self
+                .planner
+                .create_physical_plan(logical_plan, session)
+                .await;
+        };
+        let most = session.config().target_partitions();
+        let load = Arc::new(ScanLoad::new(pool, most));
+        let plan = self.plan_scans(logical_plan, session, &load, most).await?;
+        let beside = match exported {
+            Some(_) => Services::of(session.config())?.export_memory.bytes(),
+            None => 0,
+        };
+        let fit = load.partitions_beside(beside, most);
+        if fit == most {
+            return Ok(plan);
+        }
+        let load = Arc::new(ScanLoad::new(pool, most));
+        self.plan_scans(logical_plan, session, &load, fit).await
+    }
+}
+
+impl TidegateQueryPlanner {
+    /// Plans with `partitions` partitions, and adds the scans to `load`.
+    async fn plan_scans(
+        &self,
+        logical_plan: &LogicalPlan,
+        session: &dyn Session,
+        load: &Arc<ScanLoad>,
+        partitions: usize,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let state: Option<&SessionState> = session.as_any().downcast_ref();
+        let Some(mut state) = state.cloned() else {
+            return self
+                .planner
+                .create_physical_plan(logical_plan, session)
+                .await;
+        };
+        let config = state.config().clone();
+        *state.config_mut() = config
+            .with_extension(Arc::clone(load))
+            .with_target_partitions(partitions);
         self.planner
-            .create_physical_plan(logical_plan, session)
+            .create_physical_plan(logical_plan, &state)
             .await
+    }
+}
+
+/// The query whose rows a plan exports.
+fn exported_query(plan: &LogicalPlan) -> Option<&LogicalPlan> {
+    match plan {
+        LogicalPlan::Extension(extension) => {
+            let copy = extension.node.as_any().downcast_ref::<CopyToNode>()?;
+            Some(&copy.input)
+        }
+        LogicalPlan::Explain(explain) => exported_query(&explain.plan),
+        LogicalPlan::Analyze(analyze) => exported_query(&analyze.input),
+        _ => None,
+    }
+}
+
+/// The budget of an export, which leaves room for the row groups that its query reads at once.
+fn memory_beside_scans(session: &dyn Session, memory: ExportMemory) -> ExportMemory {
+    let config = session.config();
+    match config.get_extension::<ScanLoad>() {
+        Some(load) => memory.within(load.rest(config.target_partitions())),
+        None => memory,
     }
 }

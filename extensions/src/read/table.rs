@@ -154,7 +154,7 @@ impl FileTable {
             all.num_rows = all.num_rows.add(&statistics.num_rows);
             all.total_byte_size = all.total_byte_size.add(&statistics.total_byte_size);
             *file = file.clone().with_statistics(Arc::new(statistics));
-            heaviest = heaviest.max(weight);
+            heaviest = heaviest.and(weight);
         }
         Ok((all, heaviest))
     }
@@ -274,6 +274,7 @@ impl TableProvider for FileTable {
             true => {
                 let wanted = self.wanted_names(projection)?;
                 let (statistics, weight) = self.measure(state, &mut files, &wanted).await?;
+                weight.add_to_load(state);
                 // A filter may exclude the row groups that are too large.
                 if filters.is_empty() {
                     weight.refuse_without_room(state)?;

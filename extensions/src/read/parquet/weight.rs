@@ -1,19 +1,19 @@
 //! The memory that reading a row group takes.
 //!
-//! Invariant: it is an estimate from the footer alone: a row group's columns are fetched as a whole, and
-//! each of them is decoded page by page.
+//! Invariant: it is an estimate from the footer alone. A row group's columns are fetched as a whole,
+//! and each of them is decoded page by page.
 
 use std::collections::BTreeSet;
 
 use datafusion::error::Result;
 use datafusion::execution::SessionState;
-use datafusion::execution::memory_pool::MemoryLimit;
 use object_store::ObjectMeta;
-use parquet::basic::Compression;
-use parquet::file::metadata::ParquetMetaData;
+use parquet::basic::{Compression, Type};
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
+use parquet::file::page_index::offset_index::OffsetIndexMetaData;
 
 use crate::error::{Error, ErrorKind};
-use crate::memory::largest_row_group;
+use crate::memory::ScanLoad;
 
 /// The largest data page and the largest dictionary of most writers, together, in bytes.
 const PAGES_BYTES: usize = 2 << 20;
@@ -21,10 +21,13 @@ const PAGES_BYTES: usize = 2 << 20;
 /// This writer makes a single page of a column of a row group.
 const WRITER_OF_LARGE_PAGES: &str = "DuckDB";
 
-/// The file with the largest row group.
+/// The row groups of a scan: their number, and the largest of them.
 #[derive(Debug, Clone, Default)]
 pub(in crate::read) struct Weight {
+    row_groups: usize,
+    /// The memory of the largest, in bytes.
     bytes: usize,
+    /// The file of the largest.
     file: String,
 }
 
@@ -45,33 +48,47 @@ impl Weight {
         } else {
             PAGES_BYTES
         };
-        let size = |bytes: i64| usize::try_from(bytes).unwrap_or_default();
-        let groups = footer.row_groups().iter().map(|group| {
-            let chunks = group.columns().iter().enumerate();
-            let chunks = chunks.filter(|(leaf, _)| {
-                *leaf < columns.num_columns()
-                    && wanted.contains(columns.get_column_root(*leaf).name())
+        let groups = footer
+            .row_groups()
+            .iter()
+            .enumerate()
+            .map(|(group, chunks)| {
+                let index = footer.offset_index().and_then(|index| index.get(group));
+                let chunks = chunks.columns().iter().enumerate();
+                let chunks = chunks.filter(|(leaf, _)| {
+                    *leaf < columns.num_columns()
+                        && wanted.contains(columns.get_column_root(*leaf).name())
+                });
+                let bytes = chunks.map(|(leaf, chunk)| {
+                    let index = index.and_then(|index| index.get(leaf));
+                    chunk_bytes(chunk, index, most)
+                });
+                bytes.fold(0, usize::saturating_add)
             });
-            let bytes = chunks.map(|(_, chunk)| {
-                // A page that is not compressed is not copied.
-                let pages = match chunk.compression() {
-                    Compression::UNCOMPRESSED => 0,
-                    _ => size(chunk.uncompressed_size()).min(most),
-                };
-                size(chunk.compressed_size()) + pages
-            });
-            bytes.fold(0, usize::saturating_add)
-        });
         Self {
+            row_groups: footer.num_row_groups(),
             bytes: groups.max().unwrap_or_default(),
             file: object.location.to_string(),
         }
     }
 
-    pub(in crate::read) fn max(self, other: Self) -> Self {
-        match other.bytes > self.bytes {
+    /// The weight of a scan that also reads the files of another.
+    pub(in crate::read) fn and(self, other: Self) -> Self {
+        let row_groups = self.row_groups + other.row_groups;
+        let heavier = match other.bytes > self.bytes {
             true => other,
             false => self,
+        };
+        Self {
+            row_groups,
+            ..heavier
+        }
+    }
+
+    /// Tells the planner of the statement about the scan.
+    pub(in crate::read) fn add_to_load(&self, state: &SessionState) {
+        if let Some(load) = state.config().get_extension::<ScanLoad>() {
+            load.add(self.row_groups, self.bytes);
         }
     }
 
@@ -80,10 +97,10 @@ impl Weight {
     /// # Errors
     /// [`ErrorKind::OutOfMemory`].
     pub(in crate::read) fn refuse_without_room(&self, state: &SessionState) -> Result<()> {
-        let MemoryLimit::Finite(pool) = state.runtime_env().memory_pool.memory_limit() else {
+        let Some(load) = state.config().get_extension::<ScanLoad>() else {
             return Ok(());
         };
-        let most = largest_row_group(pool);
+        let most = load.most_of_row_group();
         if self.bytes > most {
             let megabytes = |bytes: usize| bytes.div_ceil(1 << 20);
             let why = format!(
@@ -104,4 +121,40 @@ impl Weight {
         }
         Ok(())
     }
+}
+
+/// The memory of a column of a row group, in bytes: its compressed bytes, its dictionary, and its
+/// largest page. If the pages are not known, the dictionary and a page have at most `most` bytes.
+/// Rows on their way to a writer keep the pages of their texts, also when the next page is read.
+fn chunk_bytes(
+    chunk: &ColumnChunkMetaData,
+    index: Option<&OffsetIndexMetaData>,
+    most: usize,
+) -> usize {
+    let size = |bytes: i64| usize::try_from(bytes).unwrap_or_default();
+    let (compressed, plain) = (
+        size(chunk.compressed_size()),
+        size(chunk.uncompressed_size()),
+    );
+    // A page that is not compressed is not copied.
+    if chunk.compression() == Compression::UNCOMPRESSED {
+        return compressed;
+    }
+    let pages = index.map_or(&[][..], |index| index.page_locations());
+    let largest = pages
+        .iter()
+        .map(|page| size(page.compressed_page_size.into()));
+    let decoded = match (largest.max(), chunk.dictionary_page_offset(), pages.first()) {
+        (None, _, _) | (_, _, None) => plain.min(most),
+        (Some(largest), dictionary, Some(first)) => {
+            let dictionary = dictionary.map_or(0, |start| size(first.offset.saturating_sub(start)));
+            let share = (largest + dictionary) as f64 / compressed.max(1) as f64;
+            (plain as f64 * share.min(1.0)) as usize
+        }
+    };
+    let pages = match chunk.column_type() {
+        Type::BYTE_ARRAY => 2,
+        _ => 1,
+    };
+    compressed.saturating_add(decoded.saturating_mul(pages))
 }
