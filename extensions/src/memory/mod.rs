@@ -5,7 +5,7 @@
 //! ```text
 //! limit of the process                       --memory-limit, or 3/4 of the machine
 //! ├ the program                              144 MB: code, stacks, buffers that no pool counts
-//! │ └ row groups that are read               80 MB and what exports leave (`scan`)
+//! │ └ row groups that are read               40 to 68 MB, and what an export leaves (`scan`)
 //! └ shared                                   the pool of queries and exports (`sort_pool`)
 //!   ├ footers of Parquet sources             at most 1/4, and at most DataFusion's 50 MB
 //!   ├ one export                             1/2; at most 256 MB if no limit was given (`export`)

@@ -1,8 +1,8 @@
 //! The memory of scans of Parquet files, whose row groups are read as a whole.
 //!
 //! Invariant: the row groups that a statement is expected to read at the same time fit into the
-//! limit of the process, beside the program and an export. Exception: several scans of one partition
-//! each. A single row group that does not fit is refused.
+//! limit of the process, beside the program and an export. Exception: several scans may exceed it
+//! although each has only one partition. A single row group that does not fit is refused.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -14,12 +14,15 @@ use super::process::PROGRAM_BYTES;
 const CODE_BYTES: usize = 72 << 20;
 const THREAD_BYTES: usize = 4 << 20;
 
+/// More threads than this hardly take more memory.
+const MOST_THREADS: usize = 8;
+
 /// Upper bound for the rows of one partition on their way from the scan to a writer: some batches, which
 /// are no larger than the row group.
 const ROWS_BYTES: usize = 16 << 20;
 
-/// The Parquet scans of one statement. It is gathered while the statement is planned, as an extension
-/// of the session's configuration.
+/// The Parquet scans of one statement, gathered while the statement is planned. An extension of the
+/// session's configuration. Scans with a limit, or of tables without statistics, are not in it.
 #[derive(Debug)]
 pub(crate) struct ScanLoad {
     /// The memory for row groups and exports, in bytes.
@@ -37,7 +40,7 @@ struct Scan {
 impl ScanLoad {
     /// No scans yet, with a pool of `pool` bytes and `threads` threads.
     pub(crate) fn new(pool: usize, threads: usize) -> Self {
-        let program = CODE_BYTES + THREAD_BYTES * threads;
+        let program = CODE_BYTES + THREAD_BYTES * threads.min(MOST_THREADS);
         Self {
             room: (pool + PROGRAM_BYTES).saturating_sub(program),
             scans: Mutex::default(),
@@ -45,12 +48,12 @@ impl ScanLoad {
     }
 
     /// The memory that a single row group may take, in bytes: an export needs the rest.
-    pub(crate) fn most_of_row_group(&self) -> usize {
+    pub(crate) fn largest_row_group(&self) -> usize {
         self.room.saturating_sub(ExportMemory::new(0).bytes())
     }
 
     /// The memory that scans with up to `partitions` partitions each leave for an export, in bytes.
-    pub(crate) fn rest(&self, partitions: usize) -> usize {
+    pub(crate) fn left_for_export(&self, partitions: usize) -> usize {
         self.room.saturating_sub(self.bytes(partitions))
     }
 
@@ -98,7 +101,7 @@ mod tests {
         assert_eq!(load.partitions_beside(room, 8), 8);
         load.add(100, 40 * MB - ROWS_BYTES);
         load.add(2, 5 * MB);
-        assert_eq!(load.rest(2), room - 100 * MB);
+        assert_eq!(load.left_for_export(2), room - 100 * MB);
         assert_eq!(load.partitions_beside(room - 100 * MB, 8), 2);
         assert_eq!(load.partitions_beside(room - 140 * MB, 8), 3);
         assert_eq!(load.partitions_beside(room - 140 * MB, 2), 2);

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use datafusion::catalog::Session;
 use datafusion::physical_expr::expressions::{Column, cast};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
@@ -11,7 +12,7 @@ use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use super::bind::Destination;
 use super::options::FormatOptions;
 use super::parquet_types::stored_type;
-use super::planner::plan_copy;
+use super::planner::{memory_beside_scans, plan_copy};
 use crate::error::Result;
 use crate::read::Insert;
 use crate::services::Services;
@@ -21,8 +22,9 @@ use crate::sql::ast::describe_export;
 ///
 /// # Errors
 /// As for `COPY … TO`, without places in a text.
-pub(crate) fn plan_insert(insert: Insert, services: &Services) -> Result<Arc<dyn ExecutionPlan>> {
+pub(crate) fn plan_insert(insert: Insert, session: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
     let planned = || {
+        let services = &Services::of(session.config())?;
         let destination = Destination::bind(services, &insert.url, &insert.options)?;
         let mut rows = insert.rows;
         if matches!(destination.options.format, FormatOptions::Parquet(_)) {
@@ -37,7 +39,7 @@ pub(crate) fn plan_insert(insert: Insert, services: &Services) -> Result<Arc<dyn
             false,
             &rows,
             services,
-            services.export_memory,
+            memory_beside_scans(session, services.export_memory),
         )
     };
     planned().map_err(crate::error::Error::without_location)

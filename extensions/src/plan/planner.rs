@@ -22,7 +22,7 @@ use datafusion::execution::SessionState;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::memory_pool::MemoryLimit;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
+use datafusion::logical_expr::{DmlStatement, LogicalPlan, UserDefinedLogicalNode, WriteOp};
 use datafusion::physical_expr::OrderingRequirements;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
@@ -322,13 +322,18 @@ impl TidegateQueryPlanner {
     }
 }
 
-/// The query whose rows a plan exports.
+/// The query whose rows a plan exports or inserts.
 fn exported_query(plan: &LogicalPlan) -> Option<&LogicalPlan> {
     match plan {
         LogicalPlan::Extension(extension) => {
             let copy = extension.node.as_any().downcast_ref::<CopyToNode>()?;
             Some(&copy.input)
         }
+        LogicalPlan::Dml(DmlStatement {
+            op: WriteOp::Insert(_),
+            input,
+            ..
+        }) => Some(input),
         LogicalPlan::Explain(explain) => exported_query(&explain.plan),
         LogicalPlan::Analyze(analyze) => exported_query(&analyze.input),
         _ => None,
@@ -336,10 +341,10 @@ fn exported_query(plan: &LogicalPlan) -> Option<&LogicalPlan> {
 }
 
 /// The budget of an export, which leaves room for the row groups that its query reads at once.
-fn memory_beside_scans(session: &dyn Session, memory: ExportMemory) -> ExportMemory {
+pub(super) fn memory_beside_scans(session: &dyn Session, memory: ExportMemory) -> ExportMemory {
     let config = session.config();
     match config.get_extension::<ScanLoad>() {
-        Some(load) => memory.within(load.rest(config.target_partitions())),
+        Some(load) => memory.within(load.left_for_export(config.target_partitions())),
         None => memory,
     }
 }

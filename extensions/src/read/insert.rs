@@ -7,13 +7,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use datafusion::catalog::Session;
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::csv::write_options;
 use super::table::FileTable;
 use crate::error::{Error, ErrorKind, Result};
-use crate::services::Services;
 use crate::sql::ast::{OptionValue, SqlOption};
 
 /// Rows to insert into a folder, and the options of the `COPY` that writes them.
@@ -26,7 +26,7 @@ pub(crate) struct Insert {
 
 /// Plans an [`Insert`]. An extension of the session's configuration, because planning an export
 /// belongs to the modules above this one.
-pub(crate) struct Inserter(pub(crate) fn(Insert, &Services) -> Result<Arc<dyn ExecutionPlan>>);
+pub(crate) struct Inserter(pub(crate) fn(Insert, &dyn Session) -> Result<Arc<dyn ExecutionPlan>>);
 
 impl FileTable {
     /// The insertion of `rows`. `None` if `COPY` can't write to the table's store or in its format.

@@ -34,7 +34,6 @@ use super::location::{Listing, Location};
 use super::parquet::{Weight, measure};
 use super::partitions::partition_values;
 use crate::error::{Error, ErrorKind, Result};
-use crate::services::Services;
 
 /// The files of a location as a table.
 #[derive(Debug)]
@@ -308,8 +307,7 @@ impl TableProvider for FileTable {
         if let Some(inserter) = inserter
             && let Some(insert) = self.insert(Arc::clone(&input), operation)?
         {
-            let services = Services::of(session.config())?;
-            return Ok(inserter.0(insert, &services)?);
+            return Ok(inserter.0(insert, session)?);
         }
         self.check_has_no_partitions()?;
         let url = ListingTableUrl::parse(self.location.folder_url())?;

@@ -154,7 +154,7 @@ pub(super) const COPY_OPTIONS: &[Known] = &[
     option(
         "SYNC",
         Values::Boolean,
-        "wait until files of this machine are on the disk",
+        "wait until files on this machine are on the disk",
     ),
     option("MANIFEST", Values::Boolean, "leave a list of the objects"),
     option(

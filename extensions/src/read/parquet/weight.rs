@@ -100,7 +100,7 @@ impl Weight {
         let Some(load) = state.config().get_extension::<ScanLoad>() else {
             return Ok(());
         };
-        let most = load.most_of_row_group();
+        let most = load.largest_row_group();
         if self.bytes > most {
             let megabytes = |bytes: usize| bytes.div_ceil(1 << 20);
             let why = format!(
@@ -125,7 +125,8 @@ impl Weight {
 
 /// The memory of a column of a row group, in bytes: its compressed bytes, its dictionary, and its
 /// largest page. If the pages are not known, the dictionary and a page have at most `most` bytes.
-/// Rows on their way to a writer keep the pages of their texts, also when the next page is read.
+/// Rows on their way to a writer keep a page of texts in memory while the next one is decoded, so it
+/// counts twice.
 fn chunk_bytes(
     chunk: &ColumnChunkMetaData,
     index: Option<&OffsetIndexMetaData>,

@@ -18,7 +18,7 @@ pub(super) struct BooleanValues {
 impl Values for BooleanValues {
     type Value = bool;
 
-    fn rows_within(&self, array: &dyn Array, most: usize) -> (usize, usize) {
+    fn slots_within(&self, array: &dyn Array, most: usize) -> (usize, usize) {
         let rows = array.len().min(most.saturating_mul(8));
         (rows, rows.max(1).div_ceil(8))
     }

@@ -84,7 +84,7 @@ impl BytesValues {
 impl Values for BytesValues {
     type Value = ByteArray;
 
-    fn rows_within(&self, array: &dyn Array, most: usize) -> (usize, usize) {
+    fn slots_within(&self, array: &dyn Array, most: usize) -> (usize, usize) {
         match array.data_type() {
             DataType::Utf8 => count_within(lengths(array.as_string::<i32>()), array.nulls(), most),
             DataType::LargeUtf8 => {

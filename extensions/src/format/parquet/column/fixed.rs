@@ -267,7 +267,7 @@ fn slot<T: Fixed>(value: T, multiplier: u64, slots: usize) -> usize {
 impl<T: Fixed> Values for FixedValues<T> {
     type Value = T;
 
-    fn rows_within(&self, array: &dyn Array, most: usize) -> (usize, usize) {
+    fn slots_within(&self, array: &dyn Array, most: usize) -> (usize, usize) {
         let rows = array.len().min(most / T::BYTES);
         let first = rows.max(1);
         let nulls = super::nulls_of(array).map_or(0, |nulls| nulls.slice(0, first).null_count());

@@ -23,6 +23,12 @@ use crate::error::{Error, ErrorKind, Result};
 /// Values are processed in steps of this many rows, which stay in the CPU cache.
 const STEP_ROWS: usize = 4096;
 
+/// The same for the slots of nested columns. A longer row is a step of its own.
+const STEP_SLOTS: usize = 4 * STEP_ROWS;
+
+/// A page of a nested column also ends at this many times its limit of rows, in entries.
+const ENTRIES_PER_ROW: usize = 16;
+
 /// Soft limit of a dictionary's size in bytes: readers hold the dictionary in memory.
 const DICTIONARY_BYTES: usize = 1 << 20;
 
@@ -50,9 +56,9 @@ pub(super) trait Values: Send {
     /// A value as the format stores it.
     type Value: Ordered;
 
-    /// Returns the number of leading rows of the array that fit into `most` bytes of a page, and
-    /// their size in bytes. If no row fits, returns 0 and the size of the first row.
-    fn rows_within(&self, array: &dyn Array, most: usize) -> (usize, usize);
+    /// Returns the number of leading slots of the array that fit into `most` bytes of a page, and
+    /// their size in bytes. If no slot fits, returns 0 and the size of the first.
+    fn slots_within(&self, array: &dyn Array, most: usize) -> (usize, usize);
 
     /// Appends the dictionary indexes of all non-NULL values. New values are added to the
     /// dictionary.
@@ -316,14 +322,17 @@ impl<V: Values> WriteLeaf for LeafWriter<V> {
         let mut at = Position::default();
         while at.entries < layout.entries() {
             let rows = (self.options.rows - self.page.rows).min(STEP_ROWS);
-            let mut end = layout.advance(at, rows, usize::MAX, self.limits);
+            let mut end = layout.advance(at, rows, STEP_SLOTS, self.limits);
+            if end == at {
+                end = layout.advance(at, 1, usize::MAX, self.limits);
+            }
             let step = array.slice(at.slots, end.slots - at.slots);
             let in_page = match self.dictionary {
                 DictionaryState::InUse => 0,
                 _ => self.page.plain_bytes,
             };
             let room = self.options.bytes.saturating_sub(in_page);
-            let (mut slots, mut bytes) = self.values.rows_within(&step, room);
+            let (mut slots, mut bytes) = self.values.slots_within(&step, room);
             if slots < step.len() {
                 end = layout.advance(at, rows, slots, self.limits);
                 if end == at && self.page.rows > 0 {
@@ -336,7 +345,10 @@ impl<V: Values> WriteLeaf for LeafWriter<V> {
                 }
                 if end.slots - at.slots != slots {
                     slots = end.slots - at.slots;
-                    bytes = self.values.rows_within(&step.slice(0, slots), usize::MAX).1;
+                    bytes = self
+                        .values
+                        .slots_within(&step.slice(0, slots), usize::MAX)
+                        .1;
                 }
             }
             if bytes > LARGEST_VALUE {
@@ -349,7 +361,8 @@ impl<V: Values> WriteLeaf for LeafWriter<V> {
             self.page.levels.add(&step, layout, at, end);
             self.add(&step, end.rows - at.rows, bytes)?;
             at = end;
-            if self.page.rows >= self.options.rows {
+            let most_entries = self.options.rows.saturating_mul(ENTRIES_PER_ROW);
+            if self.page.rows >= self.options.rows || self.page.levels.entries() >= most_entries {
                 self.end_page()?;
             }
         }

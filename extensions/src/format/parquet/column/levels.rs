@@ -1,8 +1,8 @@
 //! Definition and repetition levels: which values of a nested column exist, and which row they
 //! belong to.
 //!
-//! Invariant: a leaf has as many entries with its slot level or more as its array has slots, in the
-//! same order. An entry with a lower level stands for a NULL or an empty list above the leaf.
+//! Invariant: the entries of a leaf whose definition level is at least the slot level are the slots of
+//! its array, in order. An entry with a lower level stands for a NULL or an empty list above the leaf.
 //!
 //! The format: <https://parquet.apache.org/docs/file-format/nestedencoding/>
 
@@ -57,7 +57,7 @@ impl LevelLimits {
     }
 
     /// Whether these are the highest levels.
-    pub(super) fn are(self, definition: u8, repetition: u8) -> bool {
+    pub(super) fn equal(self, definition: u8, repetition: u8) -> bool {
         (self.definition, self.repetition) == (definition, repetition)
     }
 }
@@ -153,7 +153,7 @@ impl PageLevels {
         self.entries
     }
 
-    /// Whether all levels follow from the NULLs of the leaf's array.
+    /// Whether no entry of a nested column was added.
     fn is_flat(&self) -> bool {
         self.nested.definition.is_empty()
     }

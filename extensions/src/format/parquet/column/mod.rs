@@ -112,7 +112,7 @@ impl ColumnWriter {
                 uses_dictionary: uses_dictionary(number),
             };
             // The parquet crate may write a type in another way than its fields say.
-            let is_known = limits.are(definition, repetition);
+            let is_known = limits.equal(definition, repetition);
             is_known.then(|| start.writer_of(data_type)).flatten()
         });
         let mut writers: Vec<Box<dyn WriteLeaf>> = writers.collect::<Option<_>>()?;
