@@ -1,6 +1,6 @@
 //! The options that a store applies to objects: encryption, storage class, checksum, durability.
 //!
-//! Invariant: every value is valid in an HTTP header.
+//! Invariant: every text is valid in an HTTP header.
 
 use super::values::{choice, find, invalid, parse_boolean};
 use crate::error::Result;

@@ -31,7 +31,7 @@ pub(super) struct DirectFile {
 enum Way {
     Disk,
     Cache,
-    /// No direct writes: the file system has refused one, or nobody waits for the disk.
+    /// Only the page cache: the file system has refused a direct write, or the store does not sync.
     OnlyCache,
 }
 

@@ -1,4 +1,4 @@
-//! A leaf of the columns: encodes its values into pages.
+//! A leaf of a column: encodes its values into pages.
 //!
 //! Invariant: every value is in exactly one page, in order, and no row is divided between pages. In a
 //! chunk, dictionary-encoded pages come before plain pages, except for pages that have only NULLs.
