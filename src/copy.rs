@@ -359,6 +359,14 @@ impl Parquet {
         )
     }
 
+    /// Sets whether row groups of Parquet sources that need no change are moved without decoding. They
+    /// are by default.
+    #[must_use]
+    pub fn passthrough(self, passthrough: bool) -> Self {
+        let word = if passthrough { "auto" } else { "off" };
+        self.with("PASSTHROUGH", text(word))
+    }
+
     /// Limit a row group to this many rows.
     #[must_use]
     pub fn row_group_rows(self, rows: usize) -> Self {

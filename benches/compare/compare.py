@@ -132,6 +132,8 @@ def tidegate_script(job):
     options = [f"FORMAT {kind.format}"]
     if kind.compression == "zstd":
         options.append("COMPRESSION 'zstd(3)'")
+    if kind.format == "parquet" and not kind.moved:
+        options.append("PASSTHROUGH 'off'")
     if kind.by:
         options.append(f"PARTITION BY ({kind.by})")
     if job["target"].startswith("s3://"):
@@ -152,7 +154,7 @@ def run_floor(job, options, start_up):
     table = create_table(job)
     scan = run_tidegate(options.tidegate, f"{table} EXPLAIN ANALYZE SELECT * FROM rows", job["threads"])
     plain = f"{job['target']}-plain"
-    without_codec = "(FORMAT csv)" if KINDS[job["kind"]].format == "csv" else "(FORMAT parquet, COMPRESSION none)"
+    without_codec = "(FORMAT csv)" if KINDS[job["kind"]].format == "csv" else "(FORMAT parquet, COMPRESSION none, PASSTHROUGH off)"
     run_tidegate(options.tidegate, f"{table} COPY rows TO '{plain}' {without_codec}", job["threads"])
     command = [sys.executable, HERE / "tools.py", "floor", json.dumps({**job, "plain": plain})]
     rest = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)

@@ -40,11 +40,14 @@ class Kind(typing.NamedTuple):
     """A query of the table, which is named {}."""
     by: str | None = None
     """The column of PARTITION BY."""
+    moved: bool = False
+    """Tidegate may move row groups without encoding them."""
 
 
 KINDS = {
     "parquet snappy": Kind("parquet", "snappy"),
     "parquet zstd": Kind("parquet", "zstd"),
+    "parquet moved": Kind("parquet", "snappy", moved=True),
     "csv": Kind("csv"),
     "json": Kind("json"),
     "parquet zstd by l_shipmode": Kind("parquet", "zstd", by="l_shipmode"),

@@ -196,6 +196,14 @@ pub(crate) fn connection_of(location: &str) -> Option<String> {
     Some(decoded.into_owned())
 }
 
+/// The bucket of a location that [`readable_location`] has returned.
+pub(crate) fn bucket_of(location: &str) -> String {
+    let rest = location
+        .split_once("://")
+        .map_or(location, |(_, rest)| rest);
+    rest.split('/').next().unwrap_or_default().to_owned()
+}
+
 /// A URL scheme that only this connection has. Characters that a scheme can't contain are encoded.
 fn internal_scheme(connection: &str) -> String {
     let mut scheme = String::from("s3+");

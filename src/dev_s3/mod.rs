@@ -419,6 +419,15 @@ impl S3 for DevStore {
         self.files.upload_part(req).await
     }
 
+    async fn upload_part_copy(
+        &self,
+        req: S3Request<UploadPartCopyInput>,
+    ) -> S3Result<S3Response<UploadPartCopyOutput>> {
+        let input = &req.input;
+        self.check_upload(&input.bucket, &input.key, &input.upload_id)?;
+        self.files.upload_part_copy(req).await
+    }
+
     async fn list_parts(
         &self,
         req: S3Request<ListPartsInput>,

@@ -10,6 +10,7 @@ use crate::partitions::{
     each_partition_keeps_the_order, partition_values_name_folders_as_hive_does,
     partitions_are_bounded_in_files, rows_are_divided_by_partition_values,
 };
+use crate::passthrough::copy_between_targets;
 use crate::servers::{self, TestStore, connection_option, connection_sql, execute_all, read_back};
 
 /// Runs every check against a store made by `$store`.
@@ -91,6 +92,7 @@ every_store!(
         a_manifest_lists_what_was_written,
         an_object_in_the_way_is_refused,
         a_killed_export_is_recovered,
+        row_groups_are_moved_without_decoding,
     ],
     only_s3: [
         what_was_written_is_listed_at_once,
@@ -100,6 +102,10 @@ every_store!(
         a_key_without_the_right_to_write_is_refused_before_anything,
     ]
 );
+
+async fn row_groups_are_moved_without_decoding(store: &TestStore) {
+    copy_between_targets(store).await;
+}
 
 /// Creates the table `numbers` with integer, boolean, text, double, decimal and timestamp columns.
 pub(crate) async fn make_numbers(session: &Session, rows: u64) {

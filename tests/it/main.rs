@@ -26,6 +26,7 @@ mod memory;
 mod misbehaving;
 mod objects;
 mod partitions;
+mod passthrough;
 mod pauses;
 mod plans;
 mod postgres;

@@ -38,6 +38,9 @@ pub(crate) struct Manners {
     repeats_completion: bool,
     /// CompleteMultipartUpload of an upload that is not pending answers 500.
     fails_on_unknown_uploads: bool,
+    /// UploadPart copies from the object that a header names. Other stores take the request for an
+    /// empty part.
+    pub(crate) copies_parts: bool,
 }
 
 /// How a store treats `If-None-Match` in a PutObject.
@@ -59,6 +62,7 @@ pub(crate) const EMBEDDED: Manners = Manners {
     misses_deleted_objects: false,
     repeats_completion: false,
     fails_on_unknown_uploads: false,
+    copies_parts: true,
 };
 
 /// - Repeated completions: <https://github.com/minio/minio/issues/13318> (a script that succeeds on
@@ -91,8 +95,10 @@ pub(crate) const R2: Manners = Manners {
 /// - Conditions: <https://cloud.google.com/storage/docs/xml-api/put-object-upload> lists
 ///   `x-goog-if-generation-match` and no `If-None-Match`
 /// - Writes: <https://cloud.google.com/storage/quotas#objects>
+/// - Parts: <https://cloud.google.com/storage/docs/xml-api/put-object-multipart> lists no source
 pub(crate) const GCS: Manners = Manners {
     name: "Google Cloud Storage",
+    copies_parts: false,
     condition: Condition::Ignored,
     limits_writes_of_a_key: true,
     misses_deleted_objects: true,
@@ -123,9 +129,13 @@ const WRITE_INTERVAL: Duration = Duration::from_millis(20);
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>
 const SHORTEST_PART: u64 = 5 << 20;
 
+/// The ETag of nothing.
+const EMPTY_ETAG: &str = "\"d41d8cd98f00b204e9800998ecf8427e\"";
+
 /// A server with manners. It is stopped on drop.
 pub(crate) struct ManneredServer {
     pub(crate) store: TestStore,
+    seen: Arc<Mutex<Seen>>,
     _servers: [DevServer; 2],
     _root: TempDir,
 }
@@ -135,15 +145,22 @@ impl ManneredServer {
         let root = bucket_folder();
         let service = MannersService::new(root.path(), manners);
         let plain = service.plain();
+        let seen = Arc::clone(&service.seen);
         let server = DevServer::start_with(service, any_port()).await.unwrap();
         let plain = DevServer::start_with(plain, any_port()).await.unwrap();
         let mut store = embedded_store(server.endpoint());
         store.plain_endpoint = Some(plain.endpoint());
         Self {
             store,
+            seen,
             _servers: [server, plain],
             _root: root,
         }
+    }
+
+    /// How many parts the store has copied from other objects.
+    pub(crate) fn copied_parts(&self) -> usize {
+        self.seen.lock().unwrap().copied_parts
     }
 }
 
@@ -164,6 +181,8 @@ struct Seen {
     written: BTreeMap<String, Instant>,
     /// The answers to completions, by upload.
     completed: BTreeMap<String, Bytes>,
+    /// How many parts were copied from other objects.
+    copied_parts: usize,
 }
 
 /// What a request does, as far as manners concern it.
@@ -295,8 +314,28 @@ impl MannersService {
         }
         match operation {
             Operation::PutPart { upload, number } => {
-                let length = request.headers().get("content-length").unwrap();
-                let length = length.to_str().unwrap().parse().unwrap();
+                let header = |name: &str| {
+                    let value = request.headers().get(name)?;
+                    Some(value.to_str().unwrap().to_owned())
+                };
+                let copied = header("x-amz-copy-source-range");
+                if copied.is_some() && !manners.copies_parts {
+                    let mut empty = Response::new(Body::empty());
+                    let etag = EMPTY_ETAG.parse().unwrap();
+                    empty.headers_mut().insert("etag", etag);
+                    return Some(empty);
+                }
+                let length = match copied
+                    .as_deref()
+                    .map(|range| range.trim_start_matches("bytes="))
+                {
+                    Some(range) => {
+                        let (first, last) = range.split_once('-').unwrap();
+                        last.parse::<u64>().unwrap() - first.parse::<u64>().unwrap() + 1
+                    }
+                    None => header("content-length").unwrap().parse().unwrap(),
+                };
+                seen.copied_parts += usize::from(copied.is_some());
                 let parts = seen.parts.entry(upload.clone()).or_default();
                 parts.insert(*number, length);
                 None

@@ -9,8 +9,10 @@ mod parts;
 mod text;
 
 pub use neighbor::{Comparison, Neighbor};
-pub(crate) use parquet::{Misfit, merge_schemas};
-pub use parquet::{ParquetCompression, ParquetFormat, ParquetOptions};
+pub(crate) use parquet::{
+    MOST_ROW_GROUPS, Misfit, SplicedFile, can_splice, has_types, merge_schemas,
+};
+pub use parquet::{ParquetCompression, ParquetFormat, ParquetOptions, SpliceSource};
 pub use parts::{PART_ALIGN_BYTES, PartBuffer, PartPool};
 pub use text::{
     CopyTextFormat, CopyTextOptions, CsvFormat, CsvOptions, ForceQuote, JsonFormat, JsonOptions,

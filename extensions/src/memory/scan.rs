@@ -2,12 +2,14 @@
 //!
 //! Invariant: the row groups that a statement is expected to read at the same time fit into the
 //! limit of the process, beside the program and an export. Exception: several scans may exceed it
-//! although each has only one partition. A single row group that does not fit is refused.
+//! although each has only one partition. A statement that decodes a row group that does not fit is
+//! refused.
 
 use std::sync::{Mutex, PoisonError};
 
 use super::export::ExportMemory;
 use super::process::PROGRAM_BYTES;
+use crate::error::Error;
 
 /// What the program takes of its own memory while it reads, and what each of its threads takes. The
 /// pool does not count row groups, so they may take the rest.
@@ -28,6 +30,7 @@ pub(crate) struct ScanLoad {
     /// The memory for row groups and exports, in bytes.
     room: usize,
     scans: Mutex<Vec<Scan>>,
+    refused: Mutex<Option<Error>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +47,20 @@ impl ScanLoad {
         Self {
             room: (pool + PROGRAM_BYTES).saturating_sub(program),
             scans: Mutex::default(),
+            refused: Mutex::default(),
         }
+    }
+
+    /// Refuses the statement if it decodes Parquet files.
+    pub(crate) fn refuse(&self, why: Error) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.get_or_insert(why);
+    }
+
+    /// Why the statement must not decode Parquet files, if it must not.
+    pub(crate) fn take_refusal(&self) -> Option<Error> {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.take()
     }
 
     /// The memory that a single row group may take, in bytes: an export needs the rest.

@@ -119,8 +119,16 @@ pub(super) fn session_for_batches(
         widest = widest.max(sorted);
     }
     let rows = fewer_rows(config, widest, most)?;
+    with_config(session, |config| config.with_batch_size(rows))
+}
+
+/// The session with another configuration; `None` if it is not DataFusion's own.
+pub(super) fn with_config(
+    session: &dyn Session,
+    change: impl FnOnce(SessionConfig) -> SessionConfig,
+) -> Option<SessionState> {
     let mut state = session.as_any().downcast_ref::<SessionState>()?.clone();
-    let config = state.config().clone().with_batch_size(rows);
+    let config = change(state.config().clone());
     *state.config_mut() = config;
     Some(state)
 }

@@ -12,7 +12,7 @@ use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use super::bind::Destination;
 use super::options::FormatOptions;
 use super::parquet_types::stored_type;
-use super::planner::{memory_beside_scans, plan_copy};
+use super::planner::{ExportedRows, plan_copy};
 use crate::error::Result;
 use crate::read::Insert;
 use crate::services::Services;
@@ -32,15 +32,12 @@ pub(crate) fn plan_insert(insert: Insert, session: &dyn Session) -> Result<Arc<d
         }
         let statement = describe_export(&insert.url, &insert.options);
         let Destination { target, options } = &destination;
-        plan_copy(
-            target,
-            options,
-            &statement,
-            false,
-            &rows,
-            services,
-            memory_beside_scans(session, services.export_memory),
-        )
+        let rows = ExportedRows {
+            query: rows,
+            is_ordered: false,
+            passed: None,
+        };
+        plan_copy(target, options, &statement, rows, session)
     };
     planned().map_err(crate::error::Error::without_location)
 }

@@ -19,9 +19,11 @@ mod copy_out;
 mod insert;
 mod layout;
 mod logical;
+mod move_exec;
 mod nullable;
 mod options;
 mod parquet_types;
+mod passthrough;
 mod planner;
 mod properties;
 mod returned_files;
@@ -39,7 +41,8 @@ pub use copy_out::CopyOutNode;
 pub(crate) use insert::plan_insert;
 pub use logical::{Command, CommandNode, CopyToNode};
 pub use options::{
-    CopyOptions, FormatOptions, PartitionOptions, RecoverOptions, StreamOptions, parse_bytes,
+    CopyOptions, FormatOptions, PartitionOptions, Passthrough, RecoverOptions, StreamOptions,
+    parse_bytes,
 };
 pub use planner::{StatementPlanner, TidegateQueryPlanner};
 pub use write::{FileWriteExec, Writers, find_export};

@@ -9,6 +9,9 @@
 //!     FileWriteExec             parallel file writers
 //!       <the query>
 //! ```
+//!
+//! If row groups of Parquet files can be moved as they are, a `RowGroupMoveExec` stands beside the
+//! writers of the rest, or in their place.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,25 +19,29 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::common::stats::Precision;
+use datafusion::datasource::physical_plan::ParquetSource;
 use datafusion::datasource::sink::DataSinkExec;
+use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::Result as DataFusionResult;
-use datafusion::execution::SessionState;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::memory_pool::MemoryLimit;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{DmlStatement, LogicalPlan, UserDefinedLogicalNode, WriteOp};
 use datafusion::physical_expr::OrderingRequirements;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
+use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 
-use super::batches::session_for_batches;
+use super::batches::{session_for_batches, with_config};
 use super::change::{ChangeExec, ChangeNode};
 use super::command::CommandExec;
 use super::copy_out::{CopyOutExec, CopyOutNode};
 use super::layout::export_layout;
 use super::logical::{CommandNode, CopyToNode};
+use super::move_exec::RowGroupMoveExec;
 use super::options::CopyOptions;
+use super::passthrough::{Passed, PassedCounts, pass_through};
 use super::returned_files::ExportedFilesExec;
 use super::write::{FileWriteExec, Writers};
 use crate::connect::open_store;
@@ -86,23 +93,42 @@ impl ExtensionPlanner for StatementPlanner {
         ) else {
             return Ok(None);
         };
-        let services = Services::of(session.config())?;
         let is_ordered = is_ordered(logical);
+        let passed = match is_ordered {
+            true => None,
+            false => {
+                let place = copy.target.place();
+                let memory = export_memory(session, place)?;
+                let part_bytes = copy.options.part_bytes(place);
+                pass_through(physical, session, &copy.options, part_bytes, memory).await?
+            }
+        };
+        let rows = ExportedRows {
+            query: Arc::clone(physical),
+            is_ordered,
+            passed,
+        };
         let CopyToNode {
             target,
             options,
             statement,
             ..
         } = copy;
-        let memory = memory_beside_scans(session, services.export_memory);
-        let planned = plan_copy(
-            target, options, statement, is_ordered, physical, &services, memory,
-        );
-        Ok(Some(planned?))
+        Ok(Some(plan_copy(target, options, statement, rows, session)?))
     }
 }
 
-/// Plans the export of the rows of `physical`, with the budget `memory`.
+/// The rows of an export.
+pub(super) struct ExportedRows {
+    /// The query.
+    pub(super) query: Arc<dyn ExecutionPlan>,
+    /// Whether the files must have the query's order.
+    pub(super) is_ordered: bool,
+    /// The row groups that are moved, if any.
+    pub(super) passed: Option<Passed>,
+}
+
+/// Plans the export of rows.
 ///
 /// # Errors
 /// The format can't hold the columns, or the connection can't be used.
@@ -110,21 +136,23 @@ pub(super) fn plan_copy(
     target: &Target,
     options: &CopyOptions,
     statement: &str,
-    is_ordered: bool,
-    physical: &Arc<dyn ExecutionPlan>,
-    services: &Services,
-    memory: ExportMemory,
+    rows: ExportedRows,
+    session: &dyn Session,
 ) -> Result<Arc<dyn ExecutionPlan>> {
+    let services = Services::of(session.config())?;
     let place = target.place();
-    let memory = match place {
-        Place::LocalDisk => memory.for_local_disk(),
-        Place::Bucket(_) => memory,
-    };
-    let layout = export_layout(options, &physical.schema(), memory)?;
+    let memory = export_memory(session, place)?;
+    let layout = export_layout(options, &rows.query.schema(), memory)?;
     let part_bytes = options.part_bytes(place);
     let connection = options.connection.as_deref();
-    let store = open_store(services, target, connection, part_bytes, &options.object)?;
-    let writers = choose_writers(is_ordered, physical, options);
+    let store = open_store(&services, target, connection, part_bytes, &options.object)?;
+    let (moves, counts, encoded) = match rows.passed {
+        Some(passed) => (passed.moves, passed.counts, passed.rest),
+        None => (Vec::new(), PassedCounts::default(), Some(rows.query)),
+    };
+    let encoders = encoded
+        .as_ref()
+        .map_or(0, |query| query.output_partitioning().partition_count());
     let partition = options.partition.as_ref().map(|partition| Partition {
         columns: layout.partition_columns,
         file_columns: layout.file_columns,
@@ -139,12 +167,13 @@ pub(super) fn plan_copy(
         input_schema: layout.input_schema,
         schema: layout.file_schema,
         partition,
-        writers: physical.output_partitioning().partition_count() as u32,
+        writers: (moves.len() + encoders) as u32,
         format: layout.format,
         max_file_bytes: options.max_file_bytes(),
         part_bytes,
         manifest: options.manifest,
         memory,
+        moved: (!moves.is_empty()).then_some(counts.files),
     };
     let export = Arc::new(Export::new(
         spec,
@@ -152,23 +181,52 @@ pub(super) fn plan_copy(
         services.budget.clone(),
         services.reaper.clone(),
     ));
-    let columns = export.spec().schema.fields().len();
-    let most = most_writers(options, part_bytes, columns, memory);
-    let is_short = memory.is_short_for(options.partition.is_some(), columns);
+    let mut writing: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
+    let movers = moves.len();
+    if let Some(format) = options.moved_format().filter(|_| movers > 0) {
+        let writers = movers + usize::from(encoded.is_some());
+        let export = Arc::clone(&export);
+        let moving = RowGroupMoveExec::new(export, format, moves, counts, writers);
+        writing.push(Arc::new(moving));
+    }
+    if let Some(query) = encoded {
+        let writers = choose_writers(rows.is_ordered, &query, options);
+        writing.push(write_files(query, &export, options, writers, movers));
+    }
+    let writing = match <[_; 1]>::try_from(writing) {
+        Ok([only]) => only,
+        Err(both) => UnionExec::try_new(both)?,
+    };
+    let sink = Arc::new(ExportSink::new(Arc::clone(&export)));
+    let count = Arc::new(DataSinkExec::new(writing, sink, None));
+    if options.return_files {
+        return Ok(Arc::new(ExportedFilesExec::new(count, export)));
+    }
+    Ok(count)
+}
+
+/// The writers of the rows of `query`, with numbers from `first` on.
+fn write_files(
+    query: Arc<dyn ExecutionPlan>,
+    export: &Arc<Export>,
+    options: &CopyOptions,
+    writers: Writers,
+    first: usize,
+) -> Arc<dyn ExecutionPlan> {
+    let spec = export.spec();
+    let columns = spec.schema.fields().len();
+    let most = most_writers(options, spec.part_bytes, columns, spec.memory);
+    let is_short = spec
+        .memory
+        .is_short_for(options.partition.is_some(), columns);
     let (writers, most) = match writers {
         // If memory is short, one writer reads the partitions one after the other. `Single` would
         // add an operator that reads all of them at once.
         Writers::Single if is_short => (Writers::PerPartition, 1),
         writers => (writers, most),
     };
-    let input = Arc::clone(physical);
-    let write = FileWriteExec::new(input, Arc::clone(&export), writers, most);
-    let sink = Arc::new(ExportSink::new(Arc::clone(&export)));
-    let count = Arc::new(DataSinkExec::new(Arc::new(write), sink, None));
-    if options.return_files {
-        return Ok(Arc::new(ExportedFilesExec::new(count, export)));
-    }
-    Ok(count)
+    let export = Arc::clone(export);
+    Arc::new(FileWriteExec::new(query, export, writers, most, first))
 }
 
 /// The statement that finishes or removes an export to `target`.
@@ -283,6 +341,10 @@ impl QueryPlanner for TidegateQueryPlanner {
         let most = session.config().target_partitions();
         let load = Arc::new(ScanLoad::new(pool, most));
         let plan = self.plan_scans(logical_plan, session, &load, most).await?;
+        // Row groups that are moved are not decoded.
+        if let Some(refused) = load.take_refusal().filter(|_| decodes_parquet(&plan)) {
+            return Err(refused.into());
+        }
         let beside = match exported {
             Some(_) => Services::of(session.config())?.export_memory.bytes(),
             None => 0,
@@ -305,21 +367,22 @@ impl TidegateQueryPlanner {
         load: &Arc<ScanLoad>,
         partitions: usize,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let state: Option<&SessionState> = session.as_any().downcast_ref();
-        let Some(mut state) = state.cloned() else {
-            return self
-                .planner
-                .create_physical_plan(logical_plan, session)
-                .await;
-        };
-        let config = state.config().clone();
-        *state.config_mut() = config
-            .with_extension(Arc::clone(load))
-            .with_target_partitions(partitions);
+        let planned = with_config(session, |config| {
+            config
+                .with_extension(Arc::clone(load))
+                .with_target_partitions(partitions)
+        });
+        let session = planned.as_ref().map_or(session, |state| state as _);
         self.planner
-            .create_physical_plan(logical_plan, &state)
+            .create_physical_plan(logical_plan, session)
             .await
     }
+}
+
+fn decodes_parquet(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let source: Option<&DataSourceExec> = plan.downcast_ref();
+    source.is_some_and(|source| source.downcast_to_file_source::<ParquetSource>().is_some())
+        || plan.children().into_iter().any(decodes_parquet)
 }
 
 /// The query whose rows a plan exports or inserts.
@@ -340,11 +403,17 @@ fn exported_query(plan: &LogicalPlan) -> Option<&LogicalPlan> {
     }
 }
 
-/// The budget of an export, which leaves room for the row groups that its query reads at once.
-pub(super) fn memory_beside_scans(session: &dyn Session, memory: ExportMemory) -> ExportMemory {
+/// The budget of an export to `place`, which leaves room for the row groups that its query reads at
+/// once.
+fn export_memory(session: &dyn Session, place: &Place) -> Result<ExportMemory> {
     let config = session.config();
-    match config.get_extension::<ScanLoad>() {
+    let memory = Services::of(config)?.export_memory;
+    let memory = match config.get_extension::<ScanLoad>() {
         Some(load) => memory.within(load.left_for_export(config.target_partitions())),
         None => memory,
-    }
+    };
+    Ok(match place {
+        Place::LocalDisk => memory.for_local_disk(),
+        Place::Bucket(_) => memory,
+    })
 }

@@ -27,6 +27,7 @@ use datafusion::physical_plan::{
 use futures::{FutureExt, StreamExt, TryStreamExt};
 
 use super::batches::bound_batches;
+use super::move_exec::RowGroupMoveExec;
 use super::rows::{QueryRows, WriterRows};
 use crate::error::{Error, ErrorKind};
 use crate::sink::{CancelOnDrop, Export, FileWriter, WriterMetrics, WriterReport, report_schema};
@@ -55,18 +56,22 @@ pub struct FileWriteExec {
     /// Upper bound for the number of writers. If the query has more partitions, writers get the
     /// rows of several partitions.
     most_writers: usize,
+    /// The number of its first writer. Other operators of the export have the writers before it.
+    first_writer: usize,
     rows: Arc<QueryRows>,
     metrics: ExecutionPlanMetricsSet,
     properties: Arc<PlanProperties>,
 }
 
 impl FileWriteExec {
-    /// Writes `input` as part of `export`, with at most `most_writers` writers.
+    /// Writes `input` as part of `export`, with at most `most_writers` writers, which have numbers from
+    /// `first_writer` on.
     pub fn new(
         input: Arc<dyn ExecutionPlan>,
         export: Arc<Export>,
         writers: Writers,
         most_writers: usize,
+        first_writer: usize,
     ) -> Self {
         let partitions = input.output_partitioning().partition_count();
         let properties = PlanProperties::new(
@@ -80,6 +85,7 @@ impl FileWriteExec {
             export,
             writers,
             most_writers,
+            first_writer,
             rows: Arc::default(),
             metrics: ExecutionPlanMetricsSet::new(),
             properties: Arc::new(properties),
@@ -89,10 +95,13 @@ impl FileWriteExec {
 
 /// Returns the export that a plan contains; `None` if it contains none.
 pub fn find_export(plan: &Arc<dyn ExecutionPlan>) -> Option<&Arc<Export>> {
-    match plan.downcast_ref::<FileWriteExec>() {
-        Some(write) => Some(&write.export),
-        None => plan.children().into_iter().find_map(find_export),
+    if let Some(write) = plan.downcast_ref::<FileWriteExec>() {
+        return Some(&write.export);
     }
+    if let Some(moves) = plan.downcast_ref::<RowGroupMoveExec>() {
+        return Some(moves.export());
+    }
+    plan.children().into_iter().find_map(find_export)
 }
 
 impl DisplayAs for FileWriteExec {
@@ -168,6 +177,7 @@ impl ExecutionPlan for FileWriteExec {
             Arc::clone(&self.export),
             self.writers.clone(),
             self.most_writers,
+            self.first_writer,
         )))
     }
 
@@ -187,11 +197,15 @@ impl ExecutionPlan for FileWriteExec {
             input: Arc::clone(&self.input),
             rows: Arc::clone(&self.rows),
             partition,
-            writer: u32::try_from(partition).map_err(too_many)?,
-            writers: u32::try_from(partitions).map_err(too_many)?,
+            partitions,
+            writer: u32::try_from(self.first_writer + partition).map_err(too_many)?,
+            writers: u32::try_from(self.first_writer + partitions).map_err(too_many)?,
             metrics: WriterMetrics::new(&self.metrics, partition),
         };
-        let report = futures::stream::once(async move { work.run(context).await });
+        let report = futures::stream::once(async move {
+            let report = run_writer(&work.export, work.write(context)).await?;
+            Ok(report.to_batch()?)
+        });
         Ok(Box::pin(RecordBatchStreamAdapter::new(
             report_schema(),
             report,
@@ -205,42 +219,50 @@ struct WriterTask {
     input: Arc<dyn ExecutionPlan>,
     rows: Arc<QueryRows>,
     partition: usize,
+    partitions: usize,
     writer: u32,
+    /// The number of writers in the export.
     writers: u32,
     metrics: WriterMetrics,
 }
 
-impl WriterTask {
-    async fn run(self, context: Arc<TaskContext>) -> DataFusionResult<RecordBatch> {
-        let guard = CancelOnDrop::new(Arc::clone(&self.export));
-        let worked = async {
-            self.export.begin().await?;
-            // If another export wins the target, this fails, and `try_join!` stops the query.
-            let confirmed = async { Ok(self.export.confirmed().await?) };
-            tokio::try_join!(self.write(context), confirmed)
-        };
-        // Caught here, so that the panic is the cause of the export's failure and not the
-        // cancellation of the other writers.
-        let worked = AssertUnwindSafe(worked).catch_unwind().await;
-        let worked = worked.unwrap_or_else(|panic| Err(Error::from_panic(panic.as_ref()).into()));
-        let report = match worked {
-            Ok((report, ())) => report,
-            Err(error) => {
-                let error = Error::from(error);
-                self.export.note_cause(&error);
-                return Err(error.into());
-            }
-        };
-        guard.disarm();
-        Ok(report.to_batch()?)
+/// Runs the work of one writer of an export. Begins the export first, and cancels it if the work fails
+/// or is dropped before its end.
+pub(super) async fn run_writer(
+    export: &Arc<Export>,
+    work: impl Future<Output = DataFusionResult<WriterReport>>,
+) -> DataFusionResult<WriterReport> {
+    let guard = CancelOnDrop::new(Arc::clone(export));
+    let worked = async {
+        export.begin().await?;
+        // If another export wins the target, this fails, and `try_join!` stops the query.
+        let confirmed = async { Ok(export.confirmed().await?) };
+        tokio::try_join!(work, confirmed)
+    };
+    // Caught here, so that the panic is the cause of the export's failure and not the cancellation
+    // of the other writers.
+    let worked = AssertUnwindSafe(worked).catch_unwind().await;
+    let worked = worked.unwrap_or_else(|panic| Err(Error::from_panic(panic.as_ref()).into()));
+    match worked {
+        Ok((report, ())) => {
+            guard.disarm();
+            Ok(report)
+        }
+        Err(error) => {
+            let error = Error::from(error);
+            export.note_cause(&error);
+            Err(error.into())
+        }
     }
+}
 
+impl WriterTask {
     async fn write(&self, context: Arc<TaskContext>) -> DataFusionResult<WriterReport> {
         let schema = SchemaRef::clone(&self.export.spec().input_schema);
         let export = Arc::clone(&self.export);
         let partitions = self.input.output_partitioning().partition_count();
         let own: Vec<usize> = (self.partition..partitions)
-            .step_by(self.writers as usize)
+            .step_by(self.partitions)
             .collect();
         let clustered = own.len() == 1 && self.is_clustered();
         let context = bound_batches(context, &self.input, &schema);

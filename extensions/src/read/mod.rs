@@ -46,7 +46,9 @@ pub(crate) use external::with_exported_folders;
 pub(crate) use functions::rewrite_functions;
 pub(crate) use insert::{Insert, Inserter};
 pub(crate) use json::with_json;
-pub(crate) use parquet::with_parquet;
+pub(crate) use parquet::{
+    LeftOfFile, MovableFile, MovableRowGroup, PlainScan, READ_BYTES, with_parquet,
+};
 pub use paths::with_file_tables;
 
 use std::sync::Arc;

@@ -276,7 +276,7 @@ impl TableProvider for FileTable {
                 weight.add_to_load(state);
                 // A filter may exclude the row groups that are too large.
                 if filters.is_empty() {
-                    weight.refuse_without_room(state)?;
+                    weight.refuse_without_room(state);
                 }
                 statistics
             }

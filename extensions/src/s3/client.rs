@@ -25,6 +25,7 @@ use object_store::client::{
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
+use super::copy::COPY_PART;
 use super::error::{S3Error, S3ErrorKind};
 use super::part::PartReceipt;
 use super::provider::{Provider, UrlStyle};
@@ -39,7 +40,7 @@ const ESCAPED_IN_QUERY: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
-const ESCAPED_IN_PATH: &AsciiSet = &ESCAPED_IN_QUERY.remove(b'/');
+pub(super) const ESCAPED_IN_PATH: &AsciiSet = &ESCAPED_IN_QUERY.remove(b'/');
 
 /// This operation may take long, and the store may send status 200 before it knows the result.
 const COMPLETE_UPLOAD: &str = "CompleteMultipartUpload";
@@ -139,12 +140,12 @@ struct Place {
 }
 
 /// A request before it is signed.
-struct Request<'a> {
+pub(super) struct Request<'a> {
     operation: &'static str,
     method: Method,
     key: &'a str,
     query: Vec<(&'static str, String)>,
-    headers: HeaderMap,
+    pub(super) headers: HeaderMap,
     body: Bytes,
 }
 
@@ -152,15 +153,15 @@ struct Request<'a> {
 const RANGE_NOT_SATISFIABLE: u16 = 416;
 
 /// An answer with its whole body.
-struct Answer {
+pub(super) struct Answer {
     headers: HeaderMap,
-    body: Bytes,
+    pub(super) body: Bytes,
     /// How often the request was retried.
-    retries: u32,
+    pub(super) retries: u32,
 }
 
 impl<'a> Request<'a> {
-    fn new(operation: &'static str, method: Method, key: &'a str) -> Self {
+    pub(super) fn new(operation: &'static str, method: Method, key: &'a str) -> Self {
         Self {
             operation,
             method,
@@ -171,7 +172,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    fn query(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub(super) fn query(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.query.push((name, value.into()));
         self
     }
@@ -511,7 +512,7 @@ impl S3Client {
 
     /// Sends a request and retries it until it succeeds, fails with an error that is not transient,
     /// or has no attempts or time left.
-    async fn send(&self, request: Request<'_>) -> Result<Answer, S3Error> {
+    pub(super) async fn send(&self, request: Request<'_>) -> Result<Answer, S3Error> {
         let retry = &self.settings.retry;
         let started = Instant::now();
         let mut attempt = 1;
@@ -577,8 +578,8 @@ impl S3Client {
             let body = body.bytes().await.map_err(transport)?;
             Ok::<_, S3Error>((head, body))
         };
-        let completes = request.operation == COMPLETE_UPLOAD;
-        let patience = self.settings.retry.timeout(request.body.len(), completes);
+        let copies = [COMPLETE_UPLOAD, COPY_PART].contains(&request.operation);
+        let patience = self.settings.retry.timeout(request.body.len(), copies);
         let (head, body) = tokio::time::timeout(patience, exchange)
             .await
             .map_err(|_| timed_out())??;

@@ -13,8 +13,8 @@ use rand::Rng;
 pub struct RetryPolicy {
     /// Timeout of one attempt, without the time for sending the body.
     pub request_timeout: Duration,
-    /// Timeout of one attempt to complete an upload. It is long because a store may copy the whole
-    /// upload.
+    /// Timeout of one attempt to complete an upload, which a store may copy as a whole, or to copy a
+    /// part.
     pub completion_timeout: Duration,
     /// Timeout for opening a connection.
     pub connect_timeout: Duration,
@@ -43,10 +43,10 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// Timeout of one attempt with a body of `body_bytes` bytes. `completes` says that the request
-    /// completes an upload.
-    pub(super) fn timeout(&self, body_bytes: usize, completes: bool) -> Duration {
-        if completes {
+    /// Timeout of one attempt with a body of `body_bytes` bytes. `copies` says that the store
+    /// may copy data before it answers.
+    pub(super) fn timeout(&self, body_bytes: usize, copies: bool) -> Duration {
+        if copies {
             return self.completion_timeout;
         }
         // A part in flight that is slower than this counts as stuck.

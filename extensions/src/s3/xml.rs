@@ -76,6 +76,12 @@ pub(super) struct CompleteMultipartUploadResult {
     pub(super) etag: Option<String>,
 }
 
+#[derive(Debug, Deserialize)]
+pub(super) struct CopyPartResult {
+    #[serde(rename = "ETag")]
+    pub(super) etag: String,
+}
+
 /// One page of ListMultipartUploads.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -158,6 +164,7 @@ pub(crate) fn check_bodies(data: &[u8]) {
         is::<ListBucketResult>(data, "ListBucketResult"),
         is::<InitiateMultipartUploadResult>(data, "InitiateMultipartUploadResult"),
         is::<CompleteMultipartUploadResult>(data, "CompleteMultipartUploadResult"),
+        is::<CopyPartResult>(data, "CopyPartResult"),
         is::<ListMultipartUploadsResult>(data, "ListMultipartUploadsResult"),
         parse_error(data).is_some(),
     ];

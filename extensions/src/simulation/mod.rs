@@ -98,6 +98,7 @@ impl Exporter {
             part_bytes: PART_BYTES,
             manifest: false,
             memory: ExportMemory::default(),
+            moved: None,
         }
     }
 
@@ -117,7 +118,7 @@ impl Exporter {
             _ => Writers::PerPartition,
         };
         let most = self.partitions;
-        let write = FileWriteExec::new(input, Arc::clone(&export), writers, most);
+        let write = FileWriteExec::new(input, Arc::clone(&export), writers, most, 0);
         let sink = Arc::new(ExportSink::new(Arc::clone(&export)));
         let write: Arc<dyn ExecutionPlan> = match self.partitions {
             1 => Arc::new(write),

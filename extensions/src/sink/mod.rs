@@ -50,13 +50,13 @@ pub use mode::Mode;
 pub(crate) use protocol::check_bookkeeping;
 pub use protocol::ledger::Replaced;
 pub use protocol::recover::{Recovered, recover_exports};
-pub use spec::{ExportSpec, Partition};
+pub use spec::{ExportSpec, MovedFiles, Partition};
 pub use staged::StagedFile;
 pub use store::{
-    ContentHeaders, CreatedUpload, Encryption, ListedObject, LocalUploadStore, MAX_PARTS,
-    ObjectIdentity, ObjectOptions, Peek, PendingUpload, Probe, ProbeStatus, S3UploadStore,
-    SentPart, StoreError, StoreErrorKind, UploadStore, probe_store,
+    ContentHeaders, CopySource, CreatedUpload, Encryption, ListedObject, LocalUploadStore,
+    MAX_PARTS, ObjectIdentity, ObjectOptions, Peek, PendingUpload, Probe, ProbeStatus,
+    S3UploadStore, SentPart, StoreError, StoreErrorKind, UploadStore, probe_store,
 };
 pub use target::{Place, Target};
-pub(crate) use write::NULL_PARTITION;
 pub use write::{FileWriter, WriterMetrics, WriterReport, can_partition_by, report_schema};
+pub(crate) use write::{MoveWriter, NULL_PARTITION};

@@ -43,6 +43,19 @@ pub struct ExportSpec {
     pub manifest: bool,
     /// The memory budget of the export.
     pub memory: ExportMemory,
+    /// The source files, if row groups of some of them are moved without decoding.
+    pub moved: Option<MovedFiles>,
+}
+
+/// How many source files of an export are moved, and how many are encoded. A file of which a part is
+/// moved counts as both.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MovedFiles {
+    /// Files with row groups that are moved without decoding.
+    pub moved: usize,
+    /// Files with row groups that are decoded and encoded.
+    pub encoded: usize,
 }
 
 impl ExportSpec {

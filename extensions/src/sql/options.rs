@@ -170,6 +170,11 @@ pub(super) const COPY_OPTIONS: &[Known] = &[
         "codec, with a level as in 'zstd(9)'",
     ),
     option(
+        "PASSTHROUGH",
+        Values::OneOf(&["auto", "off"]),
+        "move row groups of Parquet files that need no change, without decoding",
+    ),
+    option(
         "TIMESTAMP UNIT",
         Values::OneOf(&["ns", "us", "ms"]),
         "unit to cast timestamps to",

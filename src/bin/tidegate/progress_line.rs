@@ -167,12 +167,16 @@ fn rate(transferred: u64, elapsed: Duration) -> String {
 
 /// A summary of an export in one line.
 pub(crate) fn summarize(report: &ExportReport, elapsed: Duration) -> String {
-    [
+    let mut parts = vec![
         format!("COPY {}", counted(report.rows, "row")),
         counted(report.files.len() as u64, "object"),
         bytes(report.bytes),
         duration(elapsed),
         rate(report.bytes, elapsed),
-    ]
-    .join(" · ")
+    ];
+    if let Some(files) = report.moved {
+        let moved = counted(files.moved as u64, "file");
+        parts.push(format!("{moved} moved, {} encoded", files.encoded));
+    }
+    parts.join(" · ")
 }

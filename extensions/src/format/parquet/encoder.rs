@@ -15,9 +15,9 @@ use parquet::file::properties::WriterProperties;
 use super::column::{Chunk, ColumnWriter, PageOptions};
 use super::encode_error;
 use super::file::ParquetFile;
-use super::summary::summarize_columns;
+use super::summary::{Origin, summarize_columns};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{EncodedFile, Encoder, PartBuffer, PartPool, threads_for};
+use crate::format::{EncodedFile, Encoder, PartBuffer, threads_for};
 use crate::tasks::map_on_threads;
 
 /// For this many rows, row groups reuse the dictionary decisions of the row group before them. When
@@ -237,13 +237,12 @@ impl Encoder for ParquetEncoder {
         let footer = self.file.finish()?;
         let rows = u64::try_from(footer.file_metadata().num_rows()).unwrap_or_default();
         let columns = match self.summarize_columns {
-            true => summarize_columns(&footer, &self.schema)?,
+            true => summarize_columns(&footer, &self.schema, Origin::Own)?,
             false => Vec::new(),
         };
-        let parts = std::mem::replace(self.file.parts_mut(), PartBuffer::new(PartPool::new(1)));
         Ok(EncodedFile {
             rows,
-            parts,
+            parts: self.file.into_parts(),
             columns,
         })
     }
@@ -325,7 +324,7 @@ impl RowGroup {
 
 /// The Arrow schema that is embedded for readers, without views. Views are a layout in memory, and
 /// many readers can't create them.
-fn embedded_schema(schema: &SchemaRef) -> SchemaRef {
+pub(super) fn embedded_schema(schema: &SchemaRef) -> SchemaRef {
     let fields: Fields = schema.fields().iter().map(without_views).collect();
     if fields == *schema.fields() {
         return SchemaRef::clone(schema);

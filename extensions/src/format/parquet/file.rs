@@ -30,14 +30,19 @@ use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor};
 
 use super::encode_error;
 use crate::error::Result;
-use crate::format::PartBuffer;
+use crate::format::{PartBuffer, PartPool};
 
 const MAGIC: &[u8; 4] = b"PAR1";
+
+/// A file has no more row groups than this: the format counts them in 16 bits.
+pub(crate) const MOST_ROW_GROUPS: usize = i16::MAX as usize;
 
 pub(super) struct ParquetFile {
     out: TrackedWrite<PartBuffer>,
     schema: SchemaDescPtr,
     properties: WriterPropertiesPtr,
+    /// The version of the format in the footer.
+    version: i32,
     row_groups: KeptRowGroups,
 }
 
@@ -70,10 +75,21 @@ impl ParquetFile {
         let file = Self {
             out,
             schema: Arc::new(SchemaDescriptor::new(root)),
+            version: file.properties().writer_version().as_num(),
             properties: Arc::clone(file.properties()),
             row_groups: KeptRowGroups::default(),
         };
         Ok((file, column_writers))
+    }
+
+    /// The same file, without row groups yet, with the columns of another file and its version of the
+    /// format.
+    pub(super) fn with_columns_of(self, schema: SchemaDescPtr, version: i32) -> Self {
+        Self {
+            schema,
+            version,
+            ..self
+        }
     }
 
     pub(super) fn schema(&self) -> &SchemaDescriptor {
@@ -97,6 +113,16 @@ impl ParquetFile {
         self.out.inner_mut()
     }
 
+    /// The parts of a finished file that were not taken.
+    pub(super) fn into_parts(mut self) -> PartBuffer {
+        std::mem::replace(self.out.inner_mut(), PartBuffer::new(PartPool::new(1)))
+    }
+
+    /// The memory for the metadata of row groups, in bytes.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.row_groups.files.len()
+    }
+
     /// Starts a row group. The caller must close it.
     ///
     /// # Errors
@@ -104,8 +130,7 @@ impl ParquetFile {
     pub(super) fn next_row_group(&mut self) -> Result<SerializedRowGroupWriter<'_, PartBuffer>> {
         let ordinal = i16::try_from(self.row_groups()).map_err(|error| {
             encode_error(ParquetError::General(format!(
-                "a file has at most {} row groups: {error}",
-                i16::MAX
+                "a file has at most {MOST_ROW_GROUPS} row groups: {error}"
             )))
         })?;
         let (kept, schema) = (&mut self.row_groups, &self.schema);
@@ -120,6 +145,25 @@ impl ParquetFile {
                 },
             )),
         ))
+    }
+
+    /// Takes bytes of a row group that [`Self::add_row_group`] ends.
+    pub(super) fn writer(&mut self) -> &mut impl Write {
+        &mut self.out
+    }
+
+    /// Adds a row group whose bytes have been written.
+    ///
+    /// # Errors
+    /// The parquet crate can't write its metadata.
+    pub(super) fn add_row_group(
+        &mut self,
+        row_group: RowGroupMetaData,
+        column_index: Vec<Option<ColumnIndexMetaData>>,
+        offset_index: Vec<Option<OffsetIndexMetaData>>,
+    ) -> ParquetResult<()> {
+        self.row_groups
+            .push(&self.schema, row_group, column_index, offset_index)
     }
 
     /// Writes and returns the footer.
@@ -147,7 +191,7 @@ impl ParquetFile {
         }
         let rows = row_groups.iter().map(RowGroupMetaData::num_rows).sum();
         let file = FileMetaData::new(
-            self.properties.writer_version().as_num(),
+            self.version,
             rows,
             Some(self.properties.created_by().to_owned()),
             self.properties.key_value_metadata().cloned(),

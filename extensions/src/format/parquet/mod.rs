@@ -11,9 +11,13 @@ mod compare;
 mod encoder;
 mod file;
 mod options;
+mod splice;
 mod summary;
 mod widen;
 
+pub(crate) use file::MOST_ROW_GROUPS;
+pub use splice::SpliceSource;
+pub(crate) use splice::{SplicedFile, can_splice, has_types};
 pub(crate) use widen::{Misfit, merge_schemas};
 
 pub use options::{ParquetCompression, ParquetOptions};
@@ -316,7 +320,9 @@ mod tests {
             .boxed();
         }
         let field = |name: &str, array: &ArrayRef, may_be_null: bool| {
-            let is_nullable = may_be_null || array.null_count() > 0;
+            // Arrow reads a required struct of a NULL struct without its NULL, and refuses to cast it.
+            let is_struct = matches!(array.data_type(), DataType::Struct(_));
+            let is_nullable = may_be_null || is_struct || array.null_count() > 0;
             Arc::new(Field::new(name, array.data_type().clone(), is_nullable))
         };
         // A NULL may have items, too.

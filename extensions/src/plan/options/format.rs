@@ -40,10 +40,47 @@ pub enum StreamOptions {
     Json(JsonOptions),
 }
 
+/// Which row groups of Parquet files are moved without decoding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub struct Passthrough {
+    /// The codec that they must have, at any level; `None` for any codec.
+    pub codec: Option<ParquetCompression>,
+}
+
+impl Passthrough {
+    /// Reads `PASSTHROUGH`. `None` if nothing may be moved: it is off, the format is not Parquet, or
+    /// another option says how row groups are written. A codec's level can't be read from a file, so
+    /// that a level asks for encoding, too.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidParameter`] for an unknown word.
+    pub(super) fn from_sql(options: &[SqlOption], format: &FormatOptions) -> Result<Option<Self>> {
+        let is_auto = choice(find(options, "PASSTHROUGH"), "choices", |word| {
+            Some(word == "auto")
+        })?;
+        let FormatOptions::Parquet(parquet) = format else {
+            return Ok(None);
+        };
+        let sizes = ["ROW GROUP ROWS", "ROW GROUP SIZE"];
+        let has_sizes = sizes.iter().any(|name| find(options, name).is_some());
+        if is_auto == Some(false) || has_sizes {
+            return Ok(None);
+        }
+        let Some(compression) = find(options, "COMPRESSION") else {
+            return Ok(Some(Self { codec: None }));
+        };
+        let (_, level) = parse_codec(compression)?;
+        let codec = Some(parquet.compression);
+        Ok(level.is_none().then_some(Self { codec }))
+    }
+}
+
 const STREAM_FORMATS: [&str; 3] = ["text", "csv", "json"];
 
 /// The options that only some formats have, with these formats.
-const OF_FORMATS: [(&str, &[&str]); 9] = [
+const OF_FORMATS: [(&str, &[&str]); 10] = [
+    ("PASSTHROUGH", &["parquet"]),
     ("TIMESTAMP UNIT", &["parquet"]),
     ("ROW GROUP ROWS", &["parquet"]),
     ("ROW GROUP SIZE", &["parquet"]),
@@ -103,12 +140,25 @@ impl FormatOptions {
     ) -> Arc<dyn FileFormat> {
         match self.clone() {
             Self::Parquet(options) => Arc::new(
-                ParquetFormat::new(options, max_file_bytes)
-                    .with_column_summaries(summarize_columns)
+                parquet_format(options, max_file_bytes, summarize_columns)
                     .with_page_index(!is_memory_short),
             ),
             Self::Csv(options) => Arc::new(CsvFormat::new(options)),
             Self::Json(options) => Arc::new(JsonFormat::new(options)),
+        }
+    }
+
+    /// As [`Self::file_format`], for files of moved row groups; `None` if it is not Parquet.
+    pub(super) fn moved_format(
+        &self,
+        max_file_bytes: u64,
+        summarize_columns: bool,
+    ) -> Option<ParquetFormat> {
+        match self.clone() {
+            Self::Parquet(options) => {
+                Some(parquet_format(options, max_file_bytes, summarize_columns))
+            }
+            Self::Csv(_) | Self::Json(_) => None,
         }
     }
 
@@ -119,6 +169,14 @@ impl FormatOptions {
             Self::Parquet(_) | Self::Json(_) => None,
         }
     }
+}
+
+fn parquet_format(
+    options: ParquetOptions,
+    max_file_bytes: u64,
+    summarize_columns: bool,
+) -> ParquetFormat {
+    ParquetFormat::new(options, max_file_bytes).with_column_summaries(summarize_columns)
 }
 
 impl StreamOptions {

@@ -8,7 +8,7 @@ mod object;
 mod partition;
 mod values;
 
-pub use self::format::{FormatOptions, StreamOptions};
+pub use self::format::{FormatOptions, Passthrough, StreamOptions};
 pub use self::partition::PartitionOptions;
 pub use self::values::parse_bytes;
 pub(super) use self::values::{choice, find, parse_boolean, quoted, text_of};
@@ -19,7 +19,7 @@ use self::partition::parse_partition;
 use self::values::{invalid, parse_size};
 use crate::catalog::fold;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::FileFormat;
+use crate::format::{FileFormat, ParquetFormat};
 use crate::memory::ExportMemory;
 use crate::sink::{MAX_PARTS, Mode, ObjectOptions, Place, Target};
 use crate::sql::ast::{OptionValue, SqlOption};
@@ -62,6 +62,8 @@ pub struct CopyOptions {
     pub force: bool,
     /// Encryption, storage class and checksum of the objects.
     pub object: ObjectOptions,
+    /// Which row groups of Parquet files are moved without decoding; `None` for none.
+    pub passthrough: Option<Passthrough>,
     /// Write a manifest.
     pub manifest: bool,
     /// Return one row per object instead of the count.
@@ -127,6 +129,7 @@ impl CopyOptions {
         let flag = |name: &str| find(name).map(parse_boolean).transpose();
         Ok(Self {
             force,
+            passthrough: Passthrough::from_sql(options, &format)?,
             connection,
             format,
             max_file_bytes,
@@ -163,6 +166,12 @@ impl CopyOptions {
             }
         };
         usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+
+    /// The format of files of moved row groups; `None` if it is not Parquet.
+    pub fn moved_format(&self) -> Option<ParquetFormat> {
+        let max_file_bytes = self.max_file_bytes.unwrap_or(DEFAULT_FILE_BYTES);
+        self.format.moved_format(max_file_bytes, self.return_files)
     }
 
     /// Returns the format with its settings. `memory` is the export's memory budget, `columns` the
@@ -314,6 +323,7 @@ mod tests {
             "MODE",
             "PARTITION COLUMNS",
             "RETURN",
+            "PASSTHROUGH",
             "TIMESTAMP UNIT",
             "SERVER SIDE ENCRYPTION",
             "CHECKSUM",

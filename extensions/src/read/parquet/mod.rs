@@ -9,6 +9,8 @@
 //! leave NaN out and may be wrong. It does the reading and writing otherwise.
 
 mod footers;
+mod movable;
+mod plain_scan;
 mod schema;
 mod trust;
 mod weight;
@@ -37,6 +39,8 @@ use object_store::{ObjectMeta, ObjectStore};
 
 use super::replace_factory;
 use footers::{Footers, TrustedFooters};
+pub(crate) use movable::{MovableFile, MovableRowGroup, READ_BYTES};
+pub(crate) use plain_scan::{LeftOfFile, PlainScan};
 pub(super) use weight::Weight;
 
 /// The statistics of a file, and the weight of its wanted columns. `None` for other formats.

@@ -35,10 +35,29 @@ pub(super) fn count_rows(footer: &ParquetMetaData, schema: &Schema) -> Statistic
 
 /// The footer without what is not trusted; `None` if everything is.
 pub(super) fn trusted(footer: &ParquetMetaData) -> Option<ParquetMetaData> {
+    without(footer, |chunk, order| !is_trusted(chunk, order))
+}
+
+/// The footer without what no reader should trust; `None` if there is nothing of that kind. Bounds
+/// of floating-point numbers stay: the format tells readers how to treat them.
+pub(super) fn publishable(footer: &ParquetMetaData) -> Option<ParquetMetaData> {
+    without(footer, |chunk, declared| {
+        let order = match is_float(chunk.column_descr()) && declared != ColumnOrder::UNKNOWN {
+            true => Some(SortOrder::SIGNED),
+            false => order_of(chunk.column_descr(), declared),
+        };
+        !order.is_some_and(|order| is_plausible(chunk, order))
+    })
+}
+
+/// The footer without the statistics, indexes and filters of the chunks that are `refused`; `None`
+/// if there are none.
+fn without(
+    footer: &ParquetMetaData,
+    refused: impl Fn(&ColumnChunkMetaData, ColumnOrder) -> bool,
+) -> Option<ParquetMetaData> {
     let file = footer.file_metadata();
     let groups = footer.row_groups();
-    let is_trusted =
-        |column: usize, chunk: &ColumnChunkMetaData| is_trusted(chunk, file.column_order(column));
     let loaded = |group: usize, column: usize| {
         let index = footer.column_index().and_then(|index| index.get(group));
         let index = index.and_then(|index| index.get(column));
@@ -47,7 +66,9 @@ pub(super) fn trusted(footer: &ParquetMetaData) -> Option<ParquetMetaData> {
     let mut untrusted = Vec::new();
     for (number, group) in groups.iter().enumerate() {
         for (column, chunk) in group.columns().iter().enumerate() {
-            if (is_bare(chunk) && !loaded(number, column)) || is_trusted(column, chunk) {
+            if (is_bare(chunk) && !loaded(number, column))
+                || !refused(chunk, file.column_order(column))
+            {
                 continue;
             }
             untrusted.push((number, column));
@@ -106,10 +127,12 @@ fn without_statistics(chunk: &ColumnChunkMetaData) -> ColumnChunkMetaData {
 }
 
 fn is_trusted(chunk: &ColumnChunkMetaData, declared: ColumnOrder) -> bool {
+    order_of(chunk.column_descr(), declared).is_some_and(|order| is_plausible(chunk, order))
+}
+
+/// Whether the statistics do not contradict themselves or the order of the column.
+fn is_plausible(chunk: &ColumnChunkMetaData, order: SortOrder) -> bool {
     let column = chunk.column_descr();
-    let Some(order) = order_of(column, declared) else {
-        return false;
-    };
     let Some(statistics) = chunk.statistics() else {
         return true;
     };
@@ -135,16 +158,19 @@ fn is_trusted(chunk: &ColumnChunkMetaData, declared: ColumnOrder) -> bool {
 fn order_of(column: &ColumnDescriptor, declared: ColumnOrder) -> Option<SortOrder> {
     let logical = column.logical_type_ref();
     let (physical, converted) = (column.physical_type(), column.converted_type());
-    let is_float = matches!(physical, Type::FLOAT | Type::DOUBLE)
-        || matches!(logical, Some(LogicalType::Float16));
     let has_no_order = matches!(physical, Type::INT96) || converted == ConvertedType::INTERVAL;
-    if is_float || has_no_order || declared == ColumnOrder::UNKNOWN {
+    if is_float(column) || has_no_order || declared == ColumnOrder::UNKNOWN {
         return None;
     }
     match ColumnOrder::sort_order_for_type(logical, converted, physical) {
         SortOrder::UNDEFINED => None,
         order => Some(order),
     }
+}
+
+fn is_float(column: &ColumnDescriptor) -> bool {
+    matches!(column.physical_type(), Type::FLOAT | Type::DOUBLE)
+        || matches!(column.logical_type_ref(), Some(LogicalType::Float16))
 }
 
 /// Whether the bounds were computed in the column's order. The deprecated fields of the format hold
@@ -174,6 +200,14 @@ fn compare(physical: Type, order: SortOrder, a: &[u8], b: &[u8]) -> Option<Order
                 true => i64::from_le_bytes(a).cmp(&i64::from_le_bytes(b)),
                 false => u64::from_le_bytes(a).cmp(&u64::from_le_bytes(b)),
             }
+        }
+        Type::FLOAT => {
+            let (a, b) = (a.try_into().ok()?, b.try_into().ok()?);
+            f32::from_le_bytes(a).total_cmp(&f32::from_le_bytes(b))
+        }
+        Type::DOUBLE => {
+            let (a, b) = (a.try_into().ok()?, b.try_into().ok()?);
+            f64::from_le_bytes(a).total_cmp(&f64::from_le_bytes(b))
         }
         Type::BYTE_ARRAY | Type::FIXED_LEN_BYTE_ARRAY if is_signed => compare_decimals(a, b),
         _ => a.cmp(b),

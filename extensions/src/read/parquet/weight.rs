@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 
-use datafusion::error::Result;
 use datafusion::execution::SessionState;
 use object_store::ObjectMeta;
 use parquet::basic::{Compression, Type};
@@ -92,34 +91,28 @@ impl Weight {
         }
     }
 
-    /// Refuses to read a row group that the session's memory has no room for.
-    ///
-    /// # Errors
-    /// [`ErrorKind::OutOfMemory`].
-    pub(in crate::read) fn refuse_without_room(&self, state: &SessionState) -> Result<()> {
+    /// Refuses to decode a row group that the session's memory has no room for.
+    pub(in crate::read) fn refuse_without_room(&self, state: &SessionState) {
         let Some(load) = state.config().get_extension::<ScanLoad>() else {
-            return Ok(());
+            return;
         };
         let most = load.largest_row_group();
-        if self.bytes > most {
-            let megabytes = |bytes: usize| bytes.div_ceil(1 << 20);
-            let why = format!(
-                "a row group of {} takes {} MB of memory to read, and the memory limit has room for {} \
-                 MB",
-                self.file,
-                megabytes(self.bytes),
-                megabytes(most)
-            );
-            let more = megabytes(self.bytes - most).next_multiple_of(64);
-            let hint = format!(
-                "raise the memory limit by {more} MB, select fewer columns, or write the file with \
-                 smaller row groups"
-            );
-            return Err(Error::new(ErrorKind::OutOfMemory, why)
-                .with_hint(hint)
-                .into());
+        if self.bytes <= most {
+            return;
         }
-        Ok(())
+        let megabytes = |bytes: usize| bytes.div_ceil(1 << 20);
+        let why = format!(
+            "a row group of {} takes {} MB of memory to read, and the memory limit has room for {} MB",
+            self.file,
+            megabytes(self.bytes),
+            megabytes(most)
+        );
+        let more = megabytes(self.bytes - most).next_multiple_of(64);
+        let hint = format!(
+            "raise the memory limit by {more} MB, select fewer columns, or write the file with \
+             smaller row groups"
+        );
+        load.refuse(Error::new(ErrorKind::OutOfMemory, why).with_hint(hint));
     }
 }
 

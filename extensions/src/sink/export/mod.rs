@@ -20,7 +20,7 @@ use std::sync::{Arc, OnceLock};
 
 use futures::future::BoxFuture;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -38,6 +38,9 @@ use super::store::{PendingUpload, UploadStore};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::PartPool;
 
+/// How many parts the store copies at once for one export.
+const COPIES_AT_ONCE: usize = 16;
+
 /// An export under way, shared by its writers, its sink and its owner.
 #[derive(Debug)]
 pub struct Export {
@@ -54,6 +57,8 @@ pub struct Export {
     notices: OnceLock<Vec<String>>,
     /// Requests of writers under way that change the store.
     operations: TaskTracker,
+    /// Limits the parts that the store copies at once.
+    copies: Semaphore,
     /// Cancelled when the phase becomes [`Phase::Stopping`].
     stopped: CancellationToken,
 }
@@ -92,6 +97,7 @@ impl Export {
             committed: OnceLock::new(),
             notices: OnceLock::new(),
             operations: TaskTracker::new(),
+            copies: Semaphore::new(COPIES_AT_ONCE),
             stopped: CancellationToken::new(),
         }
     }
@@ -131,6 +137,12 @@ impl Export {
         Ok((own.reserve(bytes).await?, shared.reserve(bytes).await?))
     }
 
+    /// Waits until the store may be asked to copy a part. It counts until the result is dropped.
+    pub(super) async fn reserve_copy(&self) -> Result<SemaphorePermit<'_>> {
+        let permit = self.copies.acquire().await;
+        permit.map_err(|_| Error::new(ErrorKind::Internal, "the limit of copies is closed"))
+    }
+
     /// Cancelled once the export is being undone.
     pub(super) fn stopped(&self) -> &CancellationToken {
         &self.stopped
@@ -151,6 +163,7 @@ impl Export {
             rows: files.iter().map(|file| file.rows).sum(),
             bytes: files.iter().map(|file| file.bytes).sum(),
             manifest: self.spec().manifest.then(|| self.url(&manifest)),
+            moved: self.spec().moved,
             notices: self.notices(),
         })
     }

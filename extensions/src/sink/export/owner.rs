@@ -262,6 +262,7 @@ mod tests {
             part_bytes: PART_BYTES,
             manifest: false,
             memory: ExportMemory::default(),
+            moved: None,
         };
         let (budget, reaper) = (ByteBudget::new(PART_BYTES), Reaper::new());
         let export = Export::new(spec, Arc::new(store), budget, reaper.clone());

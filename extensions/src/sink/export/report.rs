@@ -10,6 +10,7 @@ use arrow::error::ArrowError;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::ColumnSummary;
+use crate::sink::spec::MovedFiles;
 use crate::sink::staged::{StagedFile, summaries_array, summaries_type};
 
 /// The result of a committed export.
@@ -26,6 +27,8 @@ pub struct ExportReport {
     pub bytes: u64,
     /// The URL of the manifest, if the statement asked for a manifest.
     pub manifest: Option<String>,
+    /// The source files, if row groups of some of them were moved without decoding.
+    pub moved: Option<MovedFiles>,
     /// Further notes for the user, one sentence each.
     pub notices: Vec<String>,
 }

@@ -196,8 +196,7 @@ impl Executor {
         }
         let failed = AtomicBool::new(false);
         let failed = &failed;
-        let execute = |request: &Request<String>| {
-            let request = request.clone();
+        let execute = |request: Request<String>| {
             let is_own = self.own_id() == Some(request.export.as_str());
             async move {
                 let completes = is_own && matches!(request.action, Action::Complete(_));
@@ -211,9 +210,9 @@ impl Executor {
                 answer
             }
         };
-        // Collected, because a future that borrows an iterator is not `Send`.
-        let executions: Vec<_> = requests.iter().map(execute).collect();
-        futures::stream::iter(executions)
+        // Owned, because a future that borrows an iterator is not `Send`.
+        futures::stream::iter(requests.to_vec())
+            .map(execute)
             .buffered(REQUESTS_AT_ONCE)
             .collect()
             .await

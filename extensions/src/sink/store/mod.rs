@@ -15,13 +15,15 @@ pub use self::object::{Encryption, ObjectOptions};
 pub use self::probe::{Probe, ProbeStatus, probe_store};
 pub use self::s3::{MAX_PARTS, S3UploadStore};
 
+use std::ops::Range;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
+pub use crate::s3::CopySource;
 
 /// The deadline of [`UploadStore::beat`].
 pub(super) const BEAT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -217,6 +219,25 @@ pub trait UploadStore: std::fmt::Debug + Send + Sync {
         number: usize,
         body: Bytes,
     ) -> Result<SentPart, StoreError>;
+
+    /// Has the store copy bytes of another object as a part.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Unsupported`] if the store does not copy parts.
+    async fn copy_part(
+        &self,
+        upload: &PendingUpload,
+        _number: usize,
+        _source: &CopySource,
+        _range: Range<u64>,
+    ) -> Result<SentPart, StoreError> {
+        let why = format!("{} can't be copied by the store", self.url(&upload.key));
+        Err(StoreError {
+            kind: StoreErrorKind::Unsupported,
+            error: Error::new(ErrorKind::Unsupported, why),
+            maybe_executed: false,
+        })
+    }
 
     /// Makes the upload durable, so that it survives a crash of the store's machine. All parts must
     /// have been sent.

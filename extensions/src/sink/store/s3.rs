@@ -3,6 +3,7 @@
 //! Invariant: this file only translates between types. The requests are implemented in
 //! [`crate::s3`].
 
+use std::ops::Range;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,8 +20,8 @@ use sha2::{Digest, Sha256};
 
 use super::object::ObjectOptions;
 use super::{
-    BEAT_TIMEOUT, ContentHeaders, CreatedUpload, ListedObject, ObjectIdentity, Peek, PendingUpload,
-    SentPart, StoreError, StoreErrorKind, UploadStore,
+    BEAT_TIMEOUT, ContentHeaders, CopySource, CreatedUpload, ListedObject, ObjectIdentity, Peek,
+    PendingUpload, SentPart, StoreError, StoreErrorKind, UploadStore,
 };
 use crate::error::Error;
 use crate::s3::{PartReceipt, S3Client, S3Error, S3ErrorKind, UploadedPart, metadata_header};
@@ -263,6 +264,23 @@ impl UploadStore for S3UploadStore {
             checksum.as_deref(),
         );
         let UploadedPart { etag, retries } = sent.await.map_err(|error| self.translate(error))?;
+        let receipt = PartReceipt { etag, checksum }.to_string();
+        Ok(SentPart { receipt, retries })
+    }
+
+    async fn copy_part(
+        &self,
+        upload: &PendingUpload,
+        number: usize,
+        source: &CopySource,
+        range: Range<u64>,
+    ) -> Result<SentPart, StoreError> {
+        let PendingUpload { key, upload_id } = upload;
+        let copied = self
+            .client
+            .upload_part_copy(key, upload_id, number, source, range);
+        let UploadedPart { etag, retries } = copied.await.map_err(|error| self.translate(error))?;
+        let checksum = None;
         let receipt = PartReceipt { etag, checksum }.to_string();
         Ok(SentPart { receipt, retries })
     }

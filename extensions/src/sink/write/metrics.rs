@@ -43,9 +43,13 @@ impl WriterMetrics {
         self.peak_memory.set_max(bytes);
     }
 
-    /// Records the totals of a writer that has ended.
+    /// Counts rows that the writer was given.
+    pub(super) fn add_rows(&self, rows: u64) {
+        self.rows.add(rows as usize);
+    }
+
+    /// Records the files of a writer that has ended.
     pub(super) fn record(&self, report: &WriterReport) {
-        self.rows.add(report.rows_in as usize);
         self.files.add(report.files.len());
         let bytes: u64 = report.files.iter().map(|file| file.bytes).sum();
         self.bytes.add(bytes as usize);

@@ -6,18 +6,23 @@
 //! | module | contents |
 //! |---|---|
 //! | `partition` | the files of a writer, in folders by the values of the partition columns |
+//! | `moved` | files made of row groups of other files, which are not decoded |
+//! | `files` | the files of a writer, from their upload to their staging |
 //! | `series` | the files of one folder: they roll on their encoded size |
 //! | `upload` | the multipart upload of one file |
 //! | `report` | a writer's staged files as rows for the sink |
 //! | `metrics` | the metrics of a writer in `EXPLAIN ANALYZE` |
 
+mod files;
 mod metrics;
+mod moved;
 mod partition;
 mod report;
 mod series;
 mod upload;
 
 pub use self::metrics::WriterMetrics;
+pub(crate) use self::moved::MoveWriter;
 pub(crate) use self::partition::NULL_PARTITION;
 pub use self::partition::can_partition_by;
 pub(crate) use self::report::Reports;
@@ -30,8 +35,9 @@ use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 
+use self::files::WriterFiles;
 use self::partition::{ClusteredFiles, FanOutFiles, PartitionColumns};
-use self::series::{FileSeries, WriterFiles};
+use self::series::FileSeries;
 use super::export::Export;
 use super::staged::StagedFile;
 use crate::error::Result;
@@ -108,7 +114,9 @@ impl FileWriter {
     /// # Errors
     /// A value that the format can't hold, or the store refuses a part.
     pub async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        self.report.rows_in += batch.num_rows() as u64;
+        let rows = batch.num_rows() as u64;
+        self.report.rows_in += rows;
+        self.files.metrics().add_rows(rows);
         match &mut self.layout {
             Layout::OneFolder(series) => {
                 series.write(&mut self.files, batch).await?;

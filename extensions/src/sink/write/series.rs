@@ -1,23 +1,16 @@
 //! Files that roll: the rows of one folder, in order.
 //!
 //! Invariant: a file is opened by its first row and closed when its *encoded* size is within 10 %
-//! of the limit (the last file may be smaller). Every row goes into exactly one file, in order. The
-//! last parts of a closed file may still be in flight; [`WriterFiles::finish`] waits for them.
-
-use std::collections::VecDeque;
-use std::sync::Arc;
+//! of the limit (the last file may be smaller). Every row goes into exactly one file, in order.
 
 use arrow::array::RecordBatch;
 use datafusion::execution::memory_pool::MemoryReservation;
-use tokio::task::JoinHandle;
 
+use super::files::WriterFiles;
 use super::metrics::WriterMetrics;
 use super::upload::FileUpload;
 use crate::error::Result;
-use crate::format::{Encoder, PartBuffer};
-use crate::sink::export::Export;
-use crate::sink::staged::StagedFile;
-use crate::tasks::finished;
+use crate::format::Encoder;
 
 /// A batch is encoded in slices of about this share of a file, so that a file's size is measured
 /// often enough to stay within its limit.
@@ -26,97 +19,6 @@ const SLICES_PER_FILE: u64 = 32;
 /// The size of a file is an estimate until a flush. A file is closed only if its size after the
 /// flush is at least this share of the limit.
 const FULL_ENOUGH: f64 = 0.95;
-
-/// How many closed files of a writer may wait for their last parts before the writer waits too.
-const FILES_CLOSING: usize = 32;
-
-/// State shared by all series of one writer.
-#[derive(Debug)]
-pub(super) struct WriterFiles {
-    export: Arc<Export>,
-    writer: u32,
-    /// Upper bound for the threads that encode a file.
-    threads: usize,
-    /// The memory pool to which encoders are charged.
-    memory: MemoryReservation,
-    next_sequence: u64,
-    metrics: WriterMetrics,
-    closing: VecDeque<JoinHandle<Result<StagedFile>>>,
-    staged: Vec<StagedFile>,
-}
-
-impl WriterFiles {
-    /// The files of writer number `writer`. Each file is encoded on at most `threads` threads.
-    /// Encoders are charged to the pool of `memory`; the work is counted in `metrics`.
-    pub(super) fn new(
-        export: Arc<Export>,
-        writer: u32,
-        threads: usize,
-        memory: MemoryReservation,
-        metrics: WriterMetrics,
-    ) -> Self {
-        Self {
-            export,
-            writer,
-            threads,
-            memory,
-            next_sequence: 0,
-            metrics,
-            closing: VecDeque::new(),
-            staged: Vec::new(),
-        }
-    }
-
-    async fn open(&mut self, folder: &str) -> Result<OpenFile> {
-        let spec = self.export.spec();
-        let parts = PartBuffer::new(self.export.parts().clone());
-        let encoder = spec.format.start_file(&spec.schema, parts, self.threads)?;
-        let (sequence, metrics) = (self.next_sequence, &self.metrics);
-        let upload = FileUpload::create(&self.export, folder, self.writer, sequence, metrics)?;
-        self.next_sequence += 1;
-        Ok(OpenFile {
-            encoder,
-            upload,
-            memory: self.memory.new_empty(),
-            metrics: self.metrics.clone(),
-            rows: 0,
-        })
-    }
-
-    async fn close(&mut self, file: OpenFile) -> Result<()> {
-        let encoding = self.metrics.encode_time.timer();
-        let encoded = file.encoder.finish().await?;
-        encoding.done();
-        let waiting = self.metrics.upload_wait.timer();
-        let closing = file.upload.finish(encoded, &file.memory).await?;
-        waiting.done();
-        self.closing.push_back(closing);
-        if self.closing.len() > FILES_CLOSING {
-            self.wait_for_oldest().await?;
-        }
-        Ok(())
-    }
-
-    async fn wait_for_oldest(&mut self) -> Result<()> {
-        if let Some(closing) = self.closing.pop_front() {
-            let _waiting = self.metrics.upload_wait.timer();
-            self.staged.push(finished(closing.await)?);
-        }
-        Ok(())
-    }
-
-    pub(super) fn metrics(&self) -> &WriterMetrics {
-        &self.metrics
-    }
-
-    /// The staged files, once all their bytes have arrived.
-    pub(super) async fn finish(mut self) -> Result<Vec<StagedFile>> {
-        while !self.closing.is_empty() {
-            self.wait_for_oldest().await?;
-        }
-        Ok(self.staged)
-    }
-}
 
 /// The files of one folder.
 #[derive(Debug)]
@@ -164,7 +66,7 @@ impl FileSeries {
     ) -> Result<()> {
         let mut start = 0;
         while start < batch.num_rows() {
-            let max_file_bytes = files.export.spec().max_file_bytes;
+            let max_file_bytes = files.export().spec().max_file_bytes;
             let rows = self.rows_of_next_slice(batch, max_file_bytes);
             let rows = rows.min(batch.num_rows() - start);
             self.write_slice(files, &batch.slice(start, rows)).await?;
@@ -187,19 +89,19 @@ impl FileSeries {
     async fn write_slice(&mut self, files: &mut WriterFiles, slice: &RecordBatch) -> Result<()> {
         let file = match &mut self.open {
             Some(file) => file,
-            None => self.open.insert(files.open(&self.folder).await?),
+            None => self.open.insert(OpenFile::create(files, &self.folder)?),
         };
         let encoding = file.metrics.encode_time.timer();
         file.encoder.write(slice).await?;
         encoding.done();
         file.rows += slice.num_rows() as u64;
-        files.export.progress().add_rows(slice.num_rows() as u64);
+        files.export().progress().add_rows(slice.num_rows() as u64);
         if !file.charge() {
             file.flush().await?;
         }
         file.send_full_parts().await?;
 
-        let max_file_bytes = files.export.spec().max_file_bytes;
+        let max_file_bytes = files.export().spec().max_file_bytes;
         let mut full = file.encoder.encoded_bytes() >= max_file_bytes;
         if full {
             // The size was an estimate until now.
@@ -248,7 +150,7 @@ impl FileSeries {
     /// Closes the open file.
     pub(super) async fn close(&mut self, files: &mut WriterFiles) -> Result<()> {
         match self.open.take() {
-            Some(file) => files.close(file).await,
+            Some(file) => file.close(files).await,
             None => Ok(()),
         }
     }
@@ -256,13 +158,35 @@ impl FileSeries {
     /// Closes the open file. If no file is open, stages one without rows, which holds the schema.
     pub(super) async fn close_even_if_empty(&mut self, files: &mut WriterFiles) -> Result<()> {
         if self.open.is_none() {
-            self.open = Some(files.open(&self.folder).await?);
+            self.open = Some(OpenFile::create(files, &self.folder)?);
         }
         self.close(files).await
     }
 }
 
 impl OpenFile {
+    fn create(files: &mut WriterFiles, folder: &str) -> Result<Self> {
+        let spec = files.export().spec();
+        let parts = files.part_buffer();
+        let encoder = spec
+            .format
+            .start_file(&spec.schema, parts, files.threads())?;
+        Ok(Self {
+            encoder,
+            upload: files.create_upload(folder)?,
+            memory: files.new_reservation(),
+            metrics: files.metrics().clone(),
+            rows: 0,
+        })
+    }
+
+    async fn close(self, files: &mut WriterFiles) -> Result<()> {
+        let encoding = self.metrics.encode_time.timer();
+        let encoded = self.encoder.finish().await?;
+        encoding.done();
+        files.stage(self.upload, encoded, &self.memory).await
+    }
+
     /// Charges the encoder's memory to the pool; returns `false` if the pool is full.
     fn charge(&self) -> bool {
         self.memory.try_resize(self.encoder.memory_bytes()).is_ok()

@@ -1,13 +1,15 @@
 //! The multipart upload of one file.
 //!
 //! Invariant: a part is sent only when the byte budget has room for it, in a task that stops when
-//! the export is cancelled. A file is staged only when every part is confirmed and durable. No
-//! upload is created before the target is the export's own.
+//! the export is cancelled. Of parts that the store copies, which take no memory here, the number is
+//! limited. A file is staged only when every part is confirmed and durable. No upload is created before
+//! the target is the export's own.
 //!
 //! Waits are as late as possible: the first part waits for the upload's id, and the next file
 //! begins before the last parts of this file are confirmed.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -21,7 +23,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::EncodedFile;
 use crate::sink::export::Export;
 use crate::sink::staged::StagedFile;
-use crate::sink::store::{ContentHeaders, PendingUpload};
+use crate::sink::store::{ContentHeaders, CopySource, PendingUpload, StoreErrorKind};
 use crate::tasks::finished;
 
 /// How long a request that creates an upload may continue after the export was cancelled. Its
@@ -30,6 +32,10 @@ const CREATE_GRACE: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// How many keys of a writer are announced at once.
 const PAGE: u64 = 16;
+
+/// The size of a part that the store copies, in bytes: large enough that requests are few, small
+/// enough that several are copied at once. All but the last are of this size, as R2 wants.
+const COPIED_PART_BYTES: u64 = 64 << 20;
 
 /// The upload, once the store has answered. All parts of the file wait for this one future.
 type Created = Shared<BoxFuture<'static, std::result::Result<PendingUpload, Arc<Error>>>>;
@@ -128,6 +134,49 @@ impl FileUpload {
         Ok(())
     }
 
+    /// Has the store copy an object of `bytes` bytes as the whole file. Returns `false` if the store
+    /// does not copy the first part; the file is then still empty.
+    ///
+    /// # Errors
+    /// The object has changed, the store copies the first part only, or the export was cancelled.
+    pub(super) async fn copy(&mut self, source: &CopySource, bytes: u64) -> Result<bool> {
+        let most = self.export.store().max_parts() as u64;
+        let part_bytes = bytes.div_ceil(most).max(COPIED_PART_BYTES);
+        let mut start = 0;
+        while start < bytes {
+            let end = bytes.min(start + part_bytes);
+            let number = self.parts_started + 1;
+            let copy = copy_part(
+                Arc::clone(&self.export),
+                self.created.clone(),
+                source.clone(),
+                number,
+                start..end,
+                self.metrics.clone(),
+            );
+            if number == 1 {
+                match finished(self.export.start_operation(copy)?.await)? {
+                    Some(receipt) => self.receipts.push(receipt),
+                    None => return Ok(false),
+                }
+            } else {
+                let copy = async { copy.await?.ok_or_else(not_copied) };
+                self.sending.push_back(self.export.start_operation(copy)?);
+            }
+            self.parts_started = number;
+            self.bytes = end;
+            start = end;
+        }
+        Ok(true)
+    }
+
+    async fn wait_for_oldest_part(&mut self) -> Result<()> {
+        if let Some(task) = self.sending.pop_front() {
+            self.receipts.push(finished(task.await)?);
+        }
+        Ok(())
+    }
+
     /// Starts sending the last parts. Returns a task that ends when all parts are confirmed and
     /// durable.
     ///
@@ -185,9 +234,10 @@ impl FileUpload {
                 Err(error) => return Err(error.into()),
             }
         }
-        while let Some(task) = self.sending.pop_front() {
-            self.receipts.push(finished(task.await)?);
+        while !self.sending.is_empty() {
+            self.wait_for_oldest_part().await?;
         }
+        let store = self.export.store();
         tokio::select! {
             sealed = store.seal_upload(&upload) => sealed?,
             () = self.export.stopped().cancelled() => return Err(self.export.failure()),
@@ -226,6 +276,56 @@ impl FileUpload {
         }
         Ok(())
     }
+}
+
+/// Has the store copy bytes of an object as a part, and returns the receipt. `None` if it does not: it
+/// may not know the request, or the connection may not read the object so.
+async fn copy_part(
+    export: Arc<Export>,
+    created: Created,
+    source: CopySource,
+    number: usize,
+    range: Range<u64>,
+    metrics: WriterMetrics,
+) -> Result<Option<String>> {
+    let mut in_flight = PartInFlight::new(&export);
+    let bytes = range.end - range.start;
+    let copy = async {
+        let upload = created.await.map_err(|error| error.copy())?;
+        let _permit = export.reserve_copy().await?;
+        let copied = export.store().copy_part(&upload, number, &source, range);
+        Ok::<_, Error>(copied.await)
+    };
+    let copied = tokio::select! {
+        copied = copy => copied?,
+        () = export.stopped().cancelled() => return Err(export.failure()),
+    };
+    let sent = match copied {
+        Ok(sent) => sent,
+        Err(error) if error.kind == StoreErrorKind::AlreadyExists => {
+            let object = format!("s3://{}/{}", source.bucket, source.key);
+            let why = format!("{object} changed while it was read");
+            return Err(Error::new(ErrorKind::DataCorrupted, why)
+                .with_source(error)
+                .with_hint("run the statement again"));
+        }
+        Err(error) if error.kind == StoreErrorKind::NoSuchUpload => return Err(error.into()),
+        Err(error) => {
+            tracing::warn!(%error, "the store does not copy a part");
+            return Ok(None);
+        }
+    };
+    in_flight.confirmed = bytes;
+    metrics.retries.add(sent.retries as usize);
+    Ok(Some(sent.receipt))
+}
+
+fn not_copied() -> Error {
+    Error::new(
+        ErrorKind::Io,
+        "the store copied the first part of a file and refuses to copy another",
+    )
+    .with_hint("leave the copying to this machine with PASSTHROUGH = 'off'")
 }
 
 /// Counts a part as in flight until it is dropped.

@@ -6,7 +6,8 @@ use arrow::array::RecordBatch;
 
 use super::columns::PartitionColumns;
 use crate::error::Result;
-use crate::sink::write::series::{FileSeries, WriterFiles};
+use crate::sink::write::files::WriterFiles;
+use crate::sink::write::series::FileSeries;
 
 /// The files of one writer whose rows are clustered by value.
 #[derive(Debug)]

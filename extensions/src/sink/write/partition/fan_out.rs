@@ -18,7 +18,8 @@ use super::columns::{NO_GROUP, PartitionColumns};
 use super::overflow::Overflow;
 use crate::error::Result;
 use crate::sink::spec::{ExportSpec, Partition};
-use crate::sink::write::series::{FileSeries, WriterFiles};
+use crate::sink::write::files::WriterFiles;
+use crate::sink::write::series::FileSeries;
 
 /// The files of one writer, by value.
 #[derive(Debug)]
