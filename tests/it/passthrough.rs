@@ -134,11 +134,12 @@ async fn what_needs_a_change_is_encoded() {
         let target = target.display();
         let sql = format!("COPY ({query}) TO '{target}' (FORMAT = 'parquet'{options})");
         assert_eq!(export(&session, &sql).await, expected, "{sql}");
-        if !query.contains("LIMIT") {
+        // A partition column is the last one of its folders.
+        if !query.contains("LIMIT") && !options.contains("PARTITION BY") {
             let copy = format!("SELECT * FROM read_parquet('{target}')");
             let counts = format!(
-                "SELECT (SELECT count(*) FROM ({query} EXCEPT {copy})),
-                        (SELECT count(*) FROM ({copy} EXCEPT {query})),
+                "SELECT (SELECT count(*) FROM (SELECT * FROM ({query}) EXCEPT {copy})),
+                        (SELECT count(*) FROM ({copy} EXCEPT SELECT * FROM ({query}))),
                         (SELECT count(*) FROM ({query})) - (SELECT count(*) FROM ({copy}))"
             );
             let counts = session.execute(&counts).await.unwrap();
