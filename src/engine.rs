@@ -21,9 +21,10 @@ use tidegate_extensions::plan::runs_merged;
 use tidegate_extensions::read::with_file_tables;
 use tidegate_extensions::s3::RetryPolicy;
 use tidegate_extensions::sink::Unfinished;
-use tidegate_extensions::{Error, Prompt, Result, Services, install};
+use tidegate_extensions::{Access, Error, Prompt, Result, Services, install};
 use url::Url;
 
+use crate::closed_registry::ClosedRegistry;
 use crate::overlay_registry::OverlayRegistry;
 use crate::session::Session;
 
@@ -285,6 +286,22 @@ impl Engine {
         let context = with_catalog_tables(context)?;
         self.additions.add_to(&context)?;
         Ok(Session::new(context))
+    }
+
+    /// Creates a session with rights of its own, for a user who is not the program's.
+    ///
+    /// # Errors
+    /// As for [`Self::session`].
+    pub fn session_with(&self, access: Access) -> Result<Session> {
+        let mut engine = self.clone();
+        if !access.local_files {
+            let mut runtime = RuntimeEnv::clone(&self.runtime);
+            let registry = Arc::clone(&runtime.object_store_registry);
+            runtime.object_store_registry = Arc::new(ClosedRegistry::new(registry));
+            engine.runtime = Arc::new(runtime);
+        }
+        engine.services.access = access;
+        engine.session()
     }
 
     /// The same engine with an overlay of its catalog and stores. Changes of the overlay do not

@@ -28,7 +28,7 @@ use crate::progress::Progress;
 /// How long a cancelled statement, or a program that ends, waits for clean-up.
 pub const CLEAN_UP: Duration = Duration::from_millis(4500);
 
-/// The columns that `COPY … TO STDOUT` returns: the number of rows, and their lines.
+/// The columns that `COPY … TO STDOUT` returns: the number of rows in a value, and the value.
 const LINES_ROWS_COLUMN: usize = 0;
 const LINES_COLUMN: usize = 1;
 
@@ -174,8 +174,7 @@ impl Execution {
     /// Whether the rows are a result to show: true for a query, false for the row count of a
     /// `COPY`.
     pub fn returns_rows(&self) -> bool {
-        let counts = matches!(self.tag, Tag::Count(_) | Tag::Lines(_));
-        !counts && !self.schema.fields().is_empty()
+        self.tag.returns_rows() && !self.schema.fields().is_empty()
     }
 
     /// Whether the statement is a `COPY … TO STDOUT`, whose lines [`Self::next_lines`] returns.
@@ -207,7 +206,9 @@ impl Execution {
         ))
     }
 
-    /// The next lines of a `COPY … TO STDOUT`. None at its end.
+    /// The next rows of a `COPY … TO STDOUT`, one in each value, in the format that the statement
+    /// asks for. The header, if there is one, and the end of a binary result are values of their own;
+    /// but a binary header stands in front of the first row. None at the end.
     ///
     /// # Errors
     /// Any error of the statement. [`ErrorKind::Cancelled`] if its token was cancelled.

@@ -105,6 +105,7 @@
 //! Programs that have their own DataFusion session use the statements through
 //! [`tidegate_extensions`].
 
+mod closed_registry;
 mod copy;
 #[cfg(feature = "dev-server")]
 pub mod dev_s3;
@@ -114,6 +115,7 @@ mod execution;
 mod outcome;
 mod overlay_registry;
 mod panics;
+mod planned;
 mod progress;
 mod session;
 #[cfg(feature = "dev-server")]
@@ -126,6 +128,7 @@ pub use engine::{Engine, EngineBuilder};
 pub use execution::CLEAN_UP;
 pub use execution::{Cancellation, Execution};
 pub use outcome::Outcome;
+pub use planned::{CopyOut, Planned};
 pub use progress::{ExportSnapshot, Progress, Snapshot};
 pub use session::Session;
 pub use tidegate_extensions::catalog::{Catalog, MemoryCatalog, OverlayCatalog};
@@ -133,7 +136,7 @@ pub use tidegate_extensions::catalog::{Catalog, MemoryCatalog, OverlayCatalog};
 pub use tidegate_extensions::catalog::{FileCatalog, KeyFile};
 pub use tidegate_extensions::sink::{ExportReport, ExportedFile, Mode, Unfinished};
 pub use tidegate_extensions::sql::{Script, ScriptStatement};
-pub use tidegate_extensions::{Error, ErrorKind, Location, Prompt, Result, SecretValue};
+pub use tidegate_extensions::{Access, Error, ErrorKind, Location, Prompt, Result, SecretValue};
 pub use tokio_util::sync::CancellationToken;
 
 // The crates whose types are in the signatures of this one.

@@ -119,6 +119,11 @@ impl Tag {
         }
     }
 
+    /// Whether the rows of the statement are a result to show.
+    pub(crate) fn returns_rows(&self) -> bool {
+        !matches!(self, Self::Count(_) | Self::Lines(_))
+    }
+
     /// The words that the tag begins with.
     pub(crate) fn words(&self) -> &str {
         match self {

@@ -16,6 +16,7 @@ use tidegate_extensions::{Error, ErrorKind, Location, Result, TidegateSql};
 use crate::execution::Execution;
 use crate::outcome::{Outcome, Tag};
 use crate::panics::caught;
+use crate::planned::Planned;
 
 /// Executes SQL, one statement after the other.
 #[derive(Clone)]
@@ -70,18 +71,43 @@ impl Session {
         TidegateSql::split_script(&self.context, sql)
     }
 
+    /// Parses one statement of a script without planning it.
+    ///
+    /// # Errors
+    /// The text is not a statement.
+    pub fn check_syntax(&self, statement: &ScriptStatement) -> Result<()> {
+        let checked = TidegateSql::check_syntax(&self.context, statement);
+        checked.map_err(|error| error.at(statement.location()))
+    }
+
     /// Plans and starts one statement of a script; locations in errors are places in the script.
     ///
     /// # Errors
     /// As [`Self::start`].
     pub async fn start_statement(&self, statement: ScriptStatement) -> Result<Execution> {
+        self.start_planned(self.plan(statement).await?).await
+    }
+
+    /// Plans one statement of a script without any effect, so that it can be described before it is
+    /// [started](Self::start_planned).
+    ///
+    /// # Errors
+    /// Errors found while the statement is parsed or planned.
+    pub async fn plan(&self, statement: ScriptStatement) -> Result<Planned> {
         let location = statement.location();
         let notices = Notices::default();
-        let started = notices.collect(async {
-            let plan = self.plan_statement(statement).await?;
-            self.start_plan(plan, location).await
-        });
-        Ok(started.await?.with_notices(notices))
+        let plan = notices.collect(self.plan_statement(statement)).await?;
+        Ok(Planned::new(plan, location, notices))
+    }
+
+    /// Starts a planned statement.
+    ///
+    /// # Errors
+    /// Errors found while the statement is started.
+    pub async fn start_planned(&self, planned: Planned) -> Result<Execution> {
+        let (plan, location, notices) = planned.into_parts();
+        let started = notices.collect(self.start_plan(plan, location)).await;
+        Ok(started?.with_notices(notices))
     }
 
     /// Plans one statement of a script without any effect.

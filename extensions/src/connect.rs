@@ -62,6 +62,7 @@ pub(crate) fn open_store(
     let bucket = match target.place() {
         Place::Bucket(bucket) => bucket,
         Place::LocalDisk => {
+            services.access.check_local_files()?;
             let store = LocalUploadStore::new(target, part_bytes);
             return Ok(Arc::new(match object.skip_sync {
                 true => store.without_sync(),

@@ -8,6 +8,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
+use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use sqlparser::parser::ParserError;
 use sqlparser::tokenizer::TokenizerError;
@@ -24,8 +25,12 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum ErrorKind {
     /// The text is not a statement.
     Syntax,
-    /// A table, column or function that the statement names does not exist.
+    /// A table that the statement names does not exist.
     UndefinedTable,
+    /// A column that the statement names does not exist.
+    UndefinedColumn,
+    /// A function that the statement names does not exist.
+    UndefinedFunction,
     /// A secret, connection or bucket that the statement names does not exist.
     UndefinedObject,
     /// The name is taken.
@@ -48,6 +53,10 @@ pub enum ErrorKind {
     InsufficientPrivilege,
     /// The query itself failed while it ran.
     Query,
+    /// A number was divided by zero.
+    DivisionByZero,
+    /// A number does not fit into its type.
+    NumberOutOfRange,
     /// The memory limit is too low.
     OutOfMemory,
     /// The statement was cancelled.
@@ -70,6 +79,8 @@ impl ErrorKind {
         match self {
             Self::Syntax => "42601",
             Self::UndefinedTable => "42P01",
+            Self::UndefinedColumn => "42703",
+            Self::UndefinedFunction => "42883",
             Self::UndefinedObject => "42704",
             Self::DuplicateObject => "42710",
             Self::DependentObjects => "2BP01",
@@ -81,6 +92,8 @@ impl ErrorKind {
             Self::InvalidCredentials => "28000",
             Self::InsufficientPrivilege => "42501",
             Self::Query => "22000",
+            Self::DivisionByZero => "22012",
+            Self::NumberOutOfRange => "22003",
             Self::OutOfMemory => "53200",
             Self::Cancelled => "57014",
             Self::Io => "58030",
@@ -266,13 +279,19 @@ fn translate(error: &DataFusionError) -> Error {
         DataFusionError::SQL(_, _) => ErrorKind::Syntax,
         DataFusionError::NotImplemented(_) => ErrorKind::Unsupported,
         DataFusionError::ResourcesExhausted(_) => ErrorKind::OutOfMemory,
-        DataFusionError::SchemaError(_, _) => ErrorKind::UndefinedTable,
+        DataFusionError::SchemaError(_, _) => ErrorKind::UndefinedColumn,
         DataFusionError::Plan(text) if text.contains("not found") => ErrorKind::UndefinedTable,
+        DataFusionError::Plan(text) if text.starts_with("Invalid function") => {
+            ErrorKind::UndefinedFunction
+        }
         DataFusionError::Plan(_) | DataFusionError::Configuration(_) => ErrorKind::InvalidParameter,
         DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => ErrorKind::Io,
-        DataFusionError::ArrowError(_, _)
-        | DataFusionError::ParquetError(_)
-        | DataFusionError::Execution(_) => ErrorKind::Query,
+        DataFusionError::ArrowError(arrow, _) => match arrow.as_ref() {
+            ArrowError::DivideByZero => ErrorKind::DivisionByZero,
+            ArrowError::ArithmeticOverflow(_) => ErrorKind::NumberOutOfRange,
+            _ => ErrorKind::Query,
+        },
+        DataFusionError::ParquetError(_) | DataFusionError::Execution(_) => ErrorKind::Query,
         DataFusionError::Internal(_) => ErrorKind::Internal,
         root if is_panic(root) => ErrorKind::Internal,
         _ => ErrorKind::Query,

@@ -37,6 +37,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod access;
 pub mod catalog;
 mod connect;
 mod credentials;
@@ -66,6 +67,7 @@ mod tasks;
 // The crates whose types are in the signatures of this one.
 pub use {arrow, datafusion, object_store};
 
+pub use access::Access;
 pub use error::{Error, ErrorKind, Location, Result};
 pub use secret::SecretValue;
 pub use services::{Prompt, Services};

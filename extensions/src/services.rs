@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use datafusion::prelude::SessionConfig;
 
+use crate::access::Access;
 use crate::catalog::{Catalog, MemoryCatalog};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::ExportMemory;
@@ -61,6 +62,8 @@ pub struct Services {
     pub credential_margin: Duration,
     /// Asks the user for a secret: `CREATE SECRET … FROM PROMPT`.
     pub prompt: Option<Prompt>,
+    /// What the session may do with the rights of the program.
+    pub access: Access,
 }
 
 impl Default for Services {
@@ -73,6 +76,7 @@ impl Default for Services {
             retry: RetryPolicy::default(),
             credential_margin: CREDENTIAL_MARGIN,
             prompt: None,
+            access: Access::default(),
         }
     }
 }

@@ -71,6 +71,12 @@ pub trait TidegateSql {
     /// Every error in the statement that planning finds.
     async fn tidegate_plan(&self, statement: crate::sql::ScriptStatement) -> Result<LogicalPlan>;
 
+    /// Parses one statement and drops it.
+    ///
+    /// # Errors
+    /// The text is not a statement.
+    fn check_syntax(&self, statement: &crate::sql::ScriptStatement) -> Result<()>;
+
     /// Splits a script into its statements, as the session's dialect reads it.
     ///
     /// # Errors
@@ -105,6 +111,15 @@ impl TidegateSql for SessionContext {
         planned
             .await
             .map_err(|error| with_suggestion(&state, error).at(location))
+    }
+
+    fn check_syntax(&self, statement: &crate::sql::ScriptStatement) -> Result<()> {
+        let state = self.state();
+        let dialect = sql_dialect(&state)?;
+        let parsed = parse_statement(statement.clone(), &dialect);
+        parsed
+            .map(drop)
+            .map_err(|error| with_suggestion(&state, error))
     }
 
     fn split_script(&self, sql: &str) -> Result<crate::sql::Script> {

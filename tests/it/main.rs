@@ -41,6 +41,7 @@ mod same_sql;
 mod scheduling;
 mod scripts;
 mod secrecy;
+mod serve;
 mod servers;
 mod statements;
 mod terminal;

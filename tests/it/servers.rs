@@ -530,7 +530,7 @@ pub(crate) fn moto_iam() -> &'static MotoIam {
 /// A PostgreSQL 15 with one empty database, installed on first use and shared by all tests.
 pub(crate) struct Postgres {
     programs: PathBuf,
-    port: u16,
+    pub(crate) port: u16,
     _running: Running,
 }
 
@@ -587,12 +587,11 @@ pub(crate) struct TlsServer {
     _running: Running,
 }
 
-pub(crate) fn serve_tls() -> TlsServer {
-    let folder = TempDir::new().unwrap();
-    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+/// Makes a self-signed certificate for 127.0.0.1, and returns the paths of it and its key.
+pub(crate) fn certificate(folder: &Path) -> (String, String) {
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
     let (certificate, key) = (path("certificate"), path("key"));
-    let openssl = install("openssl");
-    let made = Command::new(&openssl)
+    let made = Command::new(install("openssl"))
         .args([
             "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1",
         ])
@@ -607,6 +606,13 @@ pub(crate) fn serve_tls() -> TlsServer {
         .status()
         .unwrap();
     assert!(made.success(), "no certificate could be made");
+    (certificate, key)
+}
+
+pub(crate) fn serve_tls() -> TlsServer {
+    let folder = TempDir::new().unwrap();
+    let (certificate, key) = certificate(folder.path());
+    let openssl = install("openssl");
     let port = port_for_a_process();
     let mut server = Command::new(servers_script());
     server

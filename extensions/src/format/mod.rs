@@ -6,6 +6,7 @@
 mod neighbor;
 mod parquet;
 mod parts;
+pub mod postgres;
 mod text;
 
 pub use neighbor::{Comparison, Neighbor};

@@ -47,7 +47,7 @@ pub async fn bind_statement(
 ) -> Result<LogicalPlan> {
     match statement {
         Statement::DataFusion(statement) => bind_datafusion(state, services, *statement).await,
-        Statement::Secret(statement) => bind_secret(state, *statement),
+        Statement::Secret(statement) => bind_secret(state, services, *statement),
         Statement::Connection(statement) => bind_connection(state, services, *statement),
         Statement::RecoverExport(recover) => bind_recover(state, services, &recover),
         Statement::CopyTo(copy) => bind_copy(state, services, sql, *copy).await,

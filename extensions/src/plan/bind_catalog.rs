@@ -19,7 +19,14 @@ use crate::sql::ast::{
 };
 
 /// Checks a statement about secrets.
-pub(super) fn bind_secret(state: &SessionState, statement: SecretStatement) -> Result<LogicalPlan> {
+pub(super) fn bind_secret(
+    state: &SessionState,
+    services: &Services,
+    statement: SecretStatement,
+) -> Result<LogicalPlan> {
+    if !matches!(statement, SecretStatement::Show { .. }) {
+        services.access.check_manages_catalog()?;
+    }
     CommandNode::plan(match statement {
         SecretStatement::Create {
             name,
@@ -40,7 +47,7 @@ pub(super) fn bind_secret(state: &SessionState, statement: SecretStatement) -> R
                     (false, true) => OnConflict::Keep,
                     (false, false) => OnConflict::Fail,
                 },
-                value: bind_source(state, &name, value)?,
+                value: bind_source(state, services, &name, value)?,
                 name,
             }
         }
@@ -51,7 +58,7 @@ pub(super) fn bind_secret(state: &SessionState, statement: SecretStatement) -> R
         } => {
             let name = fold(&name);
             Command::AlterSecret {
-                value: bind_source(state, &name, value)?,
+                value: bind_source(state, services, &name, value)?,
                 name,
                 on_missing: on_missing(if_exists),
             }
@@ -71,6 +78,15 @@ pub(super) fn bind_connection(
     services: &Services,
     statement: ConnectionStatement,
 ) -> Result<LogicalPlan> {
+    let access = &services.access;
+    if !matches!(
+        statement,
+        ConnectionStatement::Show { .. }
+            | ConnectionStatement::ShowCreate { .. }
+            | ConnectionStatement::Validate { .. }
+    ) {
+        access.check_manages_catalog()?;
+    }
     CommandNode::plan(match statement {
         ConnectionStatement::Create {
             name,
@@ -79,6 +95,7 @@ pub(super) fn bind_connection(
             with,
         } => {
             let connection = Connection::from_sql(fold(&name), &options)?;
+            access.check_connection(&connection)?;
             let objects = services.catalog.objects()?;
             for secret in connection.secret_names() {
                 objects.check_secret(secret)?;
@@ -103,7 +120,11 @@ pub(super) fn bind_connection(
             // Invalid changes are refused now, and again at execution, because another session may
             // change the catalog in between.
             let mut objects = services.catalog.objects()?;
-            objects.alter_connection(&name, on_missing, |old| old.altered(&changes))?;
+            objects.alter_connection(&name, on_missing, |old| {
+                let altered = old.altered(&changes)?;
+                access.check_connection(&altered)?;
+                Ok(altered)
+            })?;
             Command::AlterConnection {
                 name,
                 changes,
@@ -150,7 +171,19 @@ fn on_missing(if_exists: bool) -> OnMissing {
     }
 }
 
-fn bind_source(state: &SessionState, name: &str, source: SecretSource) -> Result<SecretInput> {
+fn bind_source(
+    state: &SessionState,
+    services: &Services,
+    name: &str,
+    source: SecretSource,
+) -> Result<SecretInput> {
+    match &source {
+        SecretSource::Environment(_) => {
+            services.access.check_own_credentials("the environment")?;
+        }
+        SecretSource::File(_) => services.access.check_own_credentials("files")?,
+        SecretSource::Expression(_) | SecretSource::Prompt => {}
+    }
     Ok(match source {
         SecretSource::Expression(value) => {
             SecretInput::Value(evaluate_secret(state, name, *value)?)

@@ -77,6 +77,10 @@ async fn path_table(
     if path.starts_with("s3://") {
         return Err(needs_connection(path).into());
     }
+    let looks_like_path = path.contains(['/', '*', '.']);
+    if !looks_like_path && !Services::of(state.config())?.access.local_files {
+        return Ok(None);
+    }
     let files = FilesOf {
         locations: &[path.to_owned()],
         format: None,
@@ -87,7 +91,7 @@ async fn path_table(
     match files.open(state).await? {
         Some(table) => Ok(Some(Arc::new(table))),
         // A name that does not look like a path is the name of a table that does not exist.
-        None if !path.contains(['/', '*', '.']) => Ok(None),
+        None if !looks_like_path => Ok(None),
         None => {
             let why = format!("'{path}' can't be read as a table: there is no such file");
             Err(Error::new(ErrorKind::UndefinedObject, why).into())

@@ -20,6 +20,14 @@ impl ScriptStatement {
     pub fn location(&self) -> Location {
         self.location
     }
+
+    /// Other tokens at the same location.
+    pub(super) fn with_tokens(&self, tokens: Vec<TokenWithSpan>) -> Self {
+        Self {
+            tokens,
+            location: self.location,
+        }
+    }
 }
 
 /// Tokens may hold a secret's literal, so they are never printed.

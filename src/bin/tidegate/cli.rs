@@ -26,6 +26,7 @@ use crate::demo;
 use crate::print::{self, Format};
 use crate::progress_line::ShowProgress;
 use crate::repl;
+use crate::serve::{ServeOptions, UserAction, manage_users, serve};
 use crate::shell::{Flow, Settings, Shell, Source};
 use crate::signals::{SIGINT, Signals};
 
@@ -34,6 +35,10 @@ const MOST_ROWS: u64 = 100;
 
 /// The number of threads that read and write files. Four concurrent requests keep a disk busy.
 const BLOCKING_THREADS: usize = 4;
+
+/// The stack of a thread. Planning takes some of it for each operator of a long expression; only what
+/// is used takes memory.
+const STACK_BYTES: usize = 256 << 20;
 
 /// Exports the result of any SQL query to S3-compatible object storage, all or nothing.
 #[derive(Debug, Parser)]
@@ -53,6 +58,23 @@ struct Cli {
     #[command(flatten)]
     limits: Limits,
 
+    #[command(flatten)]
+    catalog: CatalogOptions,
+
+    #[command(flatten)]
+    output: OutputOptions,
+
+    /// Set a variable that scripts use as :name, :'name' or :"name"; may be given several times
+    #[arg(short = 'v', long = "variable", value_name = "NAME=VALUE", value_parser = parse_variable)]
+    variables: Vec<(String, String)>,
+
+    /// Plan every statement and make every check of COPY, but write nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+struct CatalogOptions {
     /// The file that keeps secrets and connections; ":memory:" keeps them until the program ends
     /// [default: in the user's data directory]
     #[arg(long, env = "TIDEGATE_CATALOG", value_name = "PATH")]
@@ -71,17 +93,6 @@ struct Cli {
         value_name = "SECONDS"
     )]
     credential_margin: u64,
-
-    #[command(flatten)]
-    output: OutputOptions,
-
-    /// Set a variable that scripts use as :name, :'name' or :"name"; may be given several times
-    #[arg(short = 'v', long = "variable", value_name = "NAME=VALUE", value_parser = parse_variable)]
-    variables: Vec<(String, String)>,
-
-    /// Plan every statement and make every check of COPY, but write nothing
-    #[arg(long)]
-    dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -138,6 +149,22 @@ enum Action {
         #[command(flatten)]
         limits: Limits,
     },
+    /// Serve clients of PostgreSQL: psql, drivers, tools
+    Serve {
+        #[command(flatten)]
+        options: ServeOptions,
+
+        #[command(flatten)]
+        limits: Limits,
+
+        #[command(flatten)]
+        catalog: CatalogOptions,
+    },
+    /// Add, remove and list the users that `serve` lets in
+    User {
+        #[command(subcommand)]
+        action: UserAction,
+    },
     /// Serve a folder as S3, for trying things out
     S3 {
         /// The folder; each folder in it is a bucket
@@ -181,7 +208,7 @@ pub(crate) fn run() -> ExitCode {
         Err(error) => error.exit(),
     };
     let limits = match &cli.action {
-        Some(Action::Demo { limits, .. }) => Some(limits),
+        Some(Action::Demo { limits, .. } | Action::Serve { limits, .. }) => Some(limits),
         Some(_) => None,
         None => Some(&cli.limits),
     };
@@ -197,6 +224,7 @@ pub(crate) fn run() -> ExitCode {
     }
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.enable_all();
+    runtime.thread_stack_size(STACK_BYTES);
     // The allocator retains memory for each thread that reads or writes files.
     runtime.max_blocking_threads(BLOCKING_THREADS);
     if let Some(threads) = limits.and_then(|limits| limits.threads) {
@@ -248,6 +276,21 @@ async fn dispatch(cli: Cli, matches: &ArgMatches) -> ExitCode {
             Ok(engine) => finish(&engine, demo::run(&engine, scale)).await,
             Err(error) => Err(Failure::Statement(error)),
         },
+        Some(Action::Serve {
+            options,
+            limits,
+            catalog,
+        }) => match build_engine(&limits, &catalog, None) {
+            Ok(engine) => match serve(engine.clone(), &options).await {
+                Ok(signal) => Err(Failure::Interrupted {
+                    signal,
+                    unfinished: engine.unfinished_exports(),
+                }),
+                Err(error) => Err(Failure::Statement(error)),
+            },
+            Err(failure) => Err(failure),
+        },
+        Some(Action::User { action }) => manage_users(&action).map_err(Failure::Statement),
         Some(Action::S3 {
             root,
             listen,
@@ -258,7 +301,9 @@ async fn dispatch(cli: Cli, matches: &ArgMatches) -> ExitCode {
                 id: access_key_id,
                 secret: secret_access_key,
             };
-            serve(root, listen, key).await.map_err(Failure::Statement)
+            serve_s3(root, listen, key)
+                .await
+                .map_err(Failure::Statement)
         }
         Some(Action::Completions { shell }) => {
             let mut text = Vec::new();
@@ -325,22 +370,28 @@ fn engine_builder(limits: &Limits) -> EngineBuilder {
 }
 
 /// An engine with the user's catalog.
-fn build_engine(cli: &Cli) -> std::result::Result<Engine, Failure> {
-    let builder = engine_builder(&cli.limits)
-        .prompt(Prompt::new(ask))
-        .credential_margin(Duration::from_secs(cli.credential_margin));
-    let catalog: Arc<dyn Catalog> = match cli.catalog.as_deref() {
+fn build_engine(
+    limits: &Limits,
+    options: &CatalogOptions,
+    prompt: Option<Prompt>,
+) -> std::result::Result<Engine, Failure> {
+    let mut builder =
+        engine_builder(limits).credential_margin(Duration::from_secs(options.credential_margin));
+    if let Some(prompt) = prompt {
+        builder = builder.prompt(prompt);
+    }
+    let catalog: Arc<dyn Catalog> = match options.catalog.as_deref() {
         Some(path) if path == Path::new(":memory:") => Arc::new(MemoryCatalog::new()),
-        _ => Arc::new(open_catalog(cli)?),
+        _ => Arc::new(open_catalog(options)?),
     };
     let engine = builder.catalog(catalog).build();
     engine.map_err(Failure::Statement)
 }
 
-fn open_catalog(cli: &Cli) -> std::result::Result<FileCatalog, Failure> {
-    let path = cli.catalog.clone();
+fn open_catalog(options: &CatalogOptions) -> std::result::Result<FileCatalog, Failure> {
+    let path = options.catalog.clone();
     let path = path.or_else(|| in_directory(dirs::data_dir(), "catalog.db"));
-    let key = cli.key_file.clone();
+    let key = options.key_file.clone();
     let key = key.or_else(|| in_directory(dirs::config_dir(), "key"));
     let (Some(path), Some(key)) = (path, key) else {
         let why = "no home directory to keep secrets and connections in: give --catalog and --key-file, or --catalog :memory:";
@@ -414,7 +465,7 @@ async fn run_scripts(cli: &Cli, matches: &ArgMatches) -> std::result::Result<(),
     let Some(sources) = sources(cli, matches).await? else {
         return run_repl(cli).await;
     };
-    let engine = build_engine(cli)?;
+    let engine = build_engine(&cli.limits, &cli.catalog, Some(Prompt::new(ask)))?;
     let mut shell = shell(cli, &engine, false)?;
     let work = async {
         for source in &sources {
@@ -435,7 +486,7 @@ async fn run_scripts(cli: &Cli, matches: &ArgMatches) -> std::result::Result<(),
 }
 
 async fn run_repl(cli: &Cli) -> std::result::Result<(), Failure> {
-    let engine = build_engine(cli)?;
+    let engine = build_engine(&cli.limits, &cli.catalog, Some(Prompt::new(ask)))?;
     let shell = shell(cli, &engine, true)?;
     let colors = match cli.output.color {
         Color::Always => true,
@@ -516,7 +567,7 @@ fn read_standard_input() -> std::result::Result<Source, Failure> {
     Ok(Source::new("<stdin>", text))
 }
 
-async fn serve(root: PathBuf, listen: SocketAddr, key: AccessKey) -> Result<()> {
+async fn serve_s3(root: PathBuf, listen: SocketAddr, key: AccessKey) -> Result<()> {
     if !listen.ip().is_loopback() {
         return Err(Error::new(
             ErrorKind::InvalidParameter,

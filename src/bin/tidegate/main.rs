@@ -11,6 +11,7 @@ mod demo;
 mod print;
 mod progress_line;
 mod repl;
+mod serve;
 mod shell;
 mod signals;
 

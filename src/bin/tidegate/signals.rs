@@ -13,13 +13,23 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 pub(crate) const SIGINT: u8 = 2;
 
 /// Sent when the terminal is closed.
-const SIGHUP: u8 = 1;
+pub(crate) const SIGHUP: u8 = 1;
 
 /// Sent by schedulers to end a program.
 const SIGTERM: u8 = 15;
 
 /// How long the program may take to end after a signal. It is longer than the wait for clean-up.
 const PATIENCE: Duration = Duration::from_millis(5500);
+
+/// Which signals end the program besides SIGTERM, and how long it may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ending {
+    /// Ctrl-C
+    pub(crate) interrupts_end: bool,
+    /// SIGHUP
+    pub(crate) hangups_end: bool,
+    pub(crate) patience: Duration,
+}
 
 /// The signals received, by their numbers.
 #[derive(Debug)]
@@ -32,13 +42,22 @@ impl Signals {
     /// Ctrl-C if `interrupts_end` is set, end the program after `PATIENCE` if it has not ended by
     /// then.
     pub(crate) fn listen(interrupts_end: bool) -> Self {
+        Self::listen_to(Ending {
+            interrupts_end,
+            hangups_end: true,
+            patience: PATIENCE,
+        })
+    }
+
+    /// As [`Self::listen`], with other signals that end the program.
+    pub(crate) fn listen_to(ending: Ending) -> Self {
         let (sender, received) = unbounded_channel();
         let (ready, is_ready) = std::sync::mpsc::channel();
         let thread = std::thread::Builder::new().name("signals".to_owned());
         let listening = thread.spawn(move || {
             let mut runtime = tokio::runtime::Builder::new_current_thread();
             match runtime.enable_all().build() {
-                Ok(runtime) => runtime.block_on(forward(sender, interrupts_end, ready)),
+                Ok(runtime) => runtime.block_on(forward(sender, ending, ready)),
                 Err(error) => tracing::error!(%error, "can't listen for signals"),
             }
         });
@@ -59,7 +78,7 @@ impl Signals {
     }
 }
 
-async fn forward(sender: UnboundedSender<u8>, interrupts_end: bool, ready: Sender<()>) {
+async fn forward(sender: UnboundedSender<u8>, ending: Ending, ready: Sender<()>) {
     let open = |kind: SignalKind| match signal(kind) {
         Ok(signal) => Some(signal),
         Err(error) => {
@@ -77,8 +96,13 @@ async fn forward(sender: UnboundedSender<u8>, interrupts_end: bool, ready: Sende
             () = wait(&mut terminate) => SIGTERM,
             () = wait(&mut hangup) => SIGHUP,
         };
-        if received != SIGINT || interrupts_end {
-            tokio::spawn(end_in_time(received));
+        let ends = match received {
+            SIGINT => ending.interrupts_end,
+            SIGHUP => ending.hangups_end,
+            _ => true,
+        };
+        if ends {
+            tokio::spawn(end_in_time(received, ending.patience));
         }
         if sender.send(received).is_err() {
             // The receiver is gone. The signal must end the program all the same.
@@ -97,8 +121,8 @@ async fn wait(signal: &mut Option<Signal>) {
 }
 
 /// Ends the program if it does not end by itself in time.
-async fn end_in_time(signal: u8) {
-    tokio::time::sleep(PATIENCE).await;
+async fn end_in_time(signal: u8, patience: Duration) {
+    tokio::time::sleep(patience).await;
     crate::print::complain("tidegate: cancelled while a query kept every thread busy");
     std::process::exit(128 + i32::from(signal));
 }

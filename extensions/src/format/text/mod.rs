@@ -19,6 +19,7 @@ pub use copy_text::{CopyTextFormat, CopyTextOptions};
 pub use csv::{CsvFormat, CsvOptions, ForceQuote};
 pub use json::{JsonFormat, JsonOptions};
 pub(crate) use values::text_array;
+pub(super) use values::{ColumnText, column_text, is_uuid, plain_arrays};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};

@@ -98,13 +98,13 @@ fn plain_type(data_type: &DataType) -> DataType {
 }
 
 /// A column whose values can be written as text.
-pub(super) struct ColumnText<'a> {
+pub(in crate::format) struct ColumnText<'a> {
     nulls: Option<NullBuffer>,
     values: Box<dyn ValueText + 'a>,
 }
 
 impl ColumnText<'_> {
-    pub(super) fn is_null(&self, row: usize) -> bool {
+    pub(in crate::format) fn is_null(&self, row: usize) -> bool {
         self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
     }
 
@@ -120,7 +120,7 @@ impl ColumnText<'_> {
     }
 
     /// Appends the text of a value that is not NULL.
-    pub(super) fn push_text(&self, row: usize, out: &mut Vec<u8>) {
+    pub(in crate::format) fn push_text(&self, row: usize, out: &mut Vec<u8>) {
         self.values.push_text(row, out);
     }
 
@@ -222,7 +222,10 @@ pub(super) trait ValueText {
 ///
 /// # Errors
 /// [`ErrorKind::DatatypeMismatch`] for a type that [`has_text_form`] refuses.
-pub(super) fn column_text<'a>(field: &Field, array: &'a dyn Array) -> Result<ColumnText<'a>> {
+pub(in crate::format) fn column_text<'a>(
+    field: &Field,
+    array: &'a dyn Array,
+) -> Result<ColumnText<'a>> {
     let values: Box<dyn ValueText + 'a> = match array.data_type() {
         DataType::Null => Box::new(NullText),
         DataType::Boolean => Box::new(array.as_boolean().clone()),
@@ -377,7 +380,7 @@ fn is_within_day(array: &dyn Array) -> bool {
 }
 
 /// Whether a column holds UUIDs.
-pub(super) fn is_uuid(field: &Field, data_type: &DataType) -> bool {
+pub(in crate::format) fn is_uuid(field: &Field, data_type: &DataType) -> bool {
     *data_type == DataType::FixedSizeBinary(16)
         && field.extension_type_name() == Some(UUID_EXTENSION)
 }
@@ -611,7 +614,7 @@ fn duration_text(array: &dyn Array, unit: TimeUnit) -> Box<dyn ValueText + '_> {
 }
 
 /// Returns the batch's columns as [plain](plain_array) arrays.
-pub(super) fn plain_arrays(batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
+pub(in crate::format) fn plain_arrays(batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
     batch.columns().iter().map(plain_array).collect()
 }
 

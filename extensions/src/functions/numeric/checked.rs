@@ -164,7 +164,7 @@ impl ScalarUDFImpl for Checked {
             }
             let why = format!("a result is out of range of {wanted}");
             DataFusionError::from(
-                Error::new(ErrorKind::Query, why)
+                Error::new(ErrorKind::NumberOutOfRange, why)
                     .with_hint("cast an operand to another type, such as DECIMAL(38, 0) or DOUBLE PRECISION")
                     .with_source(error),
             )

@@ -181,7 +181,7 @@ where
 
 fn out_of_range(data_type: &DataType) -> DataFusionError {
     let why = format!("a sum is out of range of {data_type}");
-    let error = Error::new(ErrorKind::Query, why);
+    let error = Error::new(ErrorKind::NumberOutOfRange, why);
     let hint = match data_type {
         DataType::Decimal128(_, places) | DataType::Decimal256(_, places) => {
             format!("sum(CAST(x AS DECIMAL({WIDE}, {places}))) has {WIDE} digits")

@@ -38,6 +38,8 @@ pub enum StreamOptions {
     Csv(CsvOptions),
     /// `json`
     Json(JsonOptions),
+    /// `binary`, as PostgreSQL writes it.
+    Binary,
 }
 
 /// Which row groups of Parquet files are moved without decoding.
@@ -76,7 +78,7 @@ impl Passthrough {
     }
 }
 
-const STREAM_FORMATS: [&str; 3] = ["text", "csv", "json"];
+const STREAM_FORMATS: [&str; 4] = ["text", "csv", "json", "binary"];
 
 /// The options that only some formats have, with these formats.
 const OF_FORMATS: [(&str, &[&str]); 10] = [
@@ -186,6 +188,7 @@ impl StreamOptions {
             Self::Text(_) => "text",
             Self::Csv(_) => "csv",
             Self::Json(_) => "json",
+            Self::Binary => "binary",
         }
     }
 
@@ -210,6 +213,7 @@ impl StreamOptions {
         Ok(match name {
             "text" => Self::Text(parse_copy_text(options)?),
             "csv" => Self::Csv(parse_csv(options)?),
+            "binary" => Self::Binary,
             _ => Self::Json(JsonOptions::default()),
         })
     }
@@ -218,7 +222,7 @@ impl StreamOptions {
     pub fn named_columns(&self) -> Option<(&'static str, &[String])> {
         match self {
             Self::Csv(options) => options.named_columns(),
-            Self::Text(_) | Self::Json(_) => None,
+            Self::Text(_) | Self::Json(_) | Self::Binary => None,
         }
     }
 }
@@ -241,7 +245,7 @@ fn parse_format(option: &SqlOption, known: &[&'static str]) -> Result<&'static s
     if let Some(name) = known.iter().find(|name| name.eq_ignore_ascii_case(written)) {
         return Ok(name);
     }
-    let error = match ["parquet", "text"]
+    let error = match ["parquet", "text", "binary"]
         .iter()
         .find(|name| name.eq_ignore_ascii_case(written))
     {
