@@ -284,7 +284,7 @@ async fn a_failing_query_leaves_nothing(store: &TestStore) {
             "(SELECT value, 10 / (190000 - value) AS ratio FROM generate_series(1, 200000))";
         let options = format!("FORMAT {format}, MAX FILE SIZE '1MB'");
         let error = copy(&session, query, &target, &options).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Query, "{error}");
+        assert_eq!(error.kind(), ErrorKind::DivisionByZero, "{error}");
         assert!(
             error.message().to_lowercase().contains("divide by zero"),
             "{error}"
