@@ -1,7 +1,7 @@
 //! The connections that are served, and what each of them runs.
 //!
 //! Invariant: a statement that has begun can be cancelled from outside its connection until it ends,
-//! and whoever asks for that over the network must know the connection's secret.
+//! and a cancel request from the network must have the connection's secret.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

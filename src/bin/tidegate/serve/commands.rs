@@ -15,8 +15,9 @@ use tokio::io::WriteHalf;
 
 use super::connection::{Connection, NamedCursor};
 use super::fault::{Fault, Stop};
+use super::portal::formats_of_columns;
 use super::reply::{Block, Replies};
-use super::settings::{Settings, is_of_planner};
+use super::settings::{Settings, is_of_planner, unknown};
 use super::tls::Socket;
 
 /// The most cursors of a connection.
@@ -94,10 +95,8 @@ impl Connection {
                 | SessionCommand::Rollback { .. }
                 | SessionCommand::RollbackTo(_)
         );
-        if self.block == Block::Failed && !ends_block {
-            let why =
-                "current transaction is aborted, commands ignored until end of transaction block";
-            return Err(Fault::new("25P02", why).into());
+        if !ends_block {
+            self.refuse_in_failed_block()?;
         }
         let columns = self.columns_of(&command);
         let plain = |tag: &str| Ok(tag.to_owned());
@@ -303,10 +302,7 @@ impl Connection {
         let schema = Arc::new(schema.unwrap_or_else(Schema::empty));
         let batch = RecordBatch::try_new(schema, arrays.collect());
         let batch = batch.map_err(|error| Fault::new("XX000", error.to_string()))?;
-        let formats = match formats {
-            [one] => vec![*one; batch.num_columns()],
-            each => each.to_vec(),
-        };
+        let formats = formats_of_columns(formats, batch.num_columns());
         let replies = &mut self.replies;
         PgRows::new(&batch)?.each(0, &formats, |row| {
             replies.message(b'D', |body| body.extend_from_slice(row));
@@ -363,10 +359,7 @@ impl Connection {
             .rows
             .columns()
             .map_or(0, |columns| columns.fields().len());
-        let formats = match formats {
-            [one] => vec![*one; columns],
-            each => each.to_vec(),
-        };
+        let formats = formats_of_columns(formats, columns);
         let replies: Option<&mut Replies<WriteHalf<Socket>>> = match skip {
             true => None,
             false => Some(&mut self.replies),
@@ -381,11 +374,6 @@ impl Connection {
             false => format!("FETCH {sent}"),
         })
     }
-}
-
-fn unknown(name: &str) -> Fault {
-    let why = format!("unrecognized configuration parameter \"{name}\"");
-    Fault::new("42704", why)
 }
 
 fn no_cursor(name: &str) -> Fault {

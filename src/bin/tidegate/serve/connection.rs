@@ -85,9 +85,7 @@ async fn start(
 async fn farewell(replies: &mut Replies<WriteHalf<Socket>>, fault: &Fault) {
     let fatal = Fault {
         is_fatal: true,
-        message: fault.message.clone(),
-        hint: fault.hint.clone(),
-        ..*fault
+        ..fault.clone()
     };
     replies.fault(&fatal, "");
     let _ = tokio::time::timeout(FAREWELL, replies.flush()).await;

@@ -69,7 +69,7 @@ pub(super) struct Gone;
 #[derive(Debug)]
 pub(super) enum Stop {
     Fault(Box<Fault>),
-    /// The client has gone, so nobody can be told.
+    /// The client has gone. It gets no error.
     Gone,
 }
 

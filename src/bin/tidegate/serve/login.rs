@@ -222,7 +222,7 @@ where
     let user = user.into_iter().find(|user| user.name == name);
     let verifier = match &user {
         Some(user) => user.verifier.clone(),
-        None => Verifier::of_nobody(name, nobody),
+        None => Verifier::of_unknown(name, nobody),
     };
 
     let mut first = Fields::new(response(reader).await?);
@@ -246,7 +246,7 @@ where
     replies.flush().await?;
     let last = response(reader).await?;
     let server_last = exchange.finish(&last).map_err(failed)?;
-    // A verifier of nobody fits no password, so this is the user.
+    // No password fits the verifier of an unknown user, so the user exists.
     let user = user.ok_or_else(|| failed(Failure::Password))?;
     step(replies, SASL_FINAL, |body| {
         body.extend_from_slice(server_last.as_bytes());

@@ -36,7 +36,7 @@ pub(super) enum Message {
     Close(Named),
     Flush,
     Sync,
-    /// What is left of a COPY that has failed.
+    /// Data for a COPY that has already failed.
     CopyData,
     /// A step of the log-in.
     Password(Bytes),

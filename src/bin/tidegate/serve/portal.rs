@@ -59,27 +59,25 @@ pub(super) enum Work {
     Done(String),
 }
 
-impl Kind {
-    pub(super) fn is_statement(&self) -> bool {
-        matches!(self, Self::Statement(_))
-    }
-}
-
 impl Portal {
     /// The form of each column's values: one form for all columns, or one for each.
     pub(super) fn column_formats(&self, columns: usize) -> Result<Vec<ValueFormat>, Fault> {
-        match self.formats.as_slice() {
-            [] => Ok(vec![ValueFormat::Text; columns]),
-            [one] => Ok(vec![*one; columns]),
-            each if each.len() == columns => Ok(each.to_vec()),
-            each => {
-                let why = format!(
-                    "bind message has {} result formats but query has {columns} columns",
-                    each.len()
-                );
-                Err(Fault::new("08P01", why))
-            }
+        let count = self.formats.len();
+        if count > 1 && count != columns {
+            let why =
+                format!("bind message has {count} result formats but query has {columns} columns");
+            return Err(Fault::new("08P01", why));
         }
+        Ok(formats_of_columns(&self.formats, columns))
+    }
+}
+
+/// The form of each column's values, from one form for all columns or one for each. A missing form is
+/// text.
+pub(super) fn formats_of_columns(formats: &[ValueFormat], columns: usize) -> Vec<ValueFormat> {
+    match formats {
+        [one] => vec![*one; columns],
+        each => each.to_vec(),
     }
 }
 
@@ -143,8 +141,8 @@ impl Cursor {
         self.execution.as_mut().ok_or_else(ended)
     }
 
-    /// Sends rows, at most `most` of them, or drops them if there is nobody to send them to. Returns
-    /// also how many rows that were.
+    /// Sends rows, at most `most` of them. Without `replies`, it skips them. Returns also the number of
+    /// rows.
     ///
     /// # Errors
     /// The statement's errors; 57014 if `token` is cancelled while the client takes no rows.

@@ -17,7 +17,7 @@ use super::connection::{Connection, Running};
 use super::fault::{Fault, Stop};
 use super::message::{Bind, Message, Named};
 use super::parameters::{as_literal, type_of_planner, type_of_use, with_value, without_value};
-use super::portal::{Kind, Portal, Prepared, Sent, Work};
+use super::portal::{Kind, Portal, Prepared, Sent, Work, formats_of_columns};
 use super::reply::{Block, push_u16};
 
 /// The most prepared statements of a connection, the most bytes of their texts, and the most portals.
@@ -49,23 +49,23 @@ impl Connection {
             self.replies.message(b'I', |_| {});
         }
         let text: Arc<str> = Arc::from(text);
-        // Nothing of the text takes effect if a statement of it is none.
-        for statement in &statements {
-            if kind_of(statement.clone())?.is_statement() {
-                self.session.check_syntax(statement)?;
-            }
-        }
+        // A syntax error anywhere in the text keeps all of its statements from taking effect.
+        let mut parsed = Vec::with_capacity(statements.len());
         for statement in statements {
+            let command = statement.session_command()?;
+            if command.is_none() {
+                self.session.check_syntax(&statement)?;
+            }
+            parsed.push((statement, command));
+        }
+        for (statement, command) in parsed {
             let running = self.begin();
-            let work = match kind_of(statement.clone())? {
-                Kind::Empty => continue,
-                Kind::Command(command) if self.answers(&command)? => Work::Command(command),
-                Kind::Command(_) | Kind::Statement(_) => {
+            let work = match command {
+                Some(command) if self.answers(&command)? => Work::Command(command),
+                _ => {
                     self.refuse_in_failed_block()?;
                     let planned = self.plan(statement, &running.token).await;
-                    let planned = planned.map_err(|stop| self.with_reason(stop))?;
-                    let started = self.start(planned, &running.token).await;
-                    Work::Running(started.map_err(|stop| self.with_reason(stop))?)
+                    Work::Planned(planned.map_err(|stop| self.with_reason(stop))?)
                 }
             };
             let mut portal = Portal {
@@ -110,7 +110,7 @@ impl Connection {
         }
     }
 
-    fn refuse_in_failed_block(&self) -> Result<(), Fault> {
+    pub(super) fn refuse_in_failed_block(&self) -> Result<(), Fault> {
         match self.block {
             Block::Failed => {
                 let why = "current transaction is aborted, commands ignored until end of transaction block";
@@ -224,7 +224,7 @@ impl Connection {
             }
         }
         if !is_complete {
-            // What the planner knows nothing of is a text.
+            // Parameters without a type are texts, as in PostgreSQL.
             let texts = types.iter().copied().map(|type_oid| match type_oid {
                 oid::TEXT => Parameter {
                     value: None,
@@ -445,10 +445,7 @@ impl Connection {
                 if describes && let Some(schema) = rows.columns() {
                     self.replies.row_description(schema, &[]);
                 }
-                let formats = match &portal.formats[..] {
-                    [one] => vec![*one; columns],
-                    each => each.to_vec(),
-                };
+                let formats = formats_of_columns(&portal.formats, columns);
                 let replies = &mut self.replies;
                 match rows.send(Some(replies), &formats, most_rows, token).await? {
                     (Sent::Limited, _) => self.replies.message(b's', |_| {}),

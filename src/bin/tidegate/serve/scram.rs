@@ -64,7 +64,7 @@ impl Verifier {
     }
 
     /// A verifier that no password fits. Its salt is always the same for a name, as a user's is.
-    pub(super) fn of_nobody(name: &str, key: &[u8]) -> Self {
+    pub(super) fn of_unknown(name: &str, key: &[u8]) -> Self {
         let mut salt = sign(key, name.as_bytes()).to_vec();
         salt.truncate(SALT_BYTES);
         Self {
@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn nobody_has_one_salt() {
-        let salt = |name| Verifier::of_nobody(name, b"key").salt;
+        let salt = |name| Verifier::of_unknown(name, b"key").salt;
         assert_eq!(salt("a"), salt("a"));
         assert_ne!(salt("a"), salt("b"));
     }

@@ -264,12 +264,10 @@ impl Settings {
 
     /// Whether statements with an effect are refused.
     pub(super) fn is_read_only(&self, in_block: bool) -> bool {
-        let name = match in_block && self.get("transaction_read_only").as_deref() == Some("on") {
-            true => return true,
-            false => "default_transaction_read_only",
-        };
+        let is_on = |name| self.get(name).as_deref() == Some("on");
         let is_overridden = in_block && self.local.contains_key("transaction_read_only");
-        !is_overridden && self.get(name).as_deref() == Some("on")
+        (in_block && is_on("transaction_read_only"))
+            || (!is_overridden && is_on("default_transaction_read_only"))
     }
 
     /// All settings, by name.
@@ -310,6 +308,12 @@ pub(super) fn is_of_planner(name: &str) -> bool {
     prefix == "datafusion" || prefix == "parquet"
 }
 
+/// The fault of a setting that does not exist.
+pub(super) fn unknown(name: &str) -> Fault {
+    let why = format!("unrecognized configuration parameter \"{name}\"");
+    Fault::new("42704", why)
+}
+
 fn fixed(name: &str) -> Fault {
     Fault::new("55P02", format!("parameter \"{name}\" cannot be changed"))
 }
@@ -320,8 +324,7 @@ fn checked(name: &str, value: &str) -> Result<String, Fault> {
         if name.contains('.') && !is_of_planner(name) {
             return Ok(value.to_owned());
         }
-        let why = format!("unrecognized configuration parameter \"{name}\"");
-        return Err(Fault::new("42704", why));
+        return Err(unknown(name));
     };
     let invalid = || {
         let why = format!(
