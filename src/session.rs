@@ -5,8 +5,10 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
+use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, Statement, TransactionConclusion};
-use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionContext;
 use tidegate_extensions::notices::{Notices, add_notice};
 use tidegate_extensions::plan::{bound_batches, find_export};
@@ -108,6 +110,19 @@ impl Session {
         let (plan, location, notices) = planned.into_parts();
         let started = notices.collect(self.start_plan(plan, location)).await;
         Ok(started?.with_notices(notices))
+    }
+
+    /// Starts a statement whose rows are already known: a query that the program answers itself.
+    ///
+    /// # Errors
+    /// DataFusion can't read the rows.
+    pub fn start_rows(&self, rows: RecordBatch) -> Result<Execution> {
+        let schema = rows.schema();
+        let plan: Arc<dyn ExecutionPlan> =
+            MemorySourceConfig::try_new_exec(&[vec![rows]], schema, None)?;
+        let rows = execute_stream(Arc::clone(&plan), self.context.task_ctx())?;
+        let start = Location { line: 1, column: 1 };
+        Ok(Execution::new(Tag::Rows("SELECT"), plan, rows, start))
     }
 
     /// Plans one statement of a script without any effect.

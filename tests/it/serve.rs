@@ -202,6 +202,169 @@ fn python_clients_get_what_postgres_sends() {
     assert_eq!(differences(&expected, &found), [""; 0]);
 }
 
+/// The folder of the scripts for clients.
+fn clients() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
+}
+
+/// What psql prints for a file of `tests/clients`, errors included.
+fn printed(psql: &mut Command, file: &str) -> String {
+    let output = psql.arg("-f").arg(clients().join(file)).output().unwrap();
+    let errors = complaint(&output).replace(&clients().display().to_string(), "");
+    format!("{}\n{errors}", String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn the_catalog_is_that_of_postgres() {
+    const DATABASE: &str = "catalogs";
+    let postgres = postgres();
+    let tables = clients().join("catalog_tables.sql");
+    let made = std::fs::read_to_string(&tables).unwrap();
+    postgres.execute(&format!(
+        "CREATE DATABASE {DATABASE};\n\\c {DATABASE}\n{made}"
+    ));
+    let server = Server::start(&["--init", &tables.display().to_string()]);
+    add_user(server.folder.path(), "postgres", "admin");
+
+    let (port, their_port) = (server.port(), postgres.port.to_string());
+    let ours =
+        format!("host=127.0.0.1 port={port} user=postgres password='{PASSWORD}' dbname={DATABASE}");
+    let theirs = format!("host=127.0.0.1 port={their_port} user=postgres dbname={DATABASE}");
+    let expected = client("catalog.py", &[&theirs]);
+    let found = client("catalog.py", &[&ours]);
+    assert_eq!(differences(&expected, &found), [""; 0], "catalog.py");
+
+    let psql = |connection: &str| {
+        let mut psql = Command::new(install("postgres").join("psql"));
+        psql.args(["-X", connection]).env("PGTZ", "UTC");
+        printed(&mut psql, "catalog.psql")
+    };
+    assert_eq!(differences(&psql(&theirs), &psql(&ours)), [""; 0], "psql");
+
+    let arguments = |port, password| ["127.0.0.1", port, "postgres", password, DATABASE];
+    let expected = client("catalog_clients.py", &arguments(&their_port, "x"));
+    let found = client("catalog_clients.py", &arguments(&port, PASSWORD));
+    assert_eq!(
+        differences(&expected, &found),
+        [""; 0],
+        "catalog_clients.py"
+    );
+}
+
+#[test]
+fn the_operator_makes_tables_for_everybody() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("tables.sql");
+    let shared = "CREATE TABLE t AS VALUES (1); CREATE SCHEMA s; CREATE VIEW s.v AS SELECT 7 AS n;";
+    std::fs::write(&script, shared).unwrap();
+    let path = script.display().to_string();
+    let server = Server::start(&["--init", &path]);
+    for user in [ADMIN, USER] {
+        let output = server.execute(
+            user,
+            "SELECT n, (SELECT count(*) FROM t) FROM s.v; DROP TABLE t",
+        );
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "7|1\nDROP TABLE\n");
+    }
+
+    std::fs::write(&script, "CREATE TABLE t AS VALUES (1);\nSELCT 1;").unwrap();
+    let started = program()
+        .args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--catalog",
+            ":memory:",
+            "--init",
+            &path,
+            "--users",
+        ])
+        .arg(users_file(folder.path()))
+        .output()
+        .unwrap();
+    assert!(!started.status.success());
+    assert!(
+        complaint(&started).contains("tables.sql line 2: "),
+        "{}",
+        complaint(&started)
+    );
+}
+
+#[test]
+fn running_statements_are_seen_and_cancelled() {
+    let server = Server::start(&[]);
+    let long = "SELECT count(*) FROM generate_series(1, 100000) a, generate_series(1, 10000000) b";
+    let mut running = server
+        .psql(USER)
+        .args(["-c", long])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let seen = "SELECT pid FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%count(*)%'
+        AND usename = 'reader'";
+    let started = Instant::now();
+    let pid = loop {
+        let pid = server.answer(seen);
+        if !pid.is_empty() {
+            break pid;
+        }
+        assert!(started.elapsed() < Duration::from_secs(20));
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let mine = server.execute(
+        USER,
+        "SELECT query FROM pg_stat_activity WHERE usename = 'admin'",
+    );
+    assert_eq!(String::from_utf8_lossy(&mine.stdout), "");
+    assert_eq!(
+        server.answer(&format!("SELECT pg_cancel_backend({pid})")),
+        "t"
+    );
+    let mut complaint = String::new();
+    running
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut complaint)
+        .unwrap();
+    assert!(complaint.contains("on request of the user"), "{complaint}");
+    running.wait().unwrap();
+
+    // Users don't see or stop what others run, and nobody sees a secret.
+    let mut admin = server.psql(ADMIN);
+    let mut admin = admin
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = admin.stdin.take().unwrap();
+    writeln!(input, "CREATE SECRET s AS 'hidden'; \\echo ready").unwrap();
+    let mut printed = BufReader::new(admin.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("ready") {
+        line.clear();
+        printed.read_line(&mut line).unwrap();
+    }
+    let texts = "SELECT pid, query FROM pg_stat_activity WHERE usename = 'admin'";
+    let seen = server.answer(&format!("{texts} AND pid <> pg_backend_pid()"));
+    assert!(seen.ends_with("|<a statement with a secret>"), "{seen}");
+    let (pid, _) = seen.split_once('|').unwrap();
+    let theirs = server.execute(USER, texts);
+    let hidden = format!("{pid}|<insufficient privilege>\n");
+    assert_eq!(String::from_utf8_lossy(&theirs.stdout), hidden);
+    let refused = server.execute(USER, &format!("SELECT pg_terminate_backend({pid})"));
+    assert!(self::complaint(&refused).contains("only administrators"));
+    assert_eq!(
+        server.answer(&format!("SELECT pg_terminate_backend({pid})")),
+        "t"
+    );
+    writeln!(input, "SELECT 1;").ok();
+    drop(input);
+    let ended = admin.wait_with_output().unwrap();
+    assert!(self::complaint(&ended).contains("terminating connection"));
+}
+
 /// Values of every type that both have, as expressions with a column name each.
 const VALUES: &[&str] = &[
     "true",

@@ -21,6 +21,11 @@ impl ScriptStatement {
         self.location
     }
 
+    /// The statement's tokens. They may hold a secret's literal.
+    pub fn tokens(&self) -> &[TokenWithSpan] {
+        &self.tokens
+    }
+
     /// Other tokens at the same location.
     pub(super) fn with_tokens(&self, tokens: Vec<TokenWithSpan>) -> Self {
         Self {

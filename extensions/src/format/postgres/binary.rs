@@ -16,6 +16,7 @@ use arrow::datatypes::{
 };
 
 use super::Column;
+use super::declared::{declared_type, push_declared};
 use super::numeric::push_numeric;
 use super::types::{oid, pg_type};
 use crate::error::{Error, ErrorKind, Result};
@@ -40,6 +41,8 @@ enum Values<'a> {
     Text(ColumnText<'a>),
     /// A number, read from its text.
     Numeric(ColumnText<'a>),
+    /// A value of a declared type, read from its text.
+    Declared(u32, ColumnText<'a>),
     Own(Push<'a>),
 }
 
@@ -61,6 +64,11 @@ impl ColumnBinary<'_> {
                 push_numeric(&String::from_utf8_lossy(&text), out);
                 Ok(())
             }
+            Values::Declared(type_oid, column) => {
+                let mut text = Vec::new();
+                column.push_text(row, &mut text);
+                push_declared(*type_oid, &String::from_utf8_lossy(&text), out)
+            }
             Values::Own(push) => push(row, out),
         }
     }
@@ -72,6 +80,9 @@ impl ColumnBinary<'_> {
 /// [`ErrorKind::DatatypeMismatch`] for a type without a text form.
 pub(super) fn column_binary<'a>(field: &'a Field, array: &'a ArrayRef) -> Result<ColumnBinary<'a>> {
     let values = match array.data_type() {
+        DataType::Utf8 if declared_type(field).is_some() => {
+            Values::Declared(pg_type(field).oid, column_text(field, array.as_ref())?)
+        }
         DataType::Boolean => {
             let array = array.as_boolean();
             own(move |row, out| {

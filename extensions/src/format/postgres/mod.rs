@@ -6,9 +6,11 @@
 //! The forms: <https://www.postgresql.org/docs/15/protocol-overview.html#PROTOCOL-FORMAT-CODES>.
 
 mod binary;
+mod declared;
 mod numeric;
 mod types;
 
+pub use self::declared::{PG_TYPE_KEY, array_elements};
 pub use self::numeric::numeric_text;
 pub use self::types::{PgType, array_of, element_of, oid, pg_type};
 

@@ -6,6 +6,7 @@
 
 use arrow::datatypes::{DataType, Field};
 
+use super::declared::declared_type;
 use crate::format::text::is_uuid;
 
 /// A type of PostgreSQL.
@@ -28,13 +29,24 @@ pub mod oid {
     pub const NAME: u32 = 19;
     pub const INT8: u32 = 20;
     pub const INT2: u32 = 21;
+    pub const INT2VECTOR: u32 = 22;
     pub const INT4: u32 = 23;
+    pub const REGPROC: u32 = 24;
     pub const TEXT: u32 = 25;
     pub const OID: u32 = 26;
+    pub const XID: u32 = 28;
+    pub const OIDVECTOR: u32 = 30;
     pub const JSON: u32 = 114;
     pub const FLOAT4: u32 = 700;
     pub const FLOAT8: u32 = 701;
     pub const UNKNOWN: u32 = 705;
+    pub const CHAR_ARRAY: u32 = 1002;
+    pub const NAME_ARRAY: u32 = 1003;
+    pub const INT2_ARRAY: u32 = 1005;
+    pub const INT4_ARRAY: u32 = 1007;
+    pub const TEXT_ARRAY: u32 = 1009;
+    pub const VARCHAR_ARRAY: u32 = 1015;
+    pub const OID_ARRAY: u32 = 1028;
     pub const BPCHAR: u32 = 1042;
     pub const VARCHAR: u32 = 1043;
     pub const DATE: u32 = 1082;
@@ -43,19 +55,27 @@ pub mod oid {
     pub const TIMESTAMPTZ: u32 = 1184;
     pub const INTERVAL: u32 = 1186;
     pub const NUMERIC: u32 = 1700;
+    pub const REGCLASS: u32 = 2205;
+    pub const REGTYPE: u32 = 2206;
+    pub const VOID: u32 = 2278;
     pub const UUID: u32 = 2950;
     pub const JSONB: u32 = 3802;
+    pub const REGNAMESPACE: u32 = 4089;
+    pub const REGROLE: u32 = 4096;
 }
 
 /// Types and the types of their arrays.
-const ARRAYS: [(u32, u32); 17] = [
+const ARRAYS: [(u32, u32); 20] = [
+    (oid::CHAR, oid::CHAR_ARRAY),
+    (oid::NAME, oid::NAME_ARRAY),
+    (oid::OID, oid::OID_ARRAY),
     (oid::BOOL, 1000),
     (oid::BYTEA, 1001),
-    (oid::INT2, 1005),
-    (oid::INT4, 1007),
-    (oid::TEXT, 1009),
+    (oid::INT2, oid::INT2_ARRAY),
+    (oid::INT4, oid::INT4_ARRAY),
+    (oid::TEXT, oid::TEXT_ARRAY),
     (oid::BPCHAR, 1014),
-    (oid::VARCHAR, 1015),
+    (oid::VARCHAR, oid::VARCHAR_ARRAY),
     (oid::INT8, 1016),
     (oid::FLOAT4, 1021),
     (oid::FLOAT8, 1022),
@@ -82,8 +102,11 @@ pub fn array_of(element: u32) -> Option<u32> {
 
 /// The type that a client is told for a column.
 ///
-/// Structs, maps and nested lists are texts: their types have no fixed number in PostgreSQL.
+/// The field may [declare](super::PG_TYPE_KEY) it. Structs, maps and nested lists are texts: their types have no fixed number in PostgreSQL.
 pub fn pg_type(field: &Field) -> PgType {
+    if let Some(declared) = declared_type(field) {
+        return declared;
+    }
     let fixed = |oid, size| PgType {
         oid,
         size,

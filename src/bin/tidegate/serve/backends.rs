@@ -4,9 +4,16 @@
 //! and a cancel request from the network must have the connection's secret.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tidegate::CancellationToken;
+use chrono::{DateTime, Utc};
+use tidegate::{CancellationToken, Progress};
+
+use super::fault::Fault;
+use super::reply::Block;
+use super::settings::Settings;
+use super::users::{Role, User};
 
 /// Bytes of a secret. Clients of protocol 3.0 get only the first four.
 pub(super) const SECRET_BYTES: usize = 32;
@@ -21,6 +28,8 @@ pub(super) enum Reason {
     Timeout,
     /// The client has gone.
     Gone,
+    /// `pg_terminate_backend`
+    Terminated,
     /// The server stops.
     Shutdown,
 }
@@ -32,25 +41,52 @@ impl Reason {
             Self::Request => "on request of the user",
             Self::Timeout => "statement_timeout has passed",
             Self::Gone => "the client has gone",
+            Self::Terminated => "an administrator ended the connection",
             Self::Shutdown => "the server stops",
         }
     }
+}
+
+/// Who has a connection.
+pub(super) struct Client {
+    pub(super) user: String,
+    pub(super) database: String,
+    pub(super) address: SocketAddr,
+    pub(super) settings: Arc<Mutex<Settings>>,
 }
 
 /// A connection.
 pub(super) struct Backend {
     pub(super) pid: i32,
     pub(super) secret: [u8; SECRET_BYTES],
+    pub(super) client: Client,
+    pub(super) started: DateTime<Utc>,
     running: Mutex<Running>,
     /// Cancelled when the client has gone.
     gone: CancellationToken,
+    /// Cancelled when the connection has to end.
+    pub(super) terminated: CancellationToken,
 }
 
-#[derive(Default)]
+/// The statement that runs, or the last one.
 struct Running {
     token: CancellationToken,
     reason: Option<Reason>,
     is_running: bool,
+    text: Arc<str>,
+    since: DateTime<Utc>,
+    progress: Option<Progress>,
+    block: Block,
+}
+
+/// What a connection does.
+pub(super) struct Activity {
+    pub(super) state: &'static str,
+    /// The statement that runs, or the last one. It may hold a secret.
+    pub(super) text: Arc<str>,
+    pub(super) since: DateTime<Utc>,
+    /// The progress of the statement, if it runs and returns no rows.
+    pub(super) progress: Option<Progress>,
 }
 
 impl Backend {
@@ -59,11 +95,16 @@ impl Backend {
     }
 
     /// Begins a statement, and returns the token that cancels it.
-    pub(super) fn begin(&self) -> CancellationToken {
+    pub(super) fn begin(&self, text: &Arc<str>) -> CancellationToken {
         let mut running = self.lock();
         *running = Running {
+            token: CancellationToken::new(),
+            reason: None,
             is_running: true,
-            ..Running::default()
+            text: Arc::clone(text),
+            since: Utc::now(),
+            progress: None,
+            block: running.block,
         };
         if self.gone.is_cancelled() {
             running.reason = Some(Reason::Gone);
@@ -74,7 +115,35 @@ impl Backend {
 
     /// Ends the statement.
     pub(super) fn end(&self) {
-        self.lock().is_running = false;
+        let mut running = self.lock();
+        running.is_running = false;
+        running.progress = None;
+    }
+
+    /// Lets others see the progress of the statement.
+    pub(super) fn watch(&self, progress: &Progress) {
+        self.lock().progress = Some(progress.clone());
+    }
+
+    /// Remembers whether the connection is in a transaction.
+    pub(super) fn set_block(&self, block: Block) {
+        self.lock().block = block;
+    }
+
+    pub(super) fn activity(&self) -> Activity {
+        let running = self.lock();
+        let state = match (running.is_running, running.block) {
+            (true, _) => "active",
+            (false, Block::None) => "idle",
+            (false, Block::Open) => "idle in transaction",
+            (false, Block::Failed) => "idle in transaction (aborted)",
+        };
+        Activity {
+            state,
+            text: Arc::clone(&running.text),
+            since: running.since,
+            progress: running.progress.clone(),
+        }
     }
 
     /// Cancels the statement that runs, if there is one.
@@ -123,7 +192,7 @@ impl Backends {
     }
 
     /// Adds a connection. `None` if there are already `most` of them.
-    pub(super) fn add(self: &Arc<Self>, most: usize) -> Option<Registration> {
+    pub(super) fn add(self: &Arc<Self>, most: usize, client: Client) -> Option<Registration> {
         let mut all = self.lock();
         if all.len() >= most {
             return None;
@@ -137,8 +206,19 @@ impl Backends {
         let backend = Arc::new(Backend {
             pid,
             secret: rand::random(),
-            running: Mutex::default(),
+            client,
+            started: Utc::now(),
+            running: Mutex::new(Running {
+                token: CancellationToken::new(),
+                reason: None,
+                is_running: false,
+                text: Arc::from(""),
+                since: Utc::now(),
+                progress: None,
+                block: Block::None,
+            }),
             gone: CancellationToken::new(),
+            terminated: CancellationToken::new(),
         });
         all.insert(pid, Arc::clone(&backend));
         Some(Registration {
@@ -162,8 +242,33 @@ impl Backends {
 
     /// Cancels every statement.
     pub(super) fn cancel_all(&self, reason: Reason) {
-        let all: Vec<_> = self.lock().values().cloned().collect();
-        all.iter().for_each(|backend| backend.cancel(reason));
+        self.list()
+            .iter()
+            .for_each(|backend| backend.cancel(reason));
+    }
+
+    /// All connections.
+    pub(super) fn list(&self) -> Vec<Arc<Backend>> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// Cancels what a connection runs, or ends it. Returns whether there is such a connection.
+    ///
+    /// # Errors
+    /// 42501 if it is another user's, and `user` is no administrator.
+    pub(super) fn stop(&self, pid: i32, user: &User, reason: Reason) -> Result<bool, Fault> {
+        let Some(backend) = self.lock().get(&pid).cloned() else {
+            return Ok(false);
+        };
+        if user.role != Role::Admin && backend.client.user != user.name {
+            let why = "only administrators stop what other users run";
+            return Err(Fault::new("42501", why));
+        }
+        backend.cancel(reason);
+        if reason == Reason::Terminated {
+            backend.terminated.cancel();
+        }
+        Ok(true)
     }
 }
 
@@ -184,14 +289,23 @@ mod tests {
     use super::*;
 
     fn backend(backends: &Arc<Backends>) -> Registration {
-        backends.add(2).unwrap()
+        backends.add(2, client()).unwrap()
+    }
+
+    fn client() -> Client {
+        Client {
+            user: "u".to_owned(),
+            database: "d".to_owned(),
+            address: SocketAddr::from(([127, 0, 0, 1], 1)),
+            settings: Arc::default(),
+        }
     }
 
     #[test]
     fn only_the_secret_cancels() {
         let backends = Arc::new(Backends::default());
         let added = backend(&backends);
-        let token = added.backend.begin();
+        let token = added.backend.begin(&Arc::from(""));
         let secret = added.backend.secret;
         let mut wrong = secret;
         wrong[31] ^= 1;
@@ -201,7 +315,7 @@ mod tests {
         }
         backends.cancel(added.backend.pid, &secret[..4]);
         assert!(token.is_cancelled());
-        let next = added.backend.begin();
+        let next = added.backend.begin(&Arc::from(""));
         backends.cancel(added.backend.pid, &secret);
         assert!(next.is_cancelled());
         added.backend.end();
@@ -213,19 +327,19 @@ mod tests {
         let backends = Arc::new(Backends::default());
         let first = backend(&backends);
         let _second = backend(&backends);
-        assert!(backends.add(2).is_none());
+        assert!(backends.add(2, client()).is_none());
         drop(first);
-        assert!(backends.add(2).is_some());
+        assert!(backends.add(2, client()).is_some());
     }
 
     #[test]
     fn nothing_runs_for_a_client_that_has_gone() {
         let backends = Arc::new(Backends::default());
         let added = backend(&backends);
-        let token = added.backend.begin();
+        let token = added.backend.begin(&Arc::from(""));
         added.backend.leave();
         assert!(token.is_cancelled());
-        assert!(added.backend.begin().is_cancelled());
+        assert!(added.backend.begin(&Arc::from("")).is_cancelled());
         assert_eq!(added.backend.reason(), Some(Reason::Gone));
     }
 }

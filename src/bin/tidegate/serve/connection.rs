@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tidegate::{CancellationToken, Planned, Session};
+use tidegate::{CancellationToken, Session};
 use tidegate_extensions::format::postgres::ValueFormat;
 use tidegate_extensions::sql::ScriptStatement;
 use tokio::io::{AsyncRead, ReadHalf, WriteHalf};
@@ -16,12 +16,12 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
-use super::backends::{Backend, Reason, Registration, SHORT_SECRET_BYTES};
+use super::backends::{Backend, Client, Reason, Registration, SHORT_SECRET_BYTES};
 use super::fault::{Fault, Stop};
-use super::functions::add_session_functions;
 use super::login::{NEWEST_MINOR, Request, authenticate, negotiate};
 use super::message::{MOST_LOGIN_BYTES, Message, Named, Reader};
-use super::portal::{Cursor, Portal, Prepared};
+use super::pg_catalog::{CatalogPlan, CatalogQuery, Numbers, Objects, with_functions};
+use super::portal::{Cursor, Plan, Portal, Prepared};
 use super::reply::{Block, Replies, push_text};
 use super::server::Server;
 use super::settings::Settings;
@@ -57,7 +57,8 @@ async fn start(
     let (read, write) = tokio::io::split(socket);
     let mut reader = Reader::new(read, MOST_LOGIN_BYTES);
     let mut replies = Replies::new(write);
-    let started = log_in(server, &mut reader, &mut replies, message, is_encrypted).await;
+    let transport = (client, is_encrypted);
+    let started = log_in(server, &mut reader, &mut replies, message, transport).await;
     let fault = match started {
         Ok(None) | Err(Stop::Gone) => return None,
         Ok(Some(login)) => {
@@ -106,7 +107,7 @@ async fn log_in(
     reader: &mut Reader<ReadHalf<Socket>>,
     replies: &mut Replies<WriteHalf<Socket>>,
     message: bytes::Bytes,
-    is_encrypted: bool,
+    (address, is_encrypted): (SocketAddr, bool),
 ) -> Result<Option<Login>, Stop> {
     let startup = match Request::parse(message)? {
         Request::Cancel { pid, secret } => {
@@ -140,20 +141,30 @@ async fn log_in(
         &server.nobody,
     )
     .await?;
-    let most = server.limits.connections;
-    let registration = server.backends.add(most).ok_or_else(|| {
-        Fault::fatal(
-            "53300",
-            format!("the server already has {most} connections"),
-        )
-        .with_hint("tidegate serve --max-connections sets the limit")
-    })?;
     let mut settings = Settings::default();
     settings.fix("session_authorization", &user.name);
     for (name, value) in &startup.settings {
         settings.start_with(name, value)?;
     }
     let settings = Arc::new(Mutex::new(settings));
+    let database = match startup.database.as_str() {
+        "" => user.name.clone(),
+        name => name.to_owned(),
+    };
+    let most = server.limits.connections;
+    let client = Client {
+        user: user.name.clone(),
+        database: database.clone(),
+        address,
+        settings: Arc::clone(&settings),
+    };
+    let registration = server.backends.add(most, client).ok_or_else(|| {
+        Fault::fatal(
+            "53300",
+            format!("the server already has {most} connections"),
+        )
+        .with_hint("tidegate serve --max-connections sets the limit")
+    })?;
     let session = new_session(server, &user, &registration.backend, &settings)?;
     Ok(Some(Login {
         user,
@@ -175,6 +186,8 @@ pub(super) struct Connection {
     /// The planner's.
     time_zone: String,
     pub(super) backend: Arc<Backend>,
+    /// The numbers of its objects in the catalog.
+    numbers: Numbers,
     minor: u16,
     inbox: mpsc::UnboundedReceiver<Received>,
     reading: JoinHandle<()>,
@@ -292,6 +305,7 @@ impl Connection {
             told: BTreeMap::new(),
             time_zone: "UTC".to_owned(),
             backend,
+            numbers: Numbers::default(),
             minor: login.minor,
             inbox,
             reading: tokio::spawn(reading),
@@ -395,6 +409,10 @@ impl Connection {
             () = self.server.stopping.cancelled() => {
                 return Err(Fault::fatal("57P01", "the server stops"));
             }
+            () = self.backend.terminated.cancelled() => {
+                let why = "terminating connection due to administrator command";
+                return Err(Fault::fatal("57P01", why));
+            }
             received = self.inbox.recv() => received,
             () = timeout => {
                 return Err(Fault::fatal(sqlstate, "the connection was idle for too long"));
@@ -482,12 +500,13 @@ impl Connection {
     async fn get_ready(&mut self) -> Result<(), Stop> {
         self.tell_settings();
         self.replies.ready(self.block);
+        self.backend.set_block(self.block);
         Ok(self.replies.flush().await?)
     }
 
-    /// Begins a statement.
-    pub(super) fn begin(&self) -> Running {
-        let token = self.backend.begin();
+    /// Begins a statement. `text` is what others see of it.
+    pub(super) fn begin(&self, text: &Arc<str>) -> Running {
+        let token = self.backend.begin(text);
         let timeout = self.settings().duration("statement_timeout");
         let timer = timeout.map(|timeout| {
             let (backend, token) = (Arc::clone(&self.backend), token.clone());
@@ -508,7 +527,10 @@ impl Connection {
         &mut self,
         statement: ScriptStatement,
         token: &CancellationToken,
-    ) -> Result<Planned, Stop> {
+    ) -> Result<Plan, Stop> {
+        if let Some(query) = CatalogQuery::of(&statement) {
+            return Ok(Plan::Catalog(self.plan_catalog(&query, &[]).await?));
+        }
         self.apply_time_zone().await?;
         let planned = tokio::select! {
             planned = self.session.plan(statement) => planned?,
@@ -517,16 +539,33 @@ impl Connection {
         // Planning may have taken a worker for long.
         match token.is_cancelled() {
             true => Err(cancelled().into()),
-            false => Ok(planned),
+            false => Ok(Plan::Statement(planned)),
         }
+    }
+
+    /// Plans a query of the catalog, with the types that the client has declared for its parameters.
+    pub(super) async fn plan_catalog(
+        &mut self,
+        query: &CatalogQuery,
+        types: &[u32],
+    ) -> Result<CatalogPlan, Stop> {
+        let objects = Objects::new(&self.server, &self.settings, &self.user, &self.backend);
+        let objects = objects
+            .with_tables(&self.session, &mut self.numbers)
+            .await?;
+        Ok(query.plan(Arc::new(objects), types)?)
     }
 
     /// Starts a planned statement, unless it is cancelled.
     pub(super) async fn start(
         &mut self,
-        planned: Planned,
+        plan: Plan,
         token: &CancellationToken,
     ) -> Result<Cursor, Stop> {
+        let planned = match plan {
+            Plan::Statement(planned) => planned,
+            Plan::Catalog(plan) => return self.start_catalog(plan, token).await,
+        };
         if planned.has_effect() {
             let in_block = self.block != Block::None;
             let words = planned.tag_words();
@@ -541,7 +580,22 @@ impl Connection {
             started = self.session.start_planned(planned) => started?,
             () = token.cancelled() => return Err(cancelled().into()),
         };
+        if !execution.returns_rows() {
+            self.backend.watch(execution.progress());
+        }
         Ok(Cursor::new(execution.cancelled_by(token.clone()), copy_out))
+    }
+
+    async fn start_catalog(
+        &mut self,
+        plan: CatalogPlan,
+        token: &CancellationToken,
+    ) -> Result<Cursor, Stop> {
+        let cancelled_by = token.clone();
+        let rows = tokio::task::spawn_blocking(move || plan.run(&cancelled_by)).await;
+        let rows = rows.map_err(|error| Fault::new("XX000", error.to_string()))?;
+        let execution = self.session.start_rows(rows?)?;
+        Ok(Cursor::new(execution.cancelled_by(token.clone()), None))
     }
 
     /// Warns the client, once in each block, that a rollback will not undo a statement.
@@ -575,12 +629,25 @@ fn cancelled() -> Fault {
 }
 
 fn new_session(
-    server: &Server,
+    server: &Arc<Server>,
     user: &User,
     backend: &Backend,
     settings: &Arc<Mutex<Settings>>,
 ) -> Result<Session, Fault> {
     let session = server.engine.session_with(server.access(user.role))?;
-    add_session_functions(&session, user, backend, settings);
+    let context = session.context();
+    server.shared_tables.add_to(&session)?;
+    // The database has the name that the client calls it.
+    let default = &context
+        .state()
+        .config_options()
+        .catalog
+        .default_catalog
+        .clone();
+    if let Some(catalog) = context.catalog(default) {
+        context.register_catalog(&backend.client.database, catalog);
+    }
+    let objects = Objects::new(server, settings, user, backend);
+    with_functions(&session, &Arc::new(objects));
     Ok(session)
 }

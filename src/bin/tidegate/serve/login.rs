@@ -46,6 +46,8 @@ pub(super) struct Startup {
     /// The minor version of protocol 3.
     pub(super) minor: u16,
     pub(super) user: String,
+    /// The name of the database; empty if the client gives none.
+    pub(super) database: String,
     /// Settings, in order.
     pub(super) settings: Vec<(String, String)>,
     /// Options of the protocol that are not supported.
@@ -120,7 +122,7 @@ impl Request {
                 format!("protocol {major}.{minor} is not supported: the server has 3.0 to 3.2");
             return Err(Fault::fatal("0A000", why));
         }
-        let mut user = String::new();
+        let (mut user, mut database) = (String::new(), String::new());
         let (mut settings, mut unsupported) = (Vec::new(), Vec::new());
         loop {
             let name = fields.text()?;
@@ -130,8 +132,7 @@ impl Request {
             let value = fields.text()?;
             match name.as_str() {
                 "user" => user = value,
-                // There is one database, under any name.
-                "database" => {}
+                "database" => database = value,
                 "replication" if ["false", "off", "no", "0"].contains(&value.as_str()) => {}
                 "replication" => {
                     return Err(Fault::fatal("0A000", "replication is not supported"));
@@ -147,6 +148,7 @@ impl Request {
         Ok(Self::Session(Startup {
             minor,
             user,
+            database,
             settings,
             unsupported,
         }))

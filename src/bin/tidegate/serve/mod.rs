@@ -15,16 +15,17 @@ mod backends;
 mod commands;
 mod connection;
 mod fault;
-mod functions;
 mod login;
 mod message;
 mod parameters;
+mod pg_catalog;
 mod portal;
 mod query;
 mod reply;
 mod scram;
 mod server;
 mod settings;
+mod shared_tables;
 mod tls;
 mod users;
 
@@ -32,13 +33,16 @@ use std::io::{BufRead, IsTerminal};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU16;
 use std::time::Duration;
 
+use chrono::Utc;
 use clap::{Args, Subcommand};
 use tidegate::{Access, CancellationToken, Engine, Error, ErrorKind, Result};
 
 use self::backends::Backends;
 use self::server::{Limits, Server, random_password};
+use self::shared_tables::SharedTables;
 use self::tls::Tls;
 use self::users::{Role, User, UsersFile};
 
@@ -51,6 +55,10 @@ pub(crate) struct ServeOptions {
 
     #[command(flatten)]
     users: UsersOption,
+
+    /// Run this script first; all sessions share the tables and views that it makes
+    #[arg(long, value_name = "FILE")]
+    init: Option<PathBuf>,
 
     /// The certificate, and those of its issuers, in PEM; required beyond loopback
     #[arg(long, value_name = "FILE", requires = "tls_key")]
@@ -126,8 +134,13 @@ pub(crate) async fn serve(engine: Engine, options: &ServeOptions) -> Result<u8> 
     rights.local_files = options.allow_local_files;
     rights.own_credentials = options.allow_own_credentials;
     rights.endpoints = options.allow_endpoints;
+    let shared_tables = match &options.init {
+        Some(path) => SharedTables::from_script(&engine, path).await?,
+        None => SharedTables::default(),
+    };
     let server = Arc::new(Server {
         engine,
+        shared_tables,
         users: options.users.file()?,
         tls,
         limits: Limits {
@@ -140,6 +153,8 @@ pub(crate) async fn serve(engine: Engine, options: &ServeOptions) -> Result<u8> 
         rights,
         nobody: rand::random(),
         stopping: CancellationToken::new(),
+        started: Utc::now(),
+        port: AtomicU16::new(0),
     });
     server.run(options.listen).await
 }

@@ -7,7 +7,9 @@ use arrow::datatypes::Field;
 use bytes::{Buf, Bytes};
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta};
 use datafusion::arrow;
-use tidegate_extensions::format::postgres::{ValueFormat, element_of, numeric_text, oid, pg_type};
+use tidegate_extensions::format::postgres::{
+    ValueFormat, array_elements, element_of, numeric_text, oid, pg_type,
+};
 use tidegate_extensions::sql::{Parameter, ParameterUse, ParameterValue};
 
 use super::fault::Fault;
@@ -253,58 +255,19 @@ fn bytes_of_text(text: &str) -> Result<Vec<u8>, Fault> {
     Ok(bytes)
 }
 
-/// The elements of `{1,NULL,"a \"b\""}`.
+/// An array such as `{1,NULL,"a \"b\""}`.
 fn array_of_text(element: u32, text: &str) -> Result<ParameterValue, Fault> {
-    let invalid = || invalid_text("array", text);
-    let inner = text
-        .trim()
-        .strip_prefix('{')
-        .and_then(|rest| rest.strip_suffix('}'));
-    let inner = inner.ok_or_else(invalid)?;
-    let mut items = Vec::new();
-    if inner.trim().is_empty() {
-        return Ok(ParameterValue::Array(items));
-    }
-    let mut chars = inner.chars().peekable();
-    loop {
-        let (mut item, mut is_quoted) = (String::new(), false);
-        while chars.next_if(|c| c.is_whitespace()).is_some() {}
-        if chars.next_if_eq(&'"').is_some() {
-            is_quoted = true;
-            loop {
-                match chars.next().ok_or_else(invalid)? {
-                    '"' => break,
-                    '\\' => item.push(chars.next().ok_or_else(invalid)?),
-                    c => item.push(c),
-                }
-            }
-            while chars.next_if(|c| c.is_whitespace()).is_some() {}
-        } else {
-            while let Some(c) = chars.next_if(|c| *c != ',') {
-                match c {
-                    '{' | '}' | '"' => {
-                        let why = "arrays of several dimensions are not supported as parameters";
-                        return Err(Fault::new("0A000", why));
-                    }
-                    '\\' => item.push(chars.next().ok_or_else(invalid)?),
-                    c => item.push(c),
-                }
-            }
-            item.truncate(item.trim_end().len());
-        }
-        items.push(match item.as_str() {
-            null if !is_quoted && null.eq_ignore_ascii_case("null") => ParameterValue::Null,
-            item => of_text(element, item)?,
-        });
-        match chars.next() {
-            None => return Ok(ParameterValue::Array(items)),
-            Some(',') => {}
-            Some(_) => return Err(invalid()),
-        }
-    }
+    let elements = array_elements(text).ok_or_else(|| {
+        invalid_text("array", text).with_hint("arrays of one dimension are supported")
+    })?;
+    let values = elements.iter().map(|value| match value {
+        Some(text) => of_text(element, text),
+        None => Ok(ParameterValue::Null),
+    });
+    Ok(ParameterValue::Array(values.collect::<Result<_, _>>()?))
 }
 
-fn of_binary(type_oid: u32, bytes: Bytes) -> Result<ParameterValue, Fault> {
+pub(super) fn of_binary(type_oid: u32, bytes: Bytes) -> Result<ParameterValue, Fault> {
     if let Some(element) = element_of(type_oid) {
         return array_of_binary(element, bytes);
     }

@@ -13,6 +13,7 @@ use tidegate_extensions::sql::{ScriptStatement, SessionCommand};
 use tokio::io::AsyncWrite;
 
 use super::fault::{Fault, Stop};
+use super::pg_catalog::{CatalogPlan, CatalogQuery};
 use super::reply::Replies;
 
 /// What a statement is, before it is planned.
@@ -22,8 +23,34 @@ pub(super) enum Kind {
     Empty,
     /// A statement about the session.
     Command(SessionCommand),
+    /// A query of the catalog.
+    Catalog(CatalogQuery),
     /// A statement for the planner.
     Statement(ScriptStatement),
+}
+
+/// A planned statement.
+pub(super) enum Plan {
+    Statement(Planned),
+    Catalog(CatalogPlan),
+}
+
+impl Plan {
+    /// The columns of the rows that it returns; `None` if it returns none.
+    pub(super) fn columns(&self) -> Option<&Schema> {
+        match self {
+            Self::Statement(planned) => planned.columns(),
+            Self::Catalog(plan) => Some(&plan.schema),
+        }
+    }
+
+    /// Whether it may change something.
+    pub(super) fn has_effect(&self) -> bool {
+        match self {
+            Self::Statement(planned) => planned.has_effect(),
+            Self::Catalog(_) => false,
+        }
+    }
 }
 
 /// A prepared statement.
@@ -39,7 +66,7 @@ pub(super) struct Prepared {
     pub(super) is_described: bool,
     /// The plan made while it was prepared. It is used once, and not after the next `Sync`: files may
     /// have been added since.
-    pub(super) plan: Option<Planned>,
+    pub(super) plan: Option<Plan>,
 }
 
 /// A statement with its parameters.
@@ -53,7 +80,7 @@ pub(super) struct Portal {
 pub(super) enum Work {
     Empty,
     Command(SessionCommand),
-    Planned(Planned),
+    Planned(Plan),
     Running(Cursor),
     /// It has ended, with this tag.
     Done(String),

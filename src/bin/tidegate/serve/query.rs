@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::Schema;
 use datafusion::arrow;
-use tidegate::{CancellationToken, Planned, Session};
+use tidegate::{CancellationToken, Session};
 use tidegate_extensions::format::postgres::{ValueFormat, oid, pg_type};
 use tidegate_extensions::sql::{Parameter, ScriptStatement, SessionCommand};
 
@@ -17,7 +17,8 @@ use super::connection::{Connection, Running};
 use super::fault::{Fault, Stop};
 use super::message::{Bind, Message, Named};
 use super::parameters::{as_literal, type_of_planner, type_of_use, with_value, without_value};
-use super::portal::{Kind, Portal, Prepared, Sent, Work, formats_of_columns};
+use super::pg_catalog::CatalogQuery;
+use super::portal::{Kind, Plan, Portal, Prepared, Sent, Work, formats_of_columns};
 use super::reply::{Block, push_u16};
 
 /// The most prepared statements of a connection, the most bytes of their texts, and the most portals.
@@ -29,7 +30,10 @@ const MOST_PORTALS: usize = 1000;
 fn kind_of(statement: ScriptStatement) -> Result<Kind, Fault> {
     Ok(match statement.session_command()? {
         Some(command) => Kind::Command(command),
-        None => Kind::Statement(statement),
+        None => match CatalogQuery::of(&statement) {
+            Some(query) => Kind::Catalog(query),
+            None => Kind::Statement(statement),
+        },
     })
 }
 
@@ -52,16 +56,16 @@ impl Connection {
         // A syntax error anywhere in the text keeps all of its statements from taking effect.
         let mut parsed = Vec::with_capacity(statements.len());
         for statement in statements {
-            let command = statement.session_command()?;
-            if command.is_none() {
-                self.session.check_syntax(&statement)?;
+            let kind = kind_of(statement.clone())?;
+            if let Kind::Statement(statement) = &kind {
+                self.session.check_syntax(statement)?;
             }
-            parsed.push((statement, command));
+            parsed.push((statement, kind));
         }
-        for (statement, command) in parsed {
-            let running = self.begin();
-            let work = match command {
-                Some(command) if self.answers(&command)? => Work::Command(command),
+        for (statement, kind) in parsed {
+            let running = self.begin(&text);
+            let work = match kind {
+                Kind::Command(command) if self.answers(&command)? => Work::Command(command),
                 _ => {
                     self.refuse_in_failed_block()?;
                     let planned = self.plan(statement, &running.token).await;
@@ -162,15 +166,21 @@ impl Connection {
         let planned = match &prepared.kind {
             Kind::Statement(statement) => Some(statement.clone()),
             Kind::Command(SessionCommand::Declare(declared)) => Some(declared.query.clone()),
-            Kind::Command(_) | Kind::Empty => None,
+            Kind::Catalog(_) | Kind::Command(_) | Kind::Empty => None,
         };
+        if let Kind::Catalog(query) = &prepared.kind {
+            self.refuse_in_failed_block()?;
+            let plan = self.plan_catalog(query, &types).await?;
+            prepared.types = plan.parameters.clone();
+            prepared.columns = Ok(Some(plan.schema));
+        }
         if let Some(statement) = planned {
             self.refuse_in_failed_block()?;
             let given = u16::try_from(types.len()).unwrap_or(u16::MAX);
             prepared.types = types;
             let count = statement.parameters()?.max(given);
             prepared.types.resize(usize::from(count), 0);
-            let planned = self.plan_prepared(&mut prepared.types, &statement).await?;
+            let planned = self.plan_prepared(&mut prepared, &statement).await?;
             if let Kind::Statement(_) = prepared.kind {
                 match planned {
                     Ok(planned) => {
@@ -193,10 +203,11 @@ impl Connection {
     /// file. It is planned again when it has them.
     async fn plan_prepared(
         &mut self,
-        types: &mut [u32],
+        prepared: &mut Prepared,
         statement: &ScriptStatement,
-    ) -> Result<Result<Planned, Fault>, Stop> {
-        let running = self.begin();
+    ) -> Result<Result<Plan, Fault>, Stop> {
+        let types = prepared.types.as_mut_slice();
+        let running = self.begin(&prepared.text);
         let token = &running.token;
         if types.is_empty() {
             let planned = self.plan(statement.clone(), token).await;
@@ -212,8 +223,8 @@ impl Connection {
         let typed: Vec<Parameter> = types.iter().copied().map(without_value).collect();
         let mut planned = self.plan_with(statement, &typed, token).await;
         let found = match &planned {
-            Ok((planned, _)) => planned.parameter_types()?,
-            Err(_) => BTreeMap::new(),
+            Ok((Plan::Statement(planned), _)) => planned.parameter_types()?,
+            Ok((Plan::Catalog(_), _)) | Err(_) => BTreeMap::new(),
         };
         let mut is_complete = planned.is_ok();
         for (place, type_oid) in types.iter_mut().enumerate() {
@@ -249,7 +260,7 @@ impl Connection {
         statement: &ScriptStatement,
         parameters: &[Parameter],
         token: &CancellationToken,
-    ) -> Result<(Planned, ScriptStatement), Stop> {
+    ) -> Result<(Plan, ScriptStatement), Stop> {
         let typed = statement.with_parameters(parameters)?;
         let planned = self.plan(typed.clone(), token).await;
         let literals: Vec<Parameter> = parameters.iter().map(as_literal).collect();
@@ -277,6 +288,11 @@ impl Connection {
         let missing = || no_statement(&bind.statement);
         let prepared = self.statements.get_mut(&bind.statement);
         let prepared = prepared.ok_or_else(missing)?;
+        if let Kind::Catalog(query) = &prepared.kind {
+            let (query, types) = (query.clone(), prepared.types.clone());
+            let text = Arc::clone(&prepared.text);
+            return self.bind_catalog(bind, query, &types, text).await;
+        }
         let values = parameters(&bind, &prepared.types)?;
         let text = Arc::clone(&prepared.text);
         let described = match &prepared.columns {
@@ -284,10 +300,10 @@ impl Connection {
             _ => None,
         };
         let work = match &prepared.kind {
-            Kind::Empty => Work::Empty,
+            Kind::Empty | Kind::Catalog(_) => Work::Empty,
             Kind::Command(SessionCommand::Declare(declared)) if !values.is_empty() => {
                 let mut declared = declared.clone();
-                let running = self.begin();
+                let running = self.begin(&text);
                 let planned = self
                     .plan_with(&declared.query, &values, &running.token)
                     .await;
@@ -302,7 +318,7 @@ impl Connection {
                     Some(planned) => planned,
                     None => {
                         self.refuse_in_failed_block()?;
-                        let running = self.begin();
+                        let running = self.begin(&text);
                         let planned = match values.is_empty() {
                             true => self.plan(statement, &running.token).await,
                             false => {
@@ -340,11 +356,34 @@ impl Connection {
         Ok(())
     }
 
+    async fn bind_catalog(
+        &mut self,
+        bind: Bind,
+        query: CatalogQuery,
+        types: &[u32],
+        text: Arc<str>,
+    ) -> Result<(), Stop> {
+        self.refuse_in_failed_block()?;
+        let plan = self.plan_catalog(&query, types).await?;
+        let portal = Portal {
+            text,
+            formats: bind.result_formats.clone(),
+            work: Work::Planned(Plan::Catalog(plan.with_values(&bind)?)),
+        };
+        if let Work::Planned(plan) = &portal.work {
+            let columns = plan.columns().map_or(0, |columns| columns.fields().len());
+            portal.column_formats(columns)?;
+        }
+        self.portals.insert(bind.portal, portal);
+        self.replies.message(b'2', |_| {});
+        Ok(())
+    }
+
     fn describe_statement(&mut self, name: &str) -> Result<(), Stop> {
         let missing = || no_statement(name);
         let schema = match &self.statements.get(name).ok_or_else(missing)?.kind {
             Kind::Command(command) => Some(self.columns_of(command)),
-            Kind::Statement(_) | Kind::Empty => None,
+            Kind::Catalog(_) | Kind::Statement(_) | Kind::Empty => None,
         };
         let prepared = self.statements.get_mut(name).ok_or_else(missing)?;
         let schema = match (schema, &prepared.columns) {
@@ -398,7 +437,7 @@ impl Connection {
         };
         let mut portal = entry.remove();
         let most_rows = (most_rows > 0).then_some(most_rows);
-        let running = self.begin();
+        let running = self.begin(&portal.text);
         let done = self.execute(&mut portal, most_rows, false, running).await;
         done.map_err(|stop| self.with_reason(stop))?;
         self.portals.insert(name, portal);
@@ -491,32 +530,38 @@ fn type_numbers(columns: Option<&Schema>) -> Vec<u32> {
 
 /// The values of a statement's parameters.
 fn parameters(bind: &Bind, types: &[u32]) -> Result<Vec<Parameter>, Fault> {
-    if bind.parameters.len() != types.len() {
+    let formats = parameter_formats(bind, types.len())?;
+    let values = bind.parameters.iter().zip(types).zip(formats).enumerate();
+    let values = values.map(|(place, ((value, type_oid), format))| {
+        with_value(place + 1, *type_oid, format, value.as_ref())
+    });
+    values.collect()
+}
+
+/// The form of each parameter's value.
+///
+/// # Errors
+/// 08P01 if the client sends another number of values or forms.
+pub(super) fn parameter_formats(bind: &Bind, count: usize) -> Result<Vec<ValueFormat>, Fault> {
+    if bind.parameters.len() != count {
         let why = format!(
-            "bind message supplies {} parameters, but prepared statement \"{}\" requires {}",
+            "bind message supplies {} parameters, but prepared statement \"{}\" requires {count}",
             bind.parameters.len(),
             bind.statement,
-            types.len()
         );
         return Err(Fault::new("08P01", why));
     }
     let formats = &bind.parameter_formats;
-    if formats.len() > 1 && formats.len() != types.len() {
+    if formats.len() > 1 && formats.len() != count {
         let why = format!(
-            "bind message has {} parameter formats but {} parameters",
+            "bind message has {} parameter formats but {count} parameters",
             formats.len(),
-            types.len()
         );
         return Err(Fault::new("08P01", why));
     }
-    let values = bind.parameters.iter().zip(types).enumerate();
-    let values = values.map(|(place, (value, type_oid))| {
-        let format = match formats.as_slice() {
-            [] => ValueFormat::Text,
-            [one] => *one,
-            each => each.get(place).copied().unwrap_or_default(),
-        };
-        with_value(place + 1, *type_oid, format, value.as_ref())
-    });
-    values.collect()
+    Ok(match formats.as_slice() {
+        [] => vec![ValueFormat::Text; count],
+        [one] => vec![*one; count],
+        each => each.to_vec(),
+    })
 }

@@ -7,8 +7,10 @@
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tidegate::{Access, CLEAN_UP, CancellationToken, Engine, Error, ErrorKind, Result};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -16,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use super::backends::{Backends, Reason};
 use super::connection;
+use super::shared_tables::SharedTables;
 use super::tls::Tls;
 use super::users::{Role, User, UsersFile, write_private};
 use crate::print;
@@ -42,6 +45,7 @@ pub(super) struct Limits {
 /// What all connections share.
 pub(super) struct Server {
     pub(super) engine: Engine,
+    pub(super) shared_tables: SharedTables,
     pub(super) users: UsersFile,
     pub(super) tls: Option<Tls>,
     pub(super) limits: Limits,
@@ -52,9 +56,17 @@ pub(super) struct Server {
     pub(super) nobody: [u8; 32],
     /// Cancelled when the server stops.
     pub(super) stopping: CancellationToken,
+    pub(super) started: DateTime<Utc>,
+    /// The port that it listens on; 0 before it does.
+    pub(super) port: AtomicU16,
 }
 
 impl Server {
+    /// The port that the server listens on.
+    pub(super) fn port(&self) -> u16 {
+        self.port.load(Ordering::Relaxed)
+    }
+
     /// What a user may do.
     pub(super) fn access(&self, role: Role) -> Access {
         let mut access = self.rights.clone();
@@ -89,6 +101,7 @@ impl Server {
         };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
+        self.port.store(address.port(), Ordering::Relaxed);
         let patience = self.limits.grace + CLEAN_UP + LAST_WORDS;
         let mut signals = Signals::listen_to(Ending {
             interrupts_end: true,

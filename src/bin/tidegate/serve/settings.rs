@@ -92,6 +92,7 @@ const MESSAGES: Values = Values::OneOf(&[
 const KNOWN: &[Known] = &[
     reported("application_name", "application_name", "", Values::Any),
     plain("backslash_quote", "safe_encoding", Values::Any),
+    plain("block_size", "8192", Values::Fixed),
     plain("bytea_output", "hex", Values::Only(&["hex"])),
     reported(
         "client_encoding",
@@ -101,6 +102,8 @@ const KNOWN: &[Known] = &[
     ),
     plain("client_min_messages", "notice", MESSAGES),
     reported("DateStyle", "datestyle", "ISO, MDY", Values::Only(&["iso"])),
+    plain("default_table_access_method", "heap", Values::Any),
+    plain("default_tablespace", "", Values::Any),
     plain("default_transaction_deferrable", "off", Values::Boolean),
     plain("default_transaction_isolation", "read committed", ISOLATION),
     reported(
@@ -128,7 +131,12 @@ const KNOWN: &[Known] = &[
     ),
     reported("is_superuser", "is_superuser", "off", Values::Fixed),
     plain("jit", "off", Values::Boolean),
+    plain("lc_collate", "C", Values::Fixed),
+    plain("lc_ctype", "C", Values::Fixed),
     plain("lc_messages", "C", Values::Any),
+    plain("lc_monetary", "C", Values::Any),
+    plain("lc_numeric", "C", Values::Any),
+    plain("lc_time", "C", Values::Any),
     plain("lock_timeout", "0", Values::Duration),
     plain("max_identifier_length", "63", Values::Fixed),
     plain("max_index_keys", "32", Values::Fixed),
