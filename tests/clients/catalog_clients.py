@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import urllib.parse
 
 import adbc_driver_postgresql.dbapi
 import asyncpg
@@ -11,7 +12,7 @@ import duckdb_extension_postgres_scanner
 import sqlalchemy
 
 host, port, user, password, database = sys.argv[1:]
-address = f"{user}:{password}@{host}:{port}/{database}"
+address = f"{user}:{urllib.parse.quote(password)}@{host}:{port}/{database}"
 
 
 def sqlalchemy_inspects():
@@ -59,8 +60,9 @@ def duckdb_attaches():
     ]
     db = duckdb.connect(config={"allow_unsigned_extensions": "true"})
     db.execute(f"LOAD '{path}'")
-    source = f"host={host} port={port} user={user} password={password} dbname={database}"
-    db.execute(f"ATTACH '{source}' AS server (TYPE postgres, READ_ONLY)")
+    source = f"host={host} port={port} user={user} password='{password}' dbname={database}"
+    quoted = source.replace("'", "''")
+    db.execute(f"ATTACH '{quoted}' AS server (TYPE postgres, READ_ONLY)")
     tables = "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'server'"
     own = "AND schema_name IN ('public', 'sales') ORDER BY ALL"
     print(db.execute(f"{tables} {own}").fetchall())

@@ -532,10 +532,18 @@ impl Connection {
             return Ok(Plan::Catalog(self.plan_catalog(&query, &[]).await?));
         }
         self.apply_time_zone().await?;
+        let mentions_catalog = CatalogQuery::mentions(&statement);
         let planned = tokio::select! {
-            planned = self.session.plan(statement) => planned?,
+            planned = self.session.plan(statement) => planned,
             () = token.cancelled() => return Err(cancelled().into()),
         };
+        let planned = planned.map_err(|error| match Fault::from(error) {
+            fault if fault.sqlstate == "42P01" && mentions_catalog => {
+                let hint = "the system catalog is read by queries of it alone: without tables or COPY";
+                fault.with_hint(hint)
+            }
+            fault => fault,
+        })?;
         // Planning may have taken a worker for long.
         match token.is_cancelled() {
             true => Err(cancelled().into()),

@@ -117,6 +117,18 @@ impl Visitor for Relations {
 }
 
 impl CatalogQuery {
+    /// Whether a statement has a word that only the catalog understands.
+    pub(super) fn mentions(statement: &ScriptStatement) -> bool {
+        let mut tokens = statement.tokens().iter();
+        tokens.any(|token| match &token.token {
+            Token::Word(word) => {
+                let word = word.value.to_lowercase();
+                word.starts_with("pg_") || WORDS.contains(&word.as_str())
+            }
+            _ => false,
+        })
+    }
+
     /// The query, if a statement is one that reads the catalog, and no tables.
     pub(super) fn of(statement: &ScriptStatement) -> Option<Self> {
         let tokens = statement.tokens();
@@ -126,14 +138,7 @@ impl CatalogQuery {
                 tokens.first().map(|token| &token.token),
                 Some(Token::LParen)
             );
-        let mentions = tokens.iter().any(|token| match &token.token {
-            Token::Word(word) => {
-                let word = word.value.to_lowercase();
-                word.starts_with("pg_") || WORDS.contains(&word.as_str())
-            }
-            _ => false,
-        });
-        if !is_query || !mentions {
+        if !is_query || !Self::mentions(statement) {
             return None;
         }
         let mut parser =
