@@ -90,4 +90,18 @@ SELECT datname, usename, state, query LIKE 'SELECT datname%', backend_type FROM 
 SELECT count(*) FROM pg_stat_progress_copy;
 SELECT relname, seq_scan IS NOT NULL FROM pg_stat_user_tables WHERE relname = 'orders';
 SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef WHERE adrelid = 'orders'::regclass;
-SELECT deptype, classid::regclass, refclassid::regclass FROM pg_depend WHERE objid = 'orders_pkey'::regclass ORDER BY 1
+SELECT deptype, classid::regclass, refclassid::regclass FROM pg_depend WHERE objid = 'orders_pkey'::regclass ORDER BY 1;
+SELECT relname, (WITH w AS (SELECT c.relname AS o) SELECT x.o FROM (SELECT o FROM w) x) FROM pg_class c WHERE relname IN ('pg_class', 'pg_proc', 'pg_type') ORDER BY 1;
+WITH RECURSIVE u AS (SELECT oid FROM pg_am UNION ALL SELECT 99999), v AS (SELECT count(*) n FROM u) SELECT n FROM v;
+WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL (WITH q AS (SELECT n + 1 AS n FROM r WHERE n < 5) SELECT n FROM (SELECT * FROM q) z)) SELECT count(*) FROM r, pg_am WHERE amname = 'heap';
+WITH RECURSIVE t AS (SELECT 1 AS n UNION ALL SELECT 2.5 FROM t WHERE n < 2) SELECT n FROM t, pg_am;
+SELECT oid FROM (SELECT oid FROM pg_am WHERE false) a RIGHT JOIN (SELECT oid FROM pg_am) b USING (oid) ORDER BY 1;
+SELECT ('99', 1) IN (SELECT oid, 1 FROM pg_am), (99, NULL::int) NOT IN (SELECT oid, 1 FROM pg_am), (2, NULL::int) IN (SELECT oid, 1 FROM pg_am);
+SELECT (1, 2, 3) IN (SELECT oid, 1 FROM pg_am);
+SELECT now() - query_start < interval '1 day', now() - interval '5 minutes' < now() FROM pg_stat_activity WHERE pid = pg_backend_pid();
+SELECT '2020-03-01'::date - '2020-01-01'::date FROM pg_am LIMIT 1;
+SELECT oid FROM pg_am LIMIT -1;
+SELECT oid FROM pg_am OFFSET -1;
+SELECT 1 FROM pg_am a, pg_am a;
+SELECT (SELECT count(*) FROM pg_attribute a WHERE a.attrelid = c.oid AND attnum > 0 AND atttypid NOT IN (SELECT typelem FROM pg_type t WHERE t.oid < c.oid)) FROM pg_class c WHERE c.oid IN (1247, 1259) ORDER BY 1;
+SELECT c.relname, x.n FROM pg_class c LEFT JOIN (SELECT indrelid, count(*) AS n FROM pg_index GROUP BY indrelid) x ON x.indrelid = c.oid AND x.n > 1 WHERE c.oid IN (1247, 1259, 2601) AND coalesce(x.n, 0) >= 0 ORDER BY 1

@@ -251,6 +251,78 @@ fn the_catalog_is_that_of_postgres() {
     );
 }
 
+/// Queries of the catalog that would take all memory, all stack or for ever.
+#[test]
+fn no_query_of_the_catalog_brings_the_server_down() {
+    let server = Server::start(&[]);
+    let many = |term: &str, word: &str| vec![term; 100_000].join(word);
+    let mut nested = "relnatts::int".to_owned();
+    for _ in 0..20 {
+        nested = format!("CASE {nested} WHEN 1 THEN 2 WHEN 2 THEN 3 WHEN 3 THEN 4 END");
+    }
+    let growing =
+        "WITH RECURSIVE t AS (SELECT 'xxxxxxxxxx'::text AS a UNION ALL SELECT a || a FROM t)
+        SELECT length(a) FROM t, pg_am";
+    let endless = "WITH RECURSIVE t AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM t)
+        SELECT count(*) FROM t, pg_am";
+    let windows = "SELECT count(*) FROM (SELECT count(*) OVER (ORDER BY g)
+        FROM generate_series(1, 100000) g) x, pg_am";
+    let queries = [
+        (
+            format!("SELECT 1 FROM pg_am WHERE {}", many("oid = 1", " OR ")),
+            "54001",
+        ),
+        (format!("SELECT {} FROM pg_am", many("1", " + ")), "54001"),
+        (format!("SELECT {nested} FROM pg_class"), "57014"),
+        (growing.to_owned(), "54000"),
+        (endless.to_owned(), "53200"),
+        (windows.to_owned(), "57014"),
+        ("SELECT a.oid FROM pg_proc a, pg_proc b".to_owned(), "53200"),
+        (
+            "SELECT count(*) FROM pg_proc a, pg_proc b, pg_proc c".to_owned(),
+            "57014",
+        ),
+        (
+            "SELECT repeat('x', 1000000) FROM pg_proc".to_owned(),
+            "53200",
+        ),
+        (
+            "SELECT generate_series(1, 10000000) FROM pg_proc".to_owned(),
+            "54000",
+        ),
+    ];
+    let running = queries.map(|(query, sqlstate)| {
+        let mut psql = server.psql(USER);
+        psql.args(["-v", "VERBOSITY=sqlstate"])
+            .stdin(Stdio::piped());
+        let mut psql = psql
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = psql.stdin.take().unwrap();
+        writeln!(input, "SET statement_timeout = '5s';\n{query};").unwrap();
+        (psql, query, sqlstate)
+    });
+    assert_eq!(
+        server.answer("SELECT amname FROM pg_am WHERE oid = 2"),
+        "heap"
+    );
+    for (psql, query, sqlstate) in running {
+        let failed = complaint(&psql.wait_with_output().unwrap());
+        let is_timeout = failed.contains("57014");
+        assert!(
+            failed.contains(sqlstate) || is_timeout,
+            "{query:.200}: {failed}"
+        );
+    }
+    assert_eq!(
+        server.answer("SELECT amname FROM pg_am WHERE oid = 2"),
+        "heap"
+    );
+    assert!(server.peak_memory() < 1 << 30);
+}
+
 #[test]
 fn the_operator_makes_tables_for_everybody() {
     let folder = tempfile::tempdir().unwrap();

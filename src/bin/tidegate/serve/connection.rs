@@ -539,7 +539,8 @@ impl Connection {
         };
         let planned = planned.map_err(|error| match Fault::from(error) {
             fault if fault.sqlstate == "42P01" && mentions_catalog => {
-                let hint = "the system catalog is read by queries of it alone: without tables or COPY";
+                let hint =
+                    "the system catalog is read by queries of it alone: without tables or COPY";
                 fault.with_hint(hint)
             }
             fault => fault,

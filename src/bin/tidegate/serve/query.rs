@@ -372,7 +372,10 @@ impl Connection {
         };
         if let Work::Planned(plan) = &portal.work {
             let columns = plan.columns().map_or(0, |columns| columns.fields().len());
-            portal.column_formats(columns)?;
+            let formats = portal.column_formats(columns)?;
+            if let Plan::Catalog(plan) = plan {
+                plan.check_formats(&formats)?;
+            }
         }
         self.portals.insert(bind.portal, portal);
         self.replies.message(b'2', |_| {});

@@ -44,24 +44,31 @@ pub(super) fn backends(values: &[Value], _: &Call, objects: &Objects) -> Result<
 }
 
 fn activity_row(backend: &Backend, objects: &Objects) -> Row {
+    let user = objects.role_number(&backend.client.user);
+    let user = user.map_or(Value::Null, |user| Value::Int(i64::from(user)));
+    let mut row = vec![Value::Null; ACTIVITY_COLUMNS];
+    if !may_see(backend, objects) {
+        row[0] = Value::Int(i64::from(DATABASE));
+        row[1] = Value::Int(i64::from(backend.pid));
+        row[2] = user;
+        row[5] = Value::text("<insufficient privilege>");
+        return row.into();
+    }
     let activity = backend.activity();
     let settings = backend.client.settings.lock();
     let application = settings
         .unwrap_or_else(PoisonError::into_inner)
         .get("application_name");
-    let text = match may_see(backend, objects) {
-        false => "<insufficient privilege>".to_owned(),
-        true if may_hold_secret(&activity.text) => "<a statement with a secret>".to_owned(),
-        true => activity.text.chars().take(MOST_CHARACTERS).collect(),
+    let text = match may_hold_secret(&activity.text) {
+        true => "<a statement with a secret>".to_owned(),
+        false => activity.text.chars().take(MOST_CHARACTERS).collect(),
     };
     let since = Value::Micros(activity.since.timestamp_micros());
     let is_active = activity.state == "active";
-    let user = objects.role_number(&backend.client.user);
-    let mut row = vec![Value::Null; ACTIVITY_COLUMNS];
     let columns = [
         Value::Int(i64::from(DATABASE)),
         Value::Int(i64::from(backend.pid)),
-        user.map_or(Value::Null, |user| Value::Int(i64::from(user))),
+        user,
         Value::text(application.unwrap_or_default()),
         Value::text(activity.state),
         Value::text(text),

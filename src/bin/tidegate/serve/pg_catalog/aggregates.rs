@@ -1,6 +1,6 @@
 //! Aggregates and window functions.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use tidegate_extensions::format::postgres::oid;
 
@@ -54,6 +54,7 @@ pub(super) fn aggregate(
         }
         let keys = of.order.iter().map(|sort| run.eval(&sort.expr, frame));
         let keys = keys.collect::<Result<Vec<_>, Fault>>()?;
+        run.pass()?;
         rows.push((keys, run.all(&of.arguments, frame)?));
     }
     if !of.order.is_empty() {
@@ -123,10 +124,13 @@ pub(super) fn aggregate(
                 let [Value::Text(value), separator] = row.as_slice() else {
                     continue;
                 };
-                text = Some(match text {
-                    None => value.to_string(),
-                    Some(text) => format!("{text}{}{value}", separator.as_text()),
-                });
+                match &mut text {
+                    None => text = Some(value.to_string()),
+                    Some(text) => {
+                        text.push_str(separator.as_text());
+                        text.push_str(value);
+                    }
+                }
             }
             text.map_or(Value::Null, Value::text)
         }
@@ -171,17 +175,19 @@ pub(super) fn window_values(
         keyed.push((keys, (place, run.all(&window.partition, frame)?)));
     }
     sort(&mut keyed, &window.order);
-    let mut partitions: Vec<(Vec<Value>, Vec<(Vec<Value>, usize)>)> = Vec::new();
+    let mut places: HashMap<Vec<Value>, usize> = HashMap::new();
+    let mut partitions: Vec<Vec<(Vec<Value>, usize)>> = Vec::new();
     for (keys, (place, partition)) in keyed {
-        match partitions.iter_mut().find(|(of, _)| *of == partition) {
-            Some((_, rows)) => rows.push((keys, place)),
-            None => partitions.push((partition, vec![(keys, place)])),
-        }
+        let of = *places.entry(partition).or_insert_with(|| {
+            partitions.push(Vec::new());
+            partitions.len() - 1
+        });
+        partitions[of].push((keys, place));
     }
     let mut values = vec![Value::Null; frames.len()];
     let number = |count: usize| Value::Int(i64::try_from(count).unwrap_or(i64::MAX));
     let of = &window.function;
-    for (_, rows) in &partitions {
+    for rows in &partitions {
         let (mut rank, mut dense) = (0, 0);
         for (place, (keys, row)) in rows.iter().enumerate() {
             if place == 0 || rows[place - 1].0 != *keys {

@@ -45,6 +45,33 @@ fn data_type(type_oid: u32) -> Option<DataType> {
     })
 }
 
+/// Whether the values of a type can be sent in binary form.
+pub(super) fn has_binary(type_oid: u32) -> bool {
+    data_type(type_oid).is_some()
+        || matches!(
+            type_oid,
+            oid::OID
+                | oid::XID
+                | oid::NAME
+                | oid::CHAR
+                | oid::VARCHAR
+                | oid::BPCHAR
+                | oid::UNKNOWN
+                | oid::JSON
+                | oid::JSONB
+                | oid::VOID
+                | oid::INT2VECTOR
+                | oid::OIDVECTOR
+                | oid::INT2_ARRAY
+                | oid::INT4_ARRAY
+                | oid::TEXT_ARRAY
+                | oid::VARCHAR_ARRAY
+                | oid::NAME_ARRAY
+                | oid::CHAR_ARRAY
+                | oid::OID_ARRAY
+        )
+}
+
 fn field(name: &str, type_oid: u32) -> Field {
     match data_type(type_oid) {
         Some(data_type) => Field::new(name, data_type, true),

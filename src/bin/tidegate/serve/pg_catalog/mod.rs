@@ -39,7 +39,7 @@ use std::sync::Arc;
 use arrow::datatypes::Schema;
 use arrow::record_batch::RecordBatch;
 use datafusion::arrow;
-use datafusion::sql::sqlparser::ast::{self, ObjectName, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{self, ObjectName, TableFactor, Visit, Visitor};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
@@ -95,6 +95,8 @@ pub(super) struct CatalogQuery(Arc<ast::Query>);
 #[derive(Default)]
 struct Relations {
     named: Vec<Vec<String>>,
+    /// The functions in FROM.
+    called: Vec<Vec<String>>,
     given: Vec<String>,
 }
 
@@ -108,10 +110,20 @@ impl Visitor for Relations {
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
-        let parts = relation.0.iter().filter_map(|part| part.as_ident());
-        self.named
-            .push(parts.map(|part| part.value.to_lowercase()).collect());
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        let parts = |name: &ObjectName| {
+            let parts = name.0.iter().filter_map(|part| part.as_ident());
+            parts.map(|part| part.value.to_lowercase()).collect()
+        };
+        match factor {
+            TableFactor::Table {
+                name, args: None, ..
+            } => self.named.push(parts(name)),
+            TableFactor::Table { name, .. } | TableFactor::Function { name, .. } => {
+                self.called.push(parts(name));
+            }
+            _ => {}
+        }
         ControlFlow::Continue(())
     }
 }
@@ -123,7 +135,12 @@ impl CatalogQuery {
         tokens.any(|token| match &token.token {
             Token::Word(word) => {
                 let word = word.value.to_lowercase();
-                word.starts_with("pg_") || WORDS.contains(&word.as_str())
+                let is_known = || {
+                    word == "pg_catalog"
+                        || is_system(None, &word)
+                        || !System::get().functions(&word).is_empty()
+                };
+                word.starts_with("pg_") && is_known() || WORDS.contains(&word.as_str())
             }
             _ => false,
         })
@@ -154,7 +171,9 @@ impl CatalogQuery {
             [schema, name] | [_, schema, name] => is_system(Some(schema), name),
             _ => false,
         });
-        is_catalog.then(|| Self(Arc::from(query)))
+        let mut called = relations.called.iter().filter_map(|parts| parts.last());
+        let are_functions = called.all(|name| !System::get().functions(name).is_empty());
+        (is_catalog && are_functions).then(|| Self(Arc::from(query)))
     }
 
     /// Gives the query's names their columns and types. `types` are those that the client has declared
@@ -183,7 +202,7 @@ impl CatalogQuery {
     }
 }
 
-/// Whether a relation, or a function in FROM, is the system's.
+/// Whether a relation is the system's.
 fn is_system(schema: Option<&String>, name: &str) -> bool {
     let system = System::get();
     let namespace = match schema.map(String::as_str) {
@@ -191,8 +210,7 @@ fn is_system(schema: Option<&String>, name: &str) -> bool {
         Some("information_schema") => information_schema(),
         Some(_) => return false,
     };
-    let relation = namespace.and_then(|namespace| system.relation(namespace, name));
-    relation.is_some() || !system.functions(name).is_empty()
+    namespace.is_some_and(|namespace| system.relation(namespace, name).is_some())
 }
 
 /// A query of the catalog that can be run.
@@ -244,6 +262,28 @@ impl CatalogPlan {
             }
             ParameterValue::Bytes(_) => return Err(bind::unsupported("a parameter of type bytea")),
         })
+    }
+
+    /// Refuses binary forms that columns don't have.
+    ///
+    /// # Errors
+    /// 0A000 for a column whose values can be sent as texts only.
+    pub(super) fn check_formats(&self, formats: &[ValueFormat]) -> Result<(), Fault> {
+        let columns = self.query.outputs.iter().zip(formats);
+        let found = columns
+            .filter(|(_, format)| **format == ValueFormat::Binary)
+            .find(|(output, _)| !answer::has_binary(output.type_oid));
+        match found {
+            None => Ok(()),
+            Some((output, _)) => {
+                let name = types::type_text(output.type_oid, i32::MIN, &self.objects);
+                let why = format!(
+                    "column \"{}\" of type {name} can't be sent in binary form",
+                    output.name
+                );
+                Err(Fault::new("0A000", why).with_hint("cast it to text, or ask for text"))
+            }
+        }
     }
 
     /// Runs the query.

@@ -44,6 +44,8 @@ pub(super) type ApplySet = fn(&[Value], &Call, &Objects) -> Result<Vec<Row>, Fau
 pub(super) enum Expr {
     Const(Value),
     Parameter(usize),
+    /// An expression that stands in several places.
+    Shared(Arc<Expr>),
     /// A value of the row of the query that is `up` levels further out.
     Column {
         up: usize,

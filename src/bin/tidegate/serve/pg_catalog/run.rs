@@ -23,8 +23,8 @@ use crate::serve::fault::Fault;
 /// A cancelled statement ends within this many rows.
 const ROWS_PER_CHECK: u64 = 1024;
 
-/// The most rows of a recursive query, which may have no end.
-const MOST_RECURSIVE_ROWS: usize = 1_000_000;
+/// The most bytes of the rows that a query keeps.
+const MOST_BYTES: usize = 64 << 20;
 
 /// The rows that expressions read.
 #[derive(Clone, Copy)]
@@ -85,7 +85,8 @@ impl<'r> Run<'r> {
         }
     }
 
-    fn pass(&self) -> Result<(), Fault> {
+    /// Counts a step, and ends the statement if it is cancelled.
+    pub(super) fn pass(&self) -> Result<(), Fault> {
         self.passed.set(self.passed.get() + 1);
         match self.passed.get() % ROWS_PER_CHECK == 0 && self.token.is_cancelled() {
             true => Err(Fault::new("57014", "the statement was cancelled")),
@@ -114,8 +115,22 @@ impl<'r> Run<'r> {
             };
             self.ctes.borrow_mut().insert(cte.number, rows);
         }
+        let frame = Frame::new(&[], outer);
+        let count = |expr: &Option<Expr>, sqlstate, what: &str| -> Result<Option<usize>, Fault> {
+            let Some(expr) = expr else { return Ok(None) };
+            let Some(count) = self.eval(expr, &frame)?.as_int() else {
+                return Ok(None);
+            };
+            let negative = |_| Fault::new(sqlstate, format!("{what} must not be negative"));
+            usize::try_from(count).map(Some).map_err(negative)
+        };
+        let limit = count(&query.limit, "2201W", "LIMIT")?;
+        let offset = count(&query.offset, "2201X", "OFFSET")?;
         let mut rows = match &query.body {
-            Body::Select(select) => self.select(select, outer)?,
+            Body::Select(select) => {
+                let most = limit.map(|limit| limit.saturating_add(offset.unwrap_or(0)));
+                self.select(select, most, outer)?
+            }
             Body::Values(rows) => {
                 let frame = Frame::new(&[], outer);
                 let rows = rows.iter().map(|row| self.all(row, &frame).map(Row::from));
@@ -141,16 +156,8 @@ impl<'r> Run<'r> {
             sort(&mut keyed, &query.order);
             rows = keyed.into_iter().map(|(_, row)| row).collect();
         }
-        let frame = Frame::new(&[], outer);
-        let count = |expr: &Option<Expr>| -> Result<Option<usize>, Fault> {
-            let Some(expr) = expr else { return Ok(None) };
-            let count = self.eval(expr, &frame)?.as_int();
-            Ok(count.map(|count| usize::try_from(count).unwrap_or(0)))
-        };
-        if let Some(offset) = count(&query.offset)? {
-            rows.drain(..offset.min(rows.len()));
-        }
-        if let Some(limit) = count(&query.limit)? {
+        rows.drain(..offset.unwrap_or(0).min(rows.len()));
+        if let Some(limit) = limit {
             rows.truncate(limit);
         }
         let rows = Arc::new(rows);
@@ -179,18 +186,24 @@ impl<'r> Run<'r> {
         };
         let mut working = fresh(&*self.query(left, outer)?);
         let mut result = Vec::new();
+        let mut bytes = 0;
         while !working.is_empty() {
             result.extend(working.iter().cloned());
-            if result.len() > MOST_RECURSIVE_ROWS {
-                return Err(Fault::new("54000", "a recursive query has too many rows"));
-            }
+            bytes += working.iter().map(|row| size_of_row(row)).sum::<usize>();
+            check_size(bytes)?;
             self.ctes.borrow_mut().insert(number, Arc::new(working));
             working = fresh(&*self.query(right, outer)?);
         }
         Ok(Arc::new(result))
     }
 
-    fn select(&self, select: &Select, outer: Option<&Frame<'_>>) -> Result<Vec<Row>, Fault> {
+    /// The rows of a SELECT. `most` is how many of them are read.
+    fn select(
+        &self,
+        select: &Select,
+        most: Option<usize>,
+        outer: Option<&Frame<'_>>,
+    ) -> Result<Vec<Row>, Fault> {
         let mut row = vec![Value::Null; select.width];
         let mut results = Results::default();
         let frame = Frame::new(&[], outer);
@@ -198,12 +211,18 @@ impl<'r> Run<'r> {
             self.each(&select.from, &mut row, outer, &mut |row| {
                 let frame = Frame::new(row, outer);
                 self.project(select, &frame, &mut results)?;
-                Ok(true)
+                let is_enough = most.is_some_and(|most| results.rows.len() >= most);
+                let takes_first =
+                    select.order.is_empty() && matches!(select.distinct, Distinct::None);
+                Ok(!(is_enough && takes_first))
             })?;
             return Ok(results.finish(select));
         }
         let mut rows = Vec::new();
+        let mut bytes = 0;
         self.each(&select.from, &mut row, outer, &mut |row| {
+            bytes += size_of_row(row);
+            check_size(bytes)?;
             rows.push(Row::from(row.as_slice()));
             Ok(true)
         })?;
@@ -325,8 +344,7 @@ impl<'r> Run<'r> {
             Distinct::None | Distinct::All => None,
         };
         let keys = self.keys(&select.order, frame)?;
-        results.push(keys, row, distinct);
-        Ok(())
+        results.push(keys, row, distinct)
     }
 
     fn keys(&self, order: &[Sort], frame: &Frame<'_>) -> Result<Vec<Value>, Fault> {
@@ -566,6 +584,7 @@ impl<'r> Run<'r> {
         let lost = || Fault::new("XX000", "a value of a row is missing");
         Ok(match expr {
             Expr::Const(value) => value.clone(),
+            Expr::Shared(expr) => self.eval(expr, frame)?,
             Expr::Parameter(place) => self.parameters.get(*place).cloned().unwrap_or(Value::Null),
             Expr::Column { up, slot } => {
                 let mut of = frame;
@@ -732,6 +751,7 @@ impl<'r> Run<'r> {
         call: &Call,
         arguments: &[Value],
     ) -> Result<Value, Fault> {
+        self.pass()?;
         match call.is_strict && arguments.iter().any(Value::is_null) {
             true => Ok(Value::Null),
             false => apply(arguments, call, self.objects),
@@ -842,15 +862,41 @@ pub(super) fn sort<T>(rows: &mut [(Vec<Value>, T)], order: &[Sort]) {
     });
 }
 
+/// About the bytes that a row takes.
+fn size_of_row(row: &[Value]) -> usize {
+    row.iter().map(Value::size).sum()
+}
+
+/// # Errors
+/// 53200 for more bytes than a query may keep.
+fn check_size(bytes: usize) -> Result<(), Fault> {
+    match bytes > MOST_BYTES {
+        true => Err(Fault::new(
+            "53200",
+            "a query of the system catalog has too many rows",
+        )),
+        false => Ok(()),
+    }
+}
+
 /// The rows of a SELECT, with their sort keys.
 #[derive(Default)]
 struct Results {
     rows: Vec<(Vec<Value>, (Row, Option<Vec<Value>>))>,
+    bytes: usize,
 }
 
 impl Results {
-    fn push(&mut self, keys: Vec<Value>, row: Row, distinct: Option<Vec<Value>>) {
+    fn push(
+        &mut self,
+        keys: Vec<Value>,
+        row: Row,
+        distinct: Option<Vec<Value>>,
+    ) -> Result<(), Fault> {
+        self.bytes += size_of_row(&row) + size_of_row(&keys);
+        check_size(self.bytes)?;
         self.rows.push((keys, (row, distinct)));
+        Ok(())
     }
 
     /// The rows in order, without those that DISTINCT leaves out.

@@ -1,5 +1,5 @@
 //! The rows that every database of PostgreSQL 15 has: its types, functions, operators, and the tables
-//! and views of the catalogue itself.
+//! and views of the catalog itself.
 //!
 //! Invariant: rows are those of a new PostgreSQL 15, as `postgres15/dump` has written them. What is
 //! known about types, functions and tables is read from them, and from nowhere else.

@@ -10,7 +10,7 @@ use super::system::{PG_CATALOG, System, is_array};
 use super::value::Value;
 use crate::serve::fault::Fault;
 
-/// The numbers of types that only catalogues have.
+/// The numbers of types that only catalogs have.
 pub(super) mod more {
     pub(in super::super) const REGPROCEDURE: u32 = 2202;
     pub(in super::super) const REGOPER: u32 = 2203;
@@ -57,6 +57,13 @@ pub(super) fn read(type_oid: u32, text: &str, objects: &Objects) -> Result<Value
         oid::CHAR => Value::text(text.chars().take(1).collect::<String>()),
         oid::TIMESTAMP | oid::TIMESTAMPTZ | oid::DATE => {
             Value::Micros(micros(text).ok_or_else(bad)?)
+        }
+        oid::INTERVAL => Value::Micros(read_interval(text)?),
+        oid::BYTEA | oid::UUID | oid::TIME => {
+            return Err(super::bind::unsupported(format!(
+                "a value of the type {}",
+                super::types::type_text(type_oid, i32::MIN, objects)
+            )));
         }
         oid::INT2VECTOR | oid::OIDVECTOR => {
             let words = text.split_ascii_whitespace();
@@ -328,6 +335,36 @@ pub(super) fn qualified(schema: u32, name: &str, objects: &Objects) -> String {
     format!("{}.{}", quoted(schema), quoted(name))
 }
 
+/// An interval of numbers with units up to weeks.
+///
+/// # Errors
+/// 0A000 for any other.
+fn read_interval(text: &str) -> Result<i64, Fault> {
+    let other = || super::bind::unsupported(format!("the interval '{text}'"));
+    let words: Vec<&str> = text.split_ascii_whitespace().collect();
+    let mut total: i64 = 0;
+    let pairs = words.chunks_exact(2);
+    if words.is_empty() || !pairs.remainder().is_empty() {
+        return Err(other());
+    }
+    for pair in pairs {
+        let number: i64 = pair[0].parse().map_err(|_| other())?;
+        let seconds = match pair[1].trim_end_matches('s') {
+            "second" | "sec" => 1,
+            "minute" | "min" => 60,
+            "hour" => 3600,
+            "day" => 86_400,
+            "week" => 7 * 86_400,
+            _ => return Err(other()),
+        };
+        let micros = number.checked_mul(seconds * MICROS_PER_SECOND);
+        total = micros
+            .and_then(|micros| total.checked_add(micros))
+            .ok_or_else(other)?;
+    }
+    Ok(total)
+}
+
 fn micros(text: &str) -> Option<i64> {
     let text = text.trim();
     if let Ok(time) = DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f%#z") {
@@ -362,6 +399,9 @@ fn interval(micros: i64) -> String {
         1 => format!("{sign}1 day "),
         days => format!("{sign}{days} days "),
     };
+    if days > 0 && rest == 0 {
+        return text.trim_end().to_owned();
+    }
     text.push_str(&format!(
         "{sign}{:02}:{:02}:{:02}",
         seconds / 3600,

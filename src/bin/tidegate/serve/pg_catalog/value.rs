@@ -1,4 +1,4 @@
-//! Values of catalogue queries.
+//! Values of catalog queries.
 //!
 //! Invariant: values of one type have one kind of value, so that they can be compared and hashed.
 
@@ -81,6 +81,18 @@ impl Value {
         match self {
             Self::List(items) | Self::Record(items) => items,
             _ => &[],
+        }
+    }
+
+    /// About the bytes that it takes.
+    pub(super) fn size(&self) -> usize {
+        let own = std::mem::size_of::<Self>();
+        match self {
+            Self::Text(text) => own + text.len(),
+            Self::List(items) | Self::Record(items) => {
+                own + items.iter().map(Self::size).sum::<usize>()
+            }
+            _ => own,
         }
     }
 

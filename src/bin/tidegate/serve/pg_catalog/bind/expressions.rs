@@ -5,12 +5,16 @@ use std::sync::Arc;
 use datafusion::sql::sqlparser::ast::{self, AccessExpr, BinaryOperator, Subscript, UnaryOperator};
 use tidegate_extensions::format::postgres::oid;
 
-use super::{Binder, Typed, name_of, unsupported};
+use super::{Binder, MOST_DEPTH, MOST_EXPRESSIONS, Typed, name_of, unsupported};
 use crate::serve::fault::Fault;
 use crate::serve::pg_catalog::functions::operator;
+use crate::serve::pg_catalog::objects::Objects;
 use crate::serve::pg_catalog::plan::{Call, Expr, Many, Query};
+use crate::serve::pg_catalog::system::System;
 use crate::serve::pg_catalog::text::more;
-use crate::serve::pg_catalog::types::{array_of, choose_operator, common_type, parse_type};
+use crate::serve::pg_catalog::types::{
+    array_of, choose_operator, common_type, parse_type, type_text,
+};
 use crate::serve::pg_catalog::value::Value;
 
 /// Functions that are called without parentheses.
@@ -53,6 +57,17 @@ impl Binder<'_> {
     /// # Errors
     /// Names that are not known, types that don't fit, and syntax that is not supported.
     pub(super) fn expr(&mut self, expr: &ast::Expr) -> Result<Typed, Fault> {
+        self.depth += 1;
+        self.expressions += 1;
+        if self.depth > MOST_DEPTH || self.expressions > MOST_EXPRESSIONS {
+            return Err(Fault::new("54001", "expressions are nested too deep"));
+        }
+        let bound = self.unlimited(expr);
+        self.depth -= 1;
+        bound
+    }
+
+    fn unlimited(&mut self, expr: &ast::Expr) -> Result<Typed, Fault> {
         use ast::Expr as E;
         Ok(match expr {
             E::Nested(inner) | E::Collate { expr: inner, .. } => self.expr(inner)?,
@@ -146,7 +161,7 @@ impl Binder<'_> {
                 low,
                 high,
             } => {
-                let (value, low) = (self.expr(expr)?, self.expr(low)?);
+                let (value, low) = (self.expr(expr)?.shared(), self.expr(low)?);
                 let above = self.operator(">=", vec![value.clone(), low])?.expr;
                 let high = self.expr(high)?;
                 let below = self.operator("<=", vec![value, high])?.expr;
@@ -507,6 +522,7 @@ impl Binder<'_> {
         }
         let given: Vec<u32> = arguments.iter().map(|argument| argument.type_oid).collect();
         let chosen = choose_operator(name, &given, self.objects)?;
+        check_modelled(name, &chosen.arguments, chosen.returns, self.objects)?;
         let mut exprs = Vec::new();
         let types = chosen.arguments.clone();
         for (argument, to) in arguments.into_iter().zip(chosen.arguments) {
@@ -558,7 +574,7 @@ impl Binder<'_> {
     }
 
     fn in_list(&mut self, expr: &ast::Expr, list: &[ast::Expr]) -> Result<Expr, Fault> {
-        let left = self.expr(expr)?;
+        let left = self.expr(expr)?.shared();
         let items = self.exprs(list)?;
         let types: Vec<u32> = items.iter().map(|item| item.type_oid).collect();
         let known = types.iter().all(|of| *of != more::RECORD);
@@ -653,22 +669,8 @@ impl Binder<'_> {
         query: Query,
         all: bool,
     ) -> Result<Typed, Fault> {
-        if let (Expr::Record(_), true) = (&left.expr, query.outputs.len() > 1) {
-            let apply = operator("=").ok_or_else(|| unsupported(name))?;
-            let call = Call {
-                name: name.to_owned(),
-                types: vec![more::RECORD; 2],
-                fields: Vec::new(),
-                returns: oid::BOOL,
-                is_strict: true,
-            };
-            return Ok(Self::boolean(Expr::Quantified {
-                left: Box::new(left.expr),
-                apply,
-                call: Arc::new(call),
-                right: Many::Query(Arc::new(query)),
-                all,
-            }));
+        if let (Expr::Record(values), Some(fields)) = (&left.expr, &left.fields) {
+            return self.quantified_records(values.clone(), fields, name, query, all);
         }
         let [output] = query.outputs.as_slice() else {
             return Err(Fault::new("42601", "subquery has too many columns"));
@@ -684,6 +686,36 @@ impl Binder<'_> {
         )
     }
 
+    /// `(a, b) IN (SELECT …)`
+    fn quantified_records(
+        &mut self,
+        values: Vec<Expr>,
+        fields: &[(String, u32)],
+        name: &str,
+        query: Query,
+        all: bool,
+    ) -> Result<Typed, Fault> {
+        if name != "=" || all {
+            return Err(unsupported(format!("{name} of records and a query")));
+        }
+        if values.len() != query.outputs.len() {
+            let why = "subquery has too few or too many columns";
+            return Err(Fault::new("42601", why));
+        }
+        let mut left = Vec::new();
+        for ((value, (_, of)), output) in values.into_iter().zip(fields).zip(&query.outputs) {
+            let chosen = choose_operator("=", &[*of, output.type_oid], self.objects)?;
+            if chosen.arguments[1] != output.type_oid {
+                return Err(unsupported("a comparison of records of these types"));
+            }
+            let value = self.coerce(Typed::new(value, *of), chosen.arguments[0], false)?;
+            left.push(value.expr);
+        }
+        let record = Typed::new(Expr::Record(left), more::RECORD);
+        let types = vec![more::RECORD; 2];
+        self.quantify(record, name, types, Many::Query(Arc::new(query)), all)
+    }
+
     fn quantify(
         &mut self,
         left: Typed,
@@ -692,6 +724,7 @@ impl Binder<'_> {
         right: Many,
         all: bool,
     ) -> Result<Typed, Fault> {
+        check_modelled(name, &types, oid::BOOL, self.objects)?;
         let apply = operator(name).ok_or_else(|| unsupported(format!("the operator {name}")))?;
         let call = Call {
             name: name.to_owned(),
@@ -715,12 +748,16 @@ impl Binder<'_> {
         conditions: &[ast::CaseWhen],
         otherwise: Option<&ast::Expr>,
     ) -> Result<Typed, Fault> {
+        let operand = match operand {
+            Some(operand) => Some(self.expr(operand)?.shared()),
+            None => None,
+        };
         let mut tests = Vec::new();
         let mut results = Vec::new();
         for case in conditions {
-            tests.push(match operand {
+            tests.push(match &operand {
                 Some(operand) => {
-                    let arguments = vec![self.expr(operand)?, self.expr(&case.condition)?];
+                    let arguments = vec![operand.clone(), self.expr(&case.condition)?];
                     self.operator("=", arguments)?.expr
                 }
                 None => self.condition(&case.condition)?,
@@ -861,6 +898,44 @@ impl Binder<'_> {
             }
             other => Err(unsupported(other)),
         }
+    }
+}
+
+/// Whether the operators of a type are those of its values here: not if it is only a text.
+fn is_modelled(of: u32, objects: &Objects) -> bool {
+    let category = System::get().types.get(&of).map_or(0, |of| of.category);
+    match objects.element_type(of) {
+        0 => {
+            matches!(category, b'B' | b'N' | b'S' | b'Z')
+                || matches!(
+                    of,
+                    oid::XID | oid::DATE | oid::TIMESTAMP | oid::TIMESTAMPTZ | oid::INTERVAL
+                )
+                || matches!(of, more::RECORD | oid::UNKNOWN)
+        }
+        element => is_modelled(element, objects),
+    }
+}
+
+/// # Errors
+/// 0A000 for an operator of a type whose values are only texts here.
+fn check_modelled(
+    name: &str,
+    arguments: &[u32],
+    returns: u32,
+    objects: &Objects,
+) -> Result<(), Fault> {
+    const MONEY: u32 = 790;
+    let is_text = name == "||" && returns == oid::TEXT;
+    let unknown = arguments
+        .iter()
+        .find(|of| !is_modelled(**of, objects) || **of == MONEY);
+    match unknown {
+        Some(of) if !is_text => Err(unsupported(format!(
+            "the operator {name} of {}",
+            type_text(*of, i32::MIN, objects)
+        ))),
+        _ => Ok(()),
     }
 }
 

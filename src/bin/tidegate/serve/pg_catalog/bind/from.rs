@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 use tidegate_extensions::format::postgres::oid;
 
 use super::expressions::operator_name;
-use super::{Binder, Named, Table, Typed, name_of, parts_of, unsupported};
+use super::{Binder, MOST_TABLES, Named, Table, Typed, name_of, parts_of, unsupported};
 use crate::serve::fault::Fault;
 use crate::serve::pg_catalog::plan::{Expr, Node, Output, Query, Source};
 use crate::serve::pg_catalog::system::{PG_CATALOG, PUBLIC, System};
@@ -54,7 +54,7 @@ impl Tree {
     /// Its tables, as bits.
     fn tables(&self) -> u128 {
         match self {
-            Self::Item { table, .. } => 1 << (*table).min(127),
+            Self::Item { table, .. } => 1 << *table,
             Self::Join { left, right, .. } => left.tables() | right.tables(),
         }
     }
@@ -99,7 +99,7 @@ impl Tree {
         let Self::Item { table, slots, .. } = self else {
             return false;
         };
-        let own = 1 << (*table).min(127);
+        let own = 1 << *table;
         conditions.iter().any(|condition| {
             let sides = condition.sides.as_ref();
             sides.is_some_and(|[left, right]| {
@@ -123,7 +123,7 @@ impl Tree {
                 slots,
                 ..
             } => {
-                let own = 1 << table.min(127);
+                let own = 1 << table;
                 let probe = conditions.iter().find_map(|condition| {
                     let [left, right] = condition.sides.as_ref()?;
                     let slot_of = |expr: &Expr| match expr {
@@ -312,7 +312,7 @@ impl Binder<'_> {
                 JoinConstraint::On(expr) => self.conditions(expr, &mut on)?,
                 JoinConstraint::Using(columns) => {
                     let names = columns.iter().filter_map(|name| parts_of(name).pop());
-                    self.using(names.collect(), before, &mut on)?;
+                    self.using(names.collect(), before, (kind, is_swapped), &mut on)?;
                 }
                 JoinConstraint::Natural => {
                     let tables = &self.scope().tables;
@@ -323,7 +323,7 @@ impl Binder<'_> {
                     let left = names(&tables[..before]);
                     let mut common = names(&tables[before..]);
                     common.retain(|name| left.contains(name));
-                    self.using(common, before, &mut on)?;
+                    self.using(common, before, (kind, is_swapped), &mut on)?;
                 }
             }
             let (left, right) = if is_swapped {
@@ -347,8 +347,12 @@ impl Binder<'_> {
         &mut self,
         names: Vec<String>,
         before: usize,
+        (kind, is_swapped): (Kind, bool),
         on: &mut Vec<Condition>,
     ) -> Result<(), Fault> {
+        if kind == Kind::Full {
+            return Err(unsupported("FULL JOIN with USING"));
+        }
         for name in names {
             let missing = || {
                 let why = format!("column \"{name}\" specified in USING clause does not exist");
@@ -359,8 +363,9 @@ impl Binder<'_> {
                     let table = self.scope().tables.get_mut(place)?;
                     let mut columns = table.columns.iter_mut();
                     let column = columns.find(|column| column.name == name && !column.is_merged)?;
-                    column.is_merged = place >= before;
-                    column.is_using = place < before;
+                    // The side whose rows are all returned has the value.
+                    column.is_merged = (place >= before) != is_swapped;
+                    column.is_using = !column.is_merged;
                     let slot = column.slot;
                     Some((
                         place,
@@ -370,7 +375,7 @@ impl Binder<'_> {
             };
             let left = side(0..before).ok_or_else(missing)?;
             let right = side(before..usize::from(u16::MAX)).ok_or_else(missing)?;
-            let bits = |table: usize| 1_u128 << table.min(127);
+            let bits = |table: usize| 1_u128 << table;
             let sides = [
                 (left.1.expr.clone(), bits(left.0)),
                 (right.1.expr.clone(), bits(right.0)),
@@ -389,15 +394,19 @@ impl Binder<'_> {
     fn factor(&mut self, factor: &TableFactor) -> Result<Tree, Fault> {
         let mark = self.uses.len();
         let mut tree = self.relation(factor)?;
+        self.check_tables()?;
         let used = self.used_since(mark);
         if let Tree::Item { needs, table, .. } = &mut tree {
-            *needs = used & !(1 << (*table).min(127));
+            *needs = used & !(1 << *table);
         }
         Ok(tree)
     }
 
     fn relation(&mut self, factor: &TableFactor) -> Result<Tree, Fault> {
         match factor {
+            TableFactor::Table {
+                sample: Some(_), ..
+            } => Err(unsupported("TABLESAMPLE")),
             TableFactor::Table {
                 name,
                 alias,
@@ -476,6 +485,26 @@ impl Binder<'_> {
         }
     }
 
+    /// # Errors
+    /// 54001 for too many tables, 42712 for two of one name.
+    fn check_tables(&mut self) -> Result<(), Fault> {
+        let tables = &self.scope().tables;
+        if tables.len() > MOST_TABLES {
+            return Err(Fault::new("54001", "a FROM has too many tables"));
+        }
+        let Some((last, others)) = tables.split_last() else {
+            return Ok(());
+        };
+        let is_twice = others.iter().any(|other| other.alias == last.alias);
+        match is_twice && !last.alias.is_empty() {
+            true => {
+                let why = format!("table name \"{}\" specified more than once", last.alias);
+                Err(Fault::new("42712", why))
+            }
+            false => Ok(()),
+        }
+    }
+
     /// Adds a table to the scope.
     fn add_table(
         &mut self,
@@ -528,7 +557,9 @@ impl Binder<'_> {
             && let Some(query) = self.queries.iter().rev().find(|query| query.name == *name)
         {
             let (outputs, source) = (query.outputs.clone(), Source::Cte(query.number));
-            self.recursions += usize::from(query.is_working);
+            let (uses, recursions) = (query.uses.clone(), usize::from(query.is_recursive));
+            self.uses.extend(uses);
+            self.recursions += recursions;
             return Ok(self.add_table(name.clone(), None, alias, outputs, source));
         }
         let (schema, name) = match parts.as_slice() {

@@ -321,6 +321,9 @@ impl Binder<'_> {
         if spec.window_frame.is_some() {
             return Err(unsupported("a frame of a window"));
         }
+        if has_window(name) && arguments.len() > 1 {
+            return Err(unsupported(format!("{name} with an offset")));
+        }
         let function = self.aggregate(of, name, arguments)?;
         let partition = self.exprs(&spec.partition_by)?;
         let partition = partition.into_iter().map(|typed| typed.expr).collect();

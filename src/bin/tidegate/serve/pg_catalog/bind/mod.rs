@@ -39,6 +39,14 @@ impl Typed {
         }
     }
 
+    /// The same expression for several places.
+    fn shared(self) -> Self {
+        Self {
+            expr: Expr::Shared(Arc::new(self.expr)),
+            ..self
+        }
+    }
+
     fn null() -> Self {
         Self::new(Expr::Const(Value::Null), oid::UNKNOWN)
     }
@@ -90,8 +98,10 @@ struct NamedQuery {
     name: String,
     number: usize,
     outputs: Vec<Output>,
-    /// Its recursive part is bound.
-    is_working: bool,
+    /// The rows that a recursive query has found so far decide its own.
+    is_recursive: bool,
+    /// The columns of outer queries that it reads.
+    uses: Vec<(usize, usize)>,
 }
 
 /// Binds one statement.
@@ -104,6 +114,9 @@ pub(super) struct Binder<'a> {
     /// The scope and the table of each column that was named.
     uses: Vec<(usize, usize)>,
     next_number: usize,
+    /// How deep the expression is that is bound, and how many were.
+    depth: usize,
+    expressions: usize,
     /// How often working rows of recursive queries were named.
     recursions: usize,
     rows: HashMap<u32, Arc<Vec<Row>>>,
@@ -112,6 +125,13 @@ pub(super) struct Binder<'a> {
 
 /// How deep queries may be nested.
 const MOST_SCOPES: usize = 60;
+
+/// How deep expressions may be nested, and how many of them a statement may have.
+const MOST_DEPTH: usize = 4000;
+const MOST_EXPRESSIONS: usize = 200_000;
+
+/// The most tables of one FROM: each is a bit of the conditions that need it.
+const MOST_TABLES: usize = 127;
 
 pub(super) fn unsupported(what: impl std::fmt::Display) -> Fault {
     Fault::new(
@@ -143,6 +163,8 @@ impl<'a> Binder<'a> {
             queries: Vec::new(),
             uses: Vec::new(),
             next_number: 0,
+            depth: 0,
+            expressions: 0,
             recursions: 0,
             rows: HashMap::new(),
             views: HashMap::new(),
@@ -237,6 +259,6 @@ impl<'a> Binder<'a> {
         let used = self.uses[mark..]
             .iter()
             .filter(|(scope, _)| *scope == current);
-        used.fold(0, |bits, (_, table)| bits | 1 << (*table).min(127))
+        used.fold(0, |bits, (_, table)| bits | 1 << *table)
     }
 }

@@ -47,7 +47,38 @@ impl Binder<'_> {
         Ok(bound)
     }
 
+    /// The uses since `mark` of columns of the queries around the one that is bound.
+    fn outer_uses(&self, mark: usize) -> Vec<(usize, usize)> {
+        let depth = self.scopes.len();
+        let uses = self.uses[mark..].iter();
+        uses.filter(|(scope, _)| *scope < depth).copied().collect()
+    }
+
+    /// A query of WITH that is not recursive.
+    fn plain_cte(&mut self, number: usize, name: String, cte: &ast::Cte) -> Result<Cte, Fault> {
+        let mark = self.uses.len();
+        let query = self.query(&cte.query)?;
+        let mut outputs = query.outputs.clone();
+        for (output, column) in outputs.iter_mut().zip(&cte.alias.columns) {
+            output.name = name_of(&column.name);
+        }
+        let uses = self.outer_uses(mark);
+        self.queries.push(NamedQuery {
+            name,
+            number,
+            outputs,
+            is_recursive: query.is_recursive,
+            uses,
+        });
+        Ok(Cte {
+            number,
+            query: Arc::new(query),
+            is_recursive: false,
+        })
+    }
+
     fn cte(&mut self, cte: &ast::Cte, is_recursive: bool) -> Result<Cte, Fault> {
+        let mark = self.uses.len();
         let number = self.number();
         let name = name_of(&cte.alias.name);
         let columns = &cte.alias.columns;
@@ -57,7 +88,6 @@ impl Binder<'_> {
             }
             outputs
         };
-        let mut recursive = false;
         let query = match cte.query.body.as_ref() {
             SetExpr::SetOperation {
                 op: SetOperator::Union,
@@ -65,7 +95,6 @@ impl Binder<'_> {
                 left,
                 right,
             } if is_recursive && cte.query.with.is_none() => {
-                recursive = true;
                 let mut left = self.body(left, None)?;
                 self.name_unknown(&mut left)?;
                 let left = Arc::new(left);
@@ -73,13 +102,32 @@ impl Binder<'_> {
                     name: name.clone(),
                     number,
                     outputs: renamed(left.outputs.clone()),
-                    is_working: true,
+                    is_recursive: true,
+                    uses: Vec::new(),
                 });
+                let recursions = self.recursions;
                 let right = self.body(right, None);
                 self.queries.pop();
                 let right = right?;
+                if self.recursions == recursions {
+                    // It only may have been recursive.
+                    return self.plain_cte(number, name, cte);
+                }
+                if cte.query.order_by.is_some() || cte.query.limit_clause.is_some() {
+                    return Err(unsupported("ORDER BY or LIMIT of a recursive query"));
+                }
                 if right.outputs.len() != left.outputs.len() {
                     return Err(unequal("UNION"));
+                }
+                for (left, right) in left.outputs.iter().zip(&right.outputs) {
+                    let types = [left.type_oid, right.type_oid];
+                    if common_type(&types, "UNION", self.objects)? != left.type_oid {
+                        let why = format!(
+                            "recursive query \"{name}\" has another type in its recursive term"
+                        );
+                        return Err(Fault::new("42804", why)
+                            .with_hint("Cast the output of the non-recursive term."));
+                    }
                 }
                 let right = self.as_types(right, &left.outputs)?;
                 let outputs = left.outputs.clone();
@@ -92,18 +140,20 @@ impl Binder<'_> {
                 };
                 self.plain(body, outputs)
             }
-            _ => self.query(&cte.query)?,
+            _ => return self.plain_cte(number, name, cte),
         };
+        let uses = self.outer_uses(mark);
         self.queries.push(NamedQuery {
             name,
             number,
             outputs: renamed(query.outputs.clone()),
-            is_working: false,
+            is_recursive: false,
+            uses,
         });
         Ok(Cte {
             number,
             query: Arc::new(query),
-            is_recursive: recursive,
+            is_recursive: true,
         })
     }
 
@@ -283,6 +333,13 @@ impl Binder<'_> {
             let typed = self.expr(expr)?;
             Ok(Some(self.coerce(typed, oid::INT8, false)?.expr))
         };
+        if query
+            .fetch
+            .as_ref()
+            .is_some_and(|fetch| fetch.with_ties || fetch.percent)
+        {
+            return Err(unsupported("FETCH … WITH TIES"));
+        }
         let fetched = query
             .fetch
             .as_ref()
@@ -399,6 +456,15 @@ impl Binder<'_> {
     }
 
     fn select(&mut self, select: &ast::Select, tail: Tail) -> Result<(Select, Vec<Output>), Fault> {
+        if select.into.is_some()
+            || select.top.is_some()
+            || select.qualify.is_some()
+            || select.prewhere.is_some()
+            || !select.lateral_views.is_empty()
+            || !select.connect_by.is_empty()
+        {
+            return Err(unsupported("a clause of this SELECT"));
+        }
         let windows = select
             .named_window
             .iter()

@@ -1,4 +1,4 @@
-//! Functions about the objects of the catalogue.
+//! Functions about the objects of the catalog.
 //! <https://www.postgresql.org/docs/15/functions-info.html>
 
 use tidegate_extensions::format::postgres::oid;

@@ -1,7 +1,8 @@
-//! Functions and operators of catalogue queries.
+//! Functions and operators of catalog queries.
 //!
-//! Invariant: a function that is not here is refused by its name; none answers with a made-up value.
-//! Types are chosen before: a function gets values of the types that PostgreSQL declares for it.
+//! Invariant: a function that is not here is refused by its name. Those that ask for what Tidegate has
+//! not, such as sizes of files, statistics and transactions, answer as for a table that nobody has used.
+//! A function gets values of the types that PostgreSQL declares for it.
 
 mod catalog;
 pub(super) mod json;

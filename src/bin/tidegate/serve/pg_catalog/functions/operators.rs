@@ -25,6 +25,26 @@ fn by_zero() -> Fault {
     Fault::new("22012", "division by zero")
 }
 
+fn is_comparable(a: &Value, b: &Value) -> bool {
+    let kind = |value: &Value| match value {
+        Value::Int(_) | Value::Float(_) => None,
+        other => Some(std::mem::discriminant(other)),
+    };
+    kind(a) == kind(b)
+}
+
+/// The longest text that a function makes.
+const MOST_TEXT: usize = 10 << 20;
+
+/// # Errors
+/// 54000 for a text that is too long.
+pub(super) fn short(text: String) -> Result<Value, Fault> {
+    match text.len() > MOST_TEXT {
+        true => Err(Fault::new("54000", "requested length too large")),
+        false => Ok(Value::text(text)),
+    }
+}
+
 /// A calculation with whole numbers or fractions.
 fn calculated(
     values: &[Value],
@@ -35,6 +55,11 @@ fn calculated(
     match values {
         [Value::Int(a), Value::Int(b)] => {
             in_range(call.returns, whole(*a, *b).ok_or_else(out_of_range)?)
+        }
+        [Value::Micros(a), Value::Micros(b)] if call.returns == oid::INT4 => {
+            const DAY: i64 = 86_400_000_000;
+            let micros = whole(*a, *b).ok_or_else(out_of_range)?;
+            Ok(Value::Int(micros / DAY))
         }
         [Value::Micros(a), Value::Micros(b)] => {
             Ok(Value::Micros(whole(*a, *b).ok_or_else(out_of_range)?))
@@ -52,8 +77,18 @@ fn calculated(
 
 fn compared(values: &[Value], is: fn(Ordering) -> bool) -> Result<Value, Fault> {
     Ok(match values {
+        // A field that differs decides, also beside one that is NULL.
         [Value::Record(a), Value::Record(b)] if a.iter().chain(b.iter()).any(Value::is_null) => {
-            Value::Null
+            let mut pairs = a.iter().zip(b.iter());
+            match pairs.any(|(a, b)| !a.is_null() && !b.is_null() && a != b) {
+                true => Value::Bool(is(Ordering::Less)),
+                false => Value::Null,
+            }
+        }
+        [a, b] if !is_comparable(a, b) => {
+            return Err(super::super::bind::unsupported(
+                "a comparison of these types",
+            ));
         }
         [a, b] => Value::Bool(is(a.order(b))),
         _ => Value::Null,
@@ -155,7 +190,7 @@ fn joined(values: &[Value], call: &Call, objects: &Objects) -> Result<Value, Fau
         (a, Value::List(b)) if call.returns != oid::TEXT => {
             Value::list([a.clone()].into_iter().chain(b.iter().cloned()))
         }
-        _ => Value::text(format!("{}{}", text(0)?.as_text(), text(1)?.as_text())),
+        _ => short(format!("{}{}", text(0)?.as_text(), text(1)?.as_text()))?,
     })
 }
 

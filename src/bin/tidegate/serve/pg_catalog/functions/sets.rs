@@ -12,7 +12,7 @@ use crate::serve::pg_catalog::system::System;
 use crate::serve::pg_catalog::value::{Row, Value};
 
 /// The most rows of a series.
-const MOST_ROWS: i64 = 10_000_000;
+const MOST_ROWS: i64 = 500_000;
 
 fn one(value: Value) -> Row {
     Row::from(vec![value])
@@ -52,7 +52,8 @@ pub(super) fn set_function(name: &str) -> Option<ApplySet> {
                 .collect())
         },
         "regexp_split_to_table" => |v, _, _| {
-            let found = pattern(v[1].as_text(), false)?;
+            let flags = v.get(2).map_or("", Value::as_text);
+            let found = pattern(v[1].as_text(), flags.contains('i'))?;
             let parts = found.split(v[0].as_text());
             Ok(parts.map(|part| one(Value::text(part))).collect())
         },

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Datelike, Timelike, Utc};
 use tidegate_extensions::format::postgres::oid;
 
-use super::operators::pattern;
+use super::operators::{pattern, short};
 use crate::serve::fault::Fault;
 use crate::serve::pg_catalog::objects::{Objects, quoted};
 use crate::serve::pg_catalog::plan::{Apply, Call};
@@ -46,11 +46,9 @@ pub(super) fn function(name: &str) -> Option<Apply> {
             Ok(Value::text(texts.join(&separator)))
         },
         "format" => formatted,
-        "replace" => |v, _, _| {
-            Ok(match v[1].as_text() {
-                "" => v[0].clone(),
-                from => Value::text(v[0].as_text().replace(from, v[2].as_text())),
-            })
+        "replace" => |v, _, _| match v[1].as_text() {
+            "" => Ok(v[0].clone()),
+            from => short(v[0].as_text().replace(from, v[2].as_text())),
         },
         "btrim" | "ltrim" | "rtrim" => trimmed,
         "substring" | "substr" => substring,
@@ -316,7 +314,6 @@ pub(super) fn function(name: &str) -> Option<Apply> {
             };
             part(v[0].as_text(), *micros, call.types[1] == oid::INTERVAL)
         },
-        "timezone" => |v, _, _| Ok(v[1].clone()),
         "bpchar" | "text" | "varchar" | "name" => {
             |v, call, objects| Ok(Value::text(write(call.types[0], &v[0], objects)))
         }
@@ -474,6 +471,10 @@ pub(super) fn groups(captures: &regex::Captures<'_>) -> Vec<Value> {
 }
 
 fn regexp_replace(values: &[Value], _: &Call, _: &Objects) -> Result<Value, Fault> {
+    if values.len() > 4 || matches!(values.get(3), Some(Value::Int(_))) {
+        let why = "regexp_replace takes a text, a pattern, a replacement and flags here";
+        return Err(Fault::new("0A000", why));
+    }
     let flags = flags(values, 3);
     let found = pattern(values[1].as_text(), flags.contains('i'))?;
     // `\1` and `\&` stand for groups.
