@@ -251,6 +251,79 @@ fn the_catalog_is_that_of_postgres() {
     );
 }
 
+/// The status and the body of a request over HTTP.
+fn request(address: &str, method: &str, path: &str) -> (u16, String) {
+    let mut socket = TcpStream::connect(address).unwrap();
+    write!(
+        socket,
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut response = String::new();
+    socket.read_to_string(&mut response).unwrap();
+    let (head, body) = response.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap();
+    (status.parse().unwrap(), body.to_owned())
+}
+
+#[tokio::test]
+async fn metrics_count_what_the_server_does() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let http = free.local_addr().unwrap().to_string();
+    drop(free);
+    let store = embedded().await;
+    let store = &store.store;
+    let server = Server::start(&["--allow-endpoints", "--http", &http]);
+    assert_eq!(request(&http, "GET", "/healthz"), (200, "ok\n".to_owned()));
+
+    let target = store.new_target();
+    let copy = |query: &str| {
+        format!("COPY ({query}) TO '{target}' WITH (AWS CONNECTION = c, FORMAT = 'csv')")
+    };
+    server.answer(&connection_statements(store));
+    server.answer(&copy("SELECT * FROM generate_series(1, 100)"));
+    let failing = copy("SELECT 1 / (value - 100) AS n FROM generate_series(1, 100)");
+    assert!(!server.execute(ADMIN, &failing).status.success());
+    assert!(!server.execute(USER, "SELCT hidden").status.success());
+
+    let (status, metrics) = request(&http, "GET", "/metrics");
+    assert_eq!(status, 200);
+    for line in [
+        "tidegate_exports_total{outcome=\"committed\"} 1",
+        "tidegate_exports_total{outcome=\"failed\"} 1",
+        "tidegate_export_rows_total 100",
+        "tidegate_export_files_total 1",
+        "tidegate_errors_total 2",
+        "tidegate_connections_total 4",
+        "tidegate_connections{state=\"active\"} 0",
+        "tidegate_exports_running 0",
+    ] {
+        assert!(
+            metrics.lines().any(|found| found == line),
+            "{line} in\n{metrics}"
+        );
+    }
+    assert!(!metrics.contains("hidden"), "{metrics}");
+    assert_eq!(request(&http, "POST", "/metrics").0, 405);
+    assert_eq!(request(&http, "GET", "/users").0, 404);
+
+    let beyond = program()
+        .args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--catalog",
+            ":memory:",
+            "--http",
+            "0.0.0.0:0",
+            "--users",
+        ])
+        .arg(users_file(server.folder.path()))
+        .output()
+        .unwrap();
+    assert!(complaint(&beyond).contains("is not on this machine's loopback"));
+}
+
 /// Queries of the catalog that would take all memory, all stack or for ever.
 #[test]
 fn no_query_of_the_catalog_brings_the_server_down() {

@@ -43,6 +43,7 @@ pub(super) async fn serve(server: Arc<Server>, tcp: TcpStream, client: SocketAdd
     let Ok(Some((mut connection, _registration))) = starting.await else {
         return;
     };
+    connection.server.counters.connections.add(1);
     connection.run().await;
 }
 
@@ -76,6 +77,7 @@ async fn start(
     };
     if fault.sqlstate == "28P01" {
         tracing::warn!(%client, "a log-in failed");
+        server.counters.failed_logins.add(1);
         tokio::time::sleep(WRONG_PASSWORD_DELAY).await;
     }
     farewell(&mut replies, &fault).await;
@@ -489,6 +491,7 @@ impl Connection {
             other => return other,
         };
         self.replies.fault(&fault, text);
+        self.server.counters.errors.add(1);
         if self.block == Block::Open {
             self.block = Block::Failed;
             self.portals.clear();

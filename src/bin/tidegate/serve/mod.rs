@@ -14,7 +14,9 @@
 mod backends;
 mod commands;
 mod connection;
+mod counters;
 mod fault;
+mod http;
 mod login;
 mod message;
 mod parameters;
@@ -30,8 +32,9 @@ mod tls;
 mod users;
 
 use std::io::{BufRead, IsTerminal};
-use std::net::SocketAddr;
+use std::net::{AddrParseError, SocketAddr};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU16;
 use std::time::Duration;
@@ -41,6 +44,7 @@ use clap::{Args, Subcommand};
 use tidegate::{Access, CancellationToken, Engine, Error, ErrorKind, Result};
 
 use self::backends::Backends;
+use self::counters::Counters;
 use self::server::{Limits, Server, random_password};
 use self::shared_tables::SharedTables;
 use self::tls::Tls;
@@ -55,6 +59,10 @@ pub(crate) struct ServeOptions {
 
     #[command(flatten)]
     users: UsersOption,
+
+    /// Where /healthz and /metrics are; "off" for nowhere [default: the next port, on loopback]
+    #[arg(long, value_name = "ADDRESS")]
+    http: Option<Http>,
 
     /// Run this script first; all sessions share the tables and views that it makes
     #[arg(long, value_name = "FILE")]
@@ -96,6 +104,24 @@ pub(crate) struct ServeOptions {
     /// Let administrators make connections to stores other than AWS
     #[arg(long)]
     allow_endpoints: bool,
+}
+
+/// Where metrics are shown.
+#[derive(Debug, Clone, Copy)]
+enum Http {
+    Off,
+    At(SocketAddr),
+}
+
+impl FromStr for Http {
+    type Err = AddrParseError;
+
+    fn from_str(text: &str) -> std::result::Result<Self, AddrParseError> {
+        match text {
+            "off" => Ok(Self::Off),
+            address => address.parse().map(Self::At),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -154,9 +180,22 @@ pub(crate) async fn serve(engine: Engine, options: &ServeOptions) -> Result<u8> 
         nobody: rand::random(),
         stopping: CancellationToken::new(),
         started: Utc::now(),
+        counters: Counters::default(),
         port: AtomicU16::new(0),
     });
-    server.run(options.listen).await
+    let http = match options.http {
+        Some(Http::Off) => None,
+        Some(Http::At(address)) => Some(address),
+        None => {
+            // The next port, on this machine's loopback; a free one beside a free one.
+            let port = match options.listen.port() {
+                0 => 0,
+                port => port.checked_add(1).unwrap_or(0),
+            };
+            Some(SocketAddr::from(([127, 0, 0, 1], port)))
+        }
+    };
+    server.run(options.listen, http).await
 }
 
 /// What `tidegate user` does.

@@ -9,6 +9,7 @@ use datafusion::arrow;
 use futures::TryStreamExt;
 use tidegate::{CancellationToken, CopyOut, Execution, Planned};
 use tidegate_extensions::format::postgres::{PgRows, ValueFormat};
+use tidegate_extensions::sink::ExportReport;
 use tidegate_extensions::sql::{ScriptStatement, SessionCommand};
 use tokio::io::AsyncWrite;
 
@@ -154,6 +155,17 @@ impl Cursor {
     pub(super) fn notices(&self) -> Vec<String> {
         let notices = self.execution.as_ref().map(Execution::notices);
         notices.unwrap_or_default()
+    }
+
+    /// Whether the statement is an export.
+    pub(super) fn is_export(&self) -> bool {
+        let execution = self.execution.as_ref();
+        execution.is_some_and(|execution| execution.progress().snapshot().export.is_some())
+    }
+
+    /// The report of an export that has committed.
+    pub(super) fn export_report(&self) -> Option<ExportReport> {
+        self.execution.as_ref()?.export_report()
     }
 
     /// From now on, `token` cancels the statement.

@@ -456,6 +456,7 @@ impl Connection {
         running: Running,
     ) -> Result<(), Stop> {
         let token = &running.token;
+        self.server.counters.statements.add(1);
         portal.work = match std::mem::replace(&mut portal.work, Work::Done(String::new())) {
             Work::Planned(planned) => {
                 self.refuse_in_failed_block()?;
@@ -489,9 +490,16 @@ impl Connection {
                 }
                 let formats = formats_of_columns(&portal.formats, columns);
                 let replies = &mut self.replies;
-                match rows.send(Some(replies), &formats, most_rows, token).await? {
+                let sent = rows.send(Some(replies), &formats, most_rows, token).await;
+                if rows.is_export() && sent.is_err() {
+                    self.server.counters.failed_exports.add(1);
+                }
+                match sent? {
                     (Sent::Limited, _) => self.replies.message(b's', |_| {}),
                     (Sent::All, sent) => {
+                        if let Some(report) = rows.export_report() {
+                            self.server.counters.exported(&report);
+                        }
                         for notice in rows.notices() {
                             self.replies.notice("NOTICE", "00000", &notice);
                         }

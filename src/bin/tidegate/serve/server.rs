@@ -4,7 +4,7 @@
 //! a certificate. When it stops, every statement has ended or been cancelled, and exports are cleaned
 //! up.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -18,6 +18,8 @@ use tokio_util::task::TaskTracker;
 
 use super::backends::{Backends, Reason};
 use super::connection;
+use super::counters::Counters;
+use super::http;
 use super::shared_tables::SharedTables;
 use super::tls::Tls;
 use super::users::{Role, User, UsersFile, write_private};
@@ -57,6 +59,7 @@ pub(super) struct Server {
     /// Cancelled when the server stops.
     pub(super) stopping: CancellationToken,
     pub(super) started: DateTime<Utc>,
+    pub(super) counters: Counters,
     /// The port that it listens on; 0 before it does.
     pub(super) port: AtomicU16,
 }
@@ -78,7 +81,11 @@ impl Server {
     ///
     /// # Errors
     /// The address can't be listened on, or is beyond loopback without users or a certificate.
-    pub(super) async fn run(self: Arc<Self>, address: SocketAddr) -> Result<u8> {
+    pub(super) async fn run(
+        self: Arc<Self>,
+        address: SocketAddr,
+        metrics: Option<SocketAddr>,
+    ) -> Result<u8> {
         let has_users = !self.users.read()?.is_empty();
         if !address.ip().is_loopback() {
             let refused = |why: &str| {
@@ -108,9 +115,19 @@ impl Server {
             hangups_end: false,
             patience,
         });
+        let metrics = match metrics {
+            Some(address) => Some(http::listen(address).await?),
+            None => None,
+        };
         println!("listening on {address}");
         if !has_users {
             add_first_user(&self.users, address)?;
+        }
+        if let Some(listener) = metrics {
+            let address = listener.local_addr().map_err(failed)?;
+            // A program that has read the first line may have closed the pipe.
+            let _ = writeln!(std::io::stdout(), "metrics on http://{address}/metrics");
+            tokio::spawn(http::answer(Arc::clone(&self), listener));
         }
         let tasks = TaskTracker::new();
         let starting = Arc::new(Semaphore::new(self.limits.connections + MOST_STARTING));

@@ -1,6 +1,7 @@
 //! The text forms of values, both ways.
 //!
-//! Invariant: a text is the one that PostgreSQL 15 writes for a value of the type.
+//! Invariant: a text that is written reads back as the same value. It is the one that PostgreSQL 15
+//! writes, but for fractions of 15 digits and more.
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime};
 use tidegate_extensions::format::postgres::{array_elements, oid};

@@ -1,6 +1,7 @@
 //! Values of catalog queries.
 //!
-//! Invariant: values of one type have one kind of value, so that they can be compared and hashed.
+//! Invariant: values of one type have one kind of value, so that they can be compared and hashed. A type
+//! that has no kind of its own is a text; its operators are refused.
 
 use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};

@@ -38,7 +38,8 @@ impl Binder<'_> {
     pub(super) fn condition(&mut self, expr: &ast::Expr) -> Result<Expr, Fault> {
         let typed = self.expr(expr)?;
         if !matches!(typed.type_oid, oid::BOOL | oid::UNKNOWN) {
-            let why = "argument of WHERE must be type boolean";
+            let found = type_text(typed.type_oid, i32::MIN, self.objects);
+            let why = format!("a condition must be of type boolean, not of type {found}");
             return Err(Fault::new("42804", why));
         }
         Ok(self.coerce(typed, oid::BOOL, false)?.expr)

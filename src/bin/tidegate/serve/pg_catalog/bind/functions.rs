@@ -58,7 +58,7 @@ impl Binder<'_> {
                 return Ok(Typed::new(Expr::Coalesce(values), of));
             }
             (1, "greatest" | "least") => {
-                let (values, of) = self.unified(arguments, "GREATEST")?;
+                let (values, of) = self.unified(arguments, &name.to_uppercase())?;
                 return Ok(Typed::new(Expr::Extreme(values, name == "greatest"), of));
             }
             (1, "nullif") if arguments.len() == 2 => {

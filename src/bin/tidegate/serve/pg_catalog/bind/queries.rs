@@ -47,114 +47,93 @@ impl Binder<'_> {
         Ok(bound)
     }
 
-    /// The uses since `mark` of columns of the queries around the one that is bound.
-    fn outer_uses(&self, mark: usize) -> Vec<(usize, usize)> {
-        let depth = self.scopes.len();
-        let uses = self.uses[mark..].iter();
-        uses.filter(|(scope, _)| *scope < depth).copied().collect()
-    }
-
-    /// A query of WITH that is not recursive.
-    fn plain_cte(&mut self, number: usize, name: String, cte: &ast::Cte) -> Result<Cte, Fault> {
-        let mark = self.uses.len();
-        let query = self.query(&cte.query)?;
-        let mut outputs = query.outputs.clone();
-        for (output, column) in outputs.iter_mut().zip(&cte.alias.columns) {
-            output.name = name_of(&column.name);
-        }
-        let uses = self.outer_uses(mark);
-        self.queries.push(NamedQuery {
-            name,
-            number,
-            outputs,
-            is_recursive: query.is_recursive,
-            uses,
-        });
-        Ok(Cte {
-            number,
-            query: Arc::new(query),
-            is_recursive: false,
-        })
-    }
-
-    fn cte(&mut self, cte: &ast::Cte, is_recursive: bool) -> Result<Cte, Fault> {
+    /// Binds a query of WITH, and lets the queries after it name it.
+    fn cte(&mut self, cte: &ast::Cte, may_recur: bool) -> Result<Cte, Fault> {
         let mark = self.uses.len();
         let number = self.number();
-        let name = name_of(&cte.alias.name);
-        let columns = &cte.alias.columns;
-        let renamed = |mut outputs: Vec<Output>| {
-            for (output, column) in outputs.iter_mut().zip(columns) {
-                output.name = name_of(&column.name);
-            }
-            outputs
-        };
-        let query = match cte.query.body.as_ref() {
+        let recursive = match cte.query.body.as_ref() {
             SetExpr::SetOperation {
                 op: SetOperator::Union,
                 set_quantifier,
                 left,
                 right,
-            } if is_recursive && cte.query.with.is_none() => {
-                let mut left = self.body(left, None)?;
-                self.name_unknown(&mut left)?;
-                let left = Arc::new(left);
-                self.queries.push(NamedQuery {
-                    name: name.clone(),
-                    number,
-                    outputs: renamed(left.outputs.clone()),
-                    is_recursive: true,
-                    uses: Vec::new(),
-                });
-                let recursions = self.recursions;
-                let right = self.body(right, None);
-                self.queries.pop();
-                let right = right?;
-                if self.recursions == recursions {
-                    // It only may have been recursive.
-                    return self.plain_cte(number, name, cte);
-                }
-                if cte.query.order_by.is_some() || cte.query.limit_clause.is_some() {
-                    return Err(unsupported("ORDER BY or LIMIT of a recursive query"));
-                }
-                if right.outputs.len() != left.outputs.len() {
-                    return Err(unequal("UNION"));
-                }
-                for (left, right) in left.outputs.iter().zip(&right.outputs) {
-                    let types = [left.type_oid, right.type_oid];
-                    if common_type(&types, "UNION", self.objects)? != left.type_oid {
-                        let why = format!(
-                            "recursive query \"{name}\" has another type in its recursive term"
-                        );
-                        return Err(Fault::new("42804", why)
-                            .with_hint("Cast the output of the non-recursive term."));
-                    }
-                }
-                let right = self.as_types(right, &left.outputs)?;
-                let outputs = left.outputs.clone();
+            } if may_recur && cte.query.with.is_none() => {
                 let all = *set_quantifier == SetQuantifier::All;
-                let body = Body::Set {
-                    kind: SetKind::Union,
-                    all,
-                    left,
-                    right: Arc::new(right),
-                };
-                self.plain(body, outputs)
+                self.recursive_cte(cte, number, all, (left, right))?
             }
-            _ => return self.plain_cte(number, name, cte),
+            _ => None,
         };
-        let uses = self.outer_uses(mark);
+        let is_recursive = recursive.is_some();
+        let query = match recursive {
+            Some(query) => query,
+            None => self.query(&cte.query)?,
+        };
+        let depth = self.scopes.len();
+        let uses = self.uses[mark..].iter();
+        let uses = uses.filter(|(scope, _)| *scope < depth).copied().collect();
         self.queries.push(NamedQuery {
-            name,
+            name: name_of(&cte.alias.name),
             number,
-            outputs: renamed(query.outputs.clone()),
-            is_recursive: false,
+            outputs: renamed(&query.outputs, &cte.alias),
+            is_recursive: !is_recursive && query.is_recursive,
             uses,
         });
         Ok(Cte {
             number,
             query: Arc::new(query),
-            is_recursive: true,
+            is_recursive,
         })
+    }
+
+    /// Binds a query of WITH RECURSIVE that names itself; `None` if it does not.
+    fn recursive_cte(
+        &mut self,
+        cte: &ast::Cte,
+        number: usize,
+        all: bool,
+        (left, right): (&SetExpr, &SetExpr),
+    ) -> Result<Option<Query>, Fault> {
+        let name = name_of(&cte.alias.name);
+        let mut left = self.body(left, None)?;
+        self.name_unknown(&mut left)?;
+        self.queries.push(NamedQuery {
+            name: name.clone(),
+            number,
+            outputs: renamed(&left.outputs, &cte.alias),
+            is_recursive: true,
+            uses: Vec::new(),
+        });
+        let recursions = self.recursions;
+        let right = self.body(right, None);
+        self.queries.pop();
+        let right = right?;
+        if self.recursions == recursions {
+            return Ok(None);
+        }
+        if cte.query.order_by.is_some() || cte.query.limit_clause.is_some() {
+            return Err(unsupported("ORDER BY or LIMIT of a recursive query"));
+        }
+        if right.outputs.len() != left.outputs.len() {
+            return Err(unequal("UNION"));
+        }
+        for (left, right) in left.outputs.iter().zip(&right.outputs) {
+            let types = [left.type_oid, right.type_oid];
+            if common_type(&types, "UNION", self.objects)? != left.type_oid {
+                let why =
+                    format!("recursive query \"{name}\" has another type in its recursive term");
+                return Err(Fault::new("42804", why)
+                    .with_hint("Cast the output of the non-recursive term."));
+            }
+        }
+        let right = self.as_types(right, &left.outputs)?;
+        let outputs = left.outputs.clone();
+        let body = Body::Set {
+            kind: SetKind::Union,
+            all,
+            left: Arc::new(left),
+            right: Arc::new(right),
+        };
+        Ok(Some(self.plain(body, outputs)))
     }
 
     fn plain(&mut self, body: Body, outputs: Vec<Output>) -> Query {
@@ -441,7 +420,7 @@ impl Binder<'_> {
                 match found {
                     Some(output) => Ok(Some(output.clone())),
                     None => {
-                        let why = format!("ORDER BY position {place} is not in select list");
+                        let why = format!("position {place} is not in select list");
                         Err(Fault::new("42P10", why))
                     }
                 }
@@ -645,6 +624,15 @@ impl Binder<'_> {
             }
         }
     }
+}
+
+/// Columns with the names that WITH gives them.
+fn renamed(outputs: &[Output], alias: &ast::TableAlias) -> Vec<Output> {
+    let mut outputs = outputs.to_vec();
+    for (output, column) in outputs.iter_mut().zip(&alias.columns) {
+        output.name = name_of(&column.name);
+    }
+    outputs
 }
 
 fn unequal(what: &str) -> Fault {

@@ -6,7 +6,7 @@ use tidegate_extensions::format::postgres::oid;
 use crate::serve::fault::Fault;
 use crate::serve::pg_catalog::objects::{DATABASE, Objects, quoted};
 use crate::serve::pg_catalog::plan::{Apply, Call};
-use crate::serve::pg_catalog::system::{PG_CATALOG, PUBLIC, System};
+use crate::serve::pg_catalog::system::{PG_CATALOG, PUBLIC, Relation, System};
 use crate::serve::pg_catalog::text::name_parts;
 use crate::serve::pg_catalog::types::{parse_type, type_text};
 use crate::serve::pg_catalog::value::{Row, Value};
@@ -72,24 +72,39 @@ fn text(found: Option<String>) -> Result<Value, Fault> {
     Ok(found.map_or(Value::Null, Value::text))
 }
 
-/// The row of a system table with a number.
-fn row(relation: &str, number: u32, objects: &Objects) -> Option<Row> {
-    let relation = System::get().relation(PG_CATALOG, relation)?;
-    let mut rows = objects.rows(relation).into_iter();
-    rows.find(|row| row[0].as_oid() == number)
+/// A row of a system table, whose values are named.
+struct Named {
+    relation: &'static Relation,
+    row: Row,
+}
+
+impl Named {
+    /// The row with a number.
+    fn find(relation: &str, number: u32, objects: &Objects) -> Option<Self> {
+        let relation = System::get().relation(PG_CATALOG, relation)?;
+        let mut rows = objects.rows(relation).into_iter();
+        let row = rows.find(|row| row[0].as_oid() == number)?;
+        Some(Self { relation, row })
+    }
+
+    fn get(&self, column: &str) -> Value {
+        let place = self.relation.place(column);
+        let value = place.and_then(|place| self.row.get(place));
+        value.cloned().unwrap_or(Value::Null)
+    }
 }
 
 /// Whether an object's name means it without a schema: whether it is in `pg_catalog` or `public`.
 /// `column` is the place of the schema's number in a row of `relation`.
 fn visible(
     relation: &str,
-    column: usize,
+    column: &str,
     values: &[Value],
     objects: &Objects,
 ) -> Result<Value, Fault> {
-    Ok(match row(relation, values[0].as_oid(), objects) {
+    Ok(match Named::find(relation, values[0].as_oid(), objects) {
         None => Value::Null,
-        Some(row) => Value::Bool(matches!(row[column].as_oid(), PG_CATALOG | PUBLIC)),
+        Some(row) => Value::Bool(matches!(row.get(column).as_oid(), PG_CATALOG | PUBLIC)),
     })
 }
 
@@ -131,16 +146,34 @@ pub(super) fn function(name: &str) -> Option<Apply> {
                 Value::Bool(matches!(schema, PG_CATALOG | PUBLIC))
             }))
         },
-        "pg_function_is_visible" => |v, _, objects| visible("pg_proc", 2, v, objects),
-        "pg_operator_is_visible" => |v, _, objects| visible("pg_operator", 2, v, objects),
-        "pg_opclass_is_visible" => |v, _, objects| visible("pg_opclass", 3, v, objects),
-        "pg_opfamily_is_visible" => |v, _, objects| visible("pg_opfamily", 3, v, objects),
-        "pg_collation_is_visible" => |v, _, objects| visible("pg_collation", 2, v, objects),
-        "pg_conversion_is_visible" => |v, _, objects| visible("pg_conversion", 2, v, objects),
-        "pg_ts_config_is_visible" => |v, _, objects| visible("pg_ts_config", 2, v, objects),
-        "pg_ts_dict_is_visible" => |v, _, objects| visible("pg_ts_dict", 2, v, objects),
-        "pg_ts_parser_is_visible" => |v, _, objects| visible("pg_ts_parser", 2, v, objects),
-        "pg_ts_template_is_visible" => |v, _, objects| visible("pg_ts_template", 2, v, objects),
+        "pg_function_is_visible" => |v, _, objects| visible("pg_proc", "pronamespace", v, objects),
+        "pg_operator_is_visible" => {
+            |v, _, objects| visible("pg_operator", "oprnamespace", v, objects)
+        }
+        "pg_opclass_is_visible" => {
+            |v, _, objects| visible("pg_opclass", "opcnamespace", v, objects)
+        }
+        "pg_opfamily_is_visible" => {
+            |v, _, objects| visible("pg_opfamily", "opfnamespace", v, objects)
+        }
+        "pg_collation_is_visible" => {
+            |v, _, objects| visible("pg_collation", "collnamespace", v, objects)
+        }
+        "pg_conversion_is_visible" => {
+            |v, _, objects| visible("pg_conversion", "connamespace", v, objects)
+        }
+        "pg_ts_config_is_visible" => {
+            |v, _, objects| visible("pg_ts_config", "cfgnamespace", v, objects)
+        }
+        "pg_ts_dict_is_visible" => {
+            |v, _, objects| visible("pg_ts_dict", "dictnamespace", v, objects)
+        }
+        "pg_ts_parser_is_visible" => {
+            |v, _, objects| visible("pg_ts_parser", "prsnamespace", v, objects)
+        }
+        "pg_ts_template_is_visible" => {
+            |v, _, objects| visible("pg_ts_template", "tmplnamespace", v, objects)
+        }
         "pg_statistics_obj_is_visible" => |_, _, _| Ok(Value::Null),
         // The text of an expression is kept as it is.
         "pg_get_expr" => |v, _, _| Ok(v[0].clone()),
@@ -180,14 +213,17 @@ pub(super) fn function(name: &str) -> Option<Apply> {
         | "pg_get_statisticsobjdef"
         | "pg_get_statisticsobjdef_expressions" => |_, _, _| Ok(Value::Null),
         "pg_get_function_result" => |v, _, objects| {
-            let Some(row) = row("pg_proc", v[0].as_oid(), objects) else {
+            let Some(row) = Named::find("pg_proc", v[0].as_oid(), objects) else {
                 return Ok(Value::Null);
             };
-            if row[9].as_text() == "p" {
+            if row.get("prokind").as_text() == "p" {
                 return Ok(Value::Null);
             }
-            let of = type_text(row[18].as_oid(), i32::MIN, objects);
-            let set = if row[13].is_true() { "SETOF " } else { "" };
+            let of = type_text(row.get("prorettype").as_oid(), i32::MIN, objects);
+            let set = match row.get("proretset").is_true() {
+                true => "SETOF ",
+                false => "",
+            };
             Ok(Value::text(format!("{set}{of}")))
         },
         "pg_get_function_arguments" | "pg_get_function_identity_arguments" => function_arguments,
@@ -361,14 +397,11 @@ pub(super) fn function(name: &str) -> Option<Apply> {
         },
         "_pg_interval_type" => |_, _, _| Ok(Value::Null),
         "_pg_index_position" => |v, _, objects| {
-            let Some(row) = index_row(v[0].as_oid(), objects) else {
+            let Some(row) = Named::find("pg_index", v[0].as_oid(), objects) else {
                 return Ok(Value::Null);
             };
-            let keys = System::get().relation(PG_CATALOG, "pg_index");
-            let place = keys
-                .and_then(|relation| relation.place("indkey"))
-                .unwrap_or(0);
-            let found = row[place].items().iter().position(|number| *number == v[1]);
+            let keys = row.get("indkey");
+            let found = keys.items().iter().position(|number| *number == v[1]);
             Ok(found.map_or(Value::Null, |place| Value::Int(place as i64 + 1)))
         },
         _ => return None,
@@ -404,10 +437,6 @@ fn description(number: u32, class: Option<u32>, column: i64, objects: &Objects) 
     found.map_or(Value::Null, |row| row[3].clone())
 }
 
-fn index_row(number: u32, objects: &Objects) -> Option<Row> {
-    row("pg_index", number, objects)
-}
-
 /// The columns of a relation by their numbers.
 fn column_names(relation: u32, numbers: &[Value], objects: &Objects) -> Vec<String> {
     let Some(pg_attribute) = System::get().relation(PG_CATALOG, "pg_attribute") else {
@@ -424,33 +453,27 @@ fn column_names(relation: u32, numbers: &[Value], objects: &Objects) -> Vec<Stri
 
 /// The definition of a key of a system table.
 fn system_key(number: u32, objects: &Objects) -> Option<String> {
-    let relation = System::get().relation(PG_CATALOG, "pg_constraint")?;
-    let row = row("pg_constraint", number, objects)?;
-    let value = |name: &str| relation.place(name).map(|place| row[place].clone());
-    let word = match value("contype")?.as_text() {
+    let row = Named::find("pg_constraint", number, objects)?;
+    let word = match row.get("contype").as_text() {
         "p" => "PRIMARY KEY",
         "u" => "UNIQUE",
         _ => return None,
     };
-    let names = column_names(
-        value("conrelid")?.as_oid(),
-        value("conkey")?.items(),
-        objects,
-    );
+    let columns = row.get("conkey");
+    let names = column_names(row.get("conrelid").as_oid(), columns.items(), objects);
     Some(format!("{word} ({})", names.join(", ")))
 }
 
 /// The definition of an index of a system table.
 fn system_index(number: u32, column: usize, objects: &Objects) -> Option<String> {
-    let relation = System::get().relation(PG_CATALOG, "pg_index")?;
-    let row = index_row(number, objects)?;
-    let value = |name: &str| relation.place(name).map(|place| row[place].clone());
-    let table = value("indrelid")?.as_oid();
-    let names = column_names(table, value("indkey")?.items(), objects);
+    let row = Named::find("pg_index", number, objects)?;
+    let table = row.get("indrelid").as_oid();
+    let columns = row.get("indkey");
+    let names = column_names(table, columns.items(), objects);
     if column > 0 {
         return names.get(column - 1).cloned();
     }
-    let unique = if value("indisunique")?.is_true() {
+    let unique = if row.get("indisunique").is_true() {
         "UNIQUE "
     } else {
         ""
@@ -467,16 +490,18 @@ fn system_index(number: u32, column: usize, objects: &Objects) -> Option<String>
 }
 
 fn function_arguments(values: &[Value], _: &Call, objects: &Objects) -> Result<Value, Fault> {
-    let Some(row) = row("pg_proc", values[0].as_oid(), objects) else {
+    let Some(row) = Named::find("pg_proc", values[0].as_oid(), objects) else {
         return Ok(Value::Null);
     };
-    let names = row[22].items();
-    let types = match row[20].items() {
-        [] => row[19].items(),
+    let (names, modes) = (row.get("proargnames"), row.get("proargmodes"));
+    let names = names.items();
+    let (all, given) = (row.get("proallargtypes"), row.get("proargtypes"));
+    let types = match all.items() {
+        [] => given.items(),
         all => all,
     };
     let arguments = types.iter().enumerate().filter_map(|(place, of)| {
-        let mode = row[21].items().get(place).map_or("i", Value::as_text);
+        let mode = modes.items().get(place).map_or("i", Value::as_text);
         let prefix = match mode {
             "o" => "OUT ",
             "b" => "INOUT ",

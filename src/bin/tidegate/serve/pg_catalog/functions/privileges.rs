@@ -1,11 +1,15 @@
 //! Functions about privileges.
 //!
-//! Everything in a session is its user's, who may do everything with it.
+//! Invariant: everything in a session is its user's, who may do everything with it. What does not exist
+//! gives NULL or an error, as in PostgreSQL.
 //! <https://www.postgresql.org/docs/15/functions-info.html#FUNCTIONS-INFO-ACCESS-TABLE>
+
+use tidegate_extensions::format::postgres::oid;
 
 use crate::serve::fault::Fault;
 use crate::serve::pg_catalog::objects::{OWNER, Objects};
 use crate::serve::pg_catalog::plan::{Apply, ApplySet, Call};
+use crate::serve::pg_catalog::text::read;
 use crate::serve::pg_catalog::value::{Row, Value};
 
 /// The letters and names of privileges, in the order of `aclitem`.
@@ -29,15 +33,15 @@ const PRIVILEGES: [(char, &str); 14] = [
 /// The implementation of a function.
 pub(super) fn function(name: &str) -> Option<Apply> {
     let apply: Apply = match name {
-        "has_table_privilege"
-        | "has_schema_privilege"
-        | "has_database_privilege"
-        | "has_any_column_privilege"
-        | "has_column_privilege"
+        "has_table_privilege" | "has_any_column_privilege" | "has_sequence_privilege" => {
+            |v, _, objects| on_relation(&v[v.len() - 2], objects)
+        }
+        "has_column_privilege" => |v, _, objects| on_relation(&v[v.len() - 3], objects),
+        "has_schema_privilege" => |v, _, objects| on_schema(&v[v.len() - 2], objects),
+        "has_database_privilege"
         | "has_function_privilege"
         | "has_type_privilege"
         | "has_language_privilege"
-        | "has_sequence_privilege"
         | "has_tablespace_privilege"
         | "has_foreign_data_wrapper_privilege"
         | "has_server_privilege" => |_, _, _| Ok(Value::Bool(true)),
@@ -53,6 +57,37 @@ pub(super) fn function(name: &str) -> Option<Apply> {
         _ => return None,
     };
     Some(apply)
+}
+
+/// # Errors
+/// 42P01 for a name that no relation has.
+fn on_relation(relation: &Value, objects: &Objects) -> Result<Value, Fault> {
+    if let Value::Text(name) = relation {
+        read(oid::REGCLASS, name, objects)?;
+        return Ok(Value::Bool(true));
+    }
+    Ok(match objects.relation_name(relation.as_oid()) {
+        Some(_) => Value::Bool(true),
+        None => Value::Null,
+    })
+}
+
+/// # Errors
+/// 3F000 for a name that no schema has.
+fn on_schema(schema: &Value, objects: &Objects) -> Result<Value, Fault> {
+    if let Value::Text(name) = schema {
+        return match objects.schema_number(name) {
+            Some(_) => Ok(Value::Bool(true)),
+            None => Err(Fault::new(
+                "3F000",
+                format!("schema \"{name}\" does not exist"),
+            )),
+        };
+    }
+    Ok(match objects.schema_name(schema.as_oid()) {
+        Some(_) => Value::Bool(true),
+        None => Value::Null,
+    })
 }
 
 fn default_privileges(values: &[Value], _: &Call, objects: &Objects) -> Result<Value, Fault> {
