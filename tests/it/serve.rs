@@ -266,7 +266,7 @@ fn request(address: &str, method: &str, path: &str) -> (u16, String) {
     (status.parse().unwrap(), body.to_owned())
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn metrics_count_what_the_server_does() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let http = free.local_addr().unwrap().to_string();
