@@ -475,7 +475,7 @@ fn running_statements_are_seen_and_cancelled() {
     assert!(complaint.contains("on request of the user"), "{complaint}");
     running.wait().unwrap();
 
-    // Users don't see or stop what others run, and nobody sees a secret.
+    // A user can't see or stop another user's statement. No view shows a secret.
     let mut admin = server.psql(ADMIN);
     let mut admin = admin
         .stdin(Stdio::piped())

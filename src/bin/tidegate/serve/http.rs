@@ -1,7 +1,7 @@
 //! `/healthz` and Prometheus's `/metrics`, over HTTP.
 //!
-//! Invariant: only counts are shown, and nothing that a user wrote. It listens on this machine's loopback
-//! alone, because it asks nobody who they are.
+//! Invariant: a response has counts, and no text of a user. The listener has no log-in, so it accepts only
+//! connections from this machine's loopback.
 //!
 //! The format: <https://prometheus.io/docs/instrumenting/exposition_formats/>
 

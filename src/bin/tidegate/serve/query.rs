@@ -66,6 +66,11 @@ impl Connection {
             let running = self.begin(&text);
             let work = match kind {
                 Kind::Command(command) if self.answers(&command)? => Work::Command(command),
+                Kind::Catalog(query) => {
+                    self.refuse_in_failed_block()?;
+                    let plan = self.plan_catalog(&query, &[]).await?;
+                    Work::Planned(Plan::Catalog(plan))
+                }
                 _ => {
                     self.refuse_in_failed_block()?;
                     let planned = self.plan(statement, &running.token).await;

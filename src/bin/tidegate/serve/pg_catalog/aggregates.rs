@@ -76,7 +76,7 @@ pub(super) fn aggregate(
     let values = || rows.iter().map(first).filter(|value| !value.is_null());
     let type_of = |place: usize| of.call.types.get(place).copied().unwrap_or(oid::TEXT);
     let is_empty = rows.is_empty();
-    Ok(match of.name.as_str() {
+    Ok(match of.call.name.as_str() {
         "count" => {
             let count = match of.arguments.is_empty() {
                 true => rows.len(),
@@ -90,7 +90,7 @@ pub(super) fn aggregate(
                 return Ok(Value::Null);
             }
             let whole = values().all(|value| matches!(value, Value::Int(_)));
-            if whole && of.name == "sum" {
+            if whole && of.call.name == "sum" {
                 let sum = values()
                     .filter_map(|value| value.as_int())
                     .fold(0, i64::saturating_add);
@@ -100,7 +100,7 @@ pub(super) fn aggregate(
                 });
             }
             let sum: f64 = values().filter_map(|value| value.as_float()).sum();
-            Value::Float(if of.name == "avg" {
+            Value::Float(if of.call.name == "avg" {
                 sum / count as f64
             } else {
                 sum
@@ -201,7 +201,7 @@ pub(super) fn window_values(
                     _ => Ok(Value::Null),
                 }
             };
-            values[*row] = match of.name.as_str() {
+            values[*row] = match of.call.name.as_str() {
                 "row_number" => number(place + 1),
                 "rank" => number(rank),
                 "dense_rank" => number(dense),

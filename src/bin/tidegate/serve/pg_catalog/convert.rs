@@ -3,37 +3,17 @@
 use tidegate_extensions::format::postgres::oid;
 
 use super::objects::Objects;
-use super::system::System;
-use super::text::{in_range, more, read, write};
+use super::text::{in_range, read, write};
+use super::types::{is_object, is_text};
 use super::value::Value;
 use crate::serve::fault::Fault;
 
 fn is_whole(of: u32) -> bool {
-    matches!(
-        of,
-        oid::INT2
-            | oid::INT4
-            | oid::INT8
-            | oid::OID
-            | oid::XID
-            | oid::REGCLASS
-            | oid::REGTYPE
-            | oid::REGPROC
-            | oid::REGROLE
-            | oid::REGNAMESPACE
-            | more::REGPROCEDURE
-            | more::REGOPER
-            | more::REGOPERATOR
-    )
+    matches!(of, oid::INT2 | oid::INT4 | oid::INT8 | oid::OID | oid::XID) || is_object(of)
 }
 
 fn is_fraction(of: u32) -> bool {
     matches!(of, oid::FLOAT4 | oid::FLOAT8 | oid::NUMERIC)
-}
-
-fn is_text(of: u32) -> bool {
-    let found = System::get().types.get(&of);
-    of == oid::UNKNOWN || found.is_some_and(|of| of.category == b'S')
 }
 
 /// The value as one of another type.

@@ -180,7 +180,7 @@ impl CatalogQuery {
     /// for its parameters; 0 stands for none.
     ///
     /// # Errors
-    /// Names that are not known, types that don't fit, and what is not supported.
+    /// A name is unknown, a type does not fit, or a feature is not supported.
     pub(super) fn plan(&self, objects: Arc<Objects>, types: &[u32]) -> Result<CatalogPlan, Fault> {
         let types = types.iter().map(|of| match *of {
             oid::UNKNOWN => 0,

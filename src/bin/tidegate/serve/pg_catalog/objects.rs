@@ -3,7 +3,7 @@
 //! Invariant: an object keeps its number as long as its connection lasts.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::catalog::TableProvider;
 use datafusion::common::Constraint;
@@ -122,6 +122,8 @@ pub(in crate::serve) struct Objects {
     pub(super) schemas: Vec<Schema>,
     tables: Vec<Table>,
     roles: Vec<RoleEntry>,
+    /// The rows of the system tables that were read, by the tables' numbers.
+    rows: Mutex<HashMap<u32, Arc<Vec<Row>>>>,
 }
 
 impl Objects {
@@ -141,6 +143,7 @@ impl Objects {
             schemas: Vec::new(),
             tables: Vec::new(),
             roles: Vec::new(),
+            rows: Mutex::default(),
         }
     }
 
@@ -429,7 +432,15 @@ impl Objects {
     }
 
     /// The rows of a system table.
-    pub(super) fn rows(&self, relation: &Relation) -> Vec<Row> {
+    pub(super) fn rows(&self, relation: &Relation) -> Arc<Vec<Row>> {
+        let mut kept = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        let rows = kept
+            .entry(relation.oid)
+            .or_insert_with(|| Arc::new(self.all_rows(relation)));
+        Arc::clone(rows)
+    }
+
+    fn all_rows(&self, relation: &Relation) -> Vec<Row> {
         let mut rows = self.system_rows(relation);
         if relation.namespace != PG_CATALOG {
             return rows;

@@ -127,7 +127,6 @@ pub(super) struct Sort {
 /// An aggregate of a group, or over a window.
 #[derive(Debug, Clone)]
 pub(super) struct Aggregate {
-    pub(super) name: String,
     pub(super) arguments: Vec<Expr>,
     pub(super) call: Arc<Call>,
     pub(super) is_distinct: bool,

@@ -132,7 +132,6 @@ impl<'r> Run<'r> {
                 self.select(select, most, outer)?
             }
             Body::Values(rows) => {
-                let frame = Frame::new(&[], outer);
                 let rows = rows.iter().map(|row| self.all(row, &frame).map(Row::from));
                 rows.collect::<Result<Vec<_>, Fault>>()?
             }

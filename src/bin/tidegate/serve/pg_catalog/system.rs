@@ -15,6 +15,11 @@ use super::value::{Row, Value};
 pub(super) const PG_CATALOG: u32 = 11;
 /// The number of the schema `public`.
 pub(super) const PUBLIC: u32 = 2200;
+/// Whether names without a schema are looked up in a schema.
+pub(super) fn is_on_path(schema: u32) -> bool {
+    matches!(schema, PG_CATALOG | PUBLIC)
+}
+
 /// The function that gives the elements of arrays.
 const ARRAY_SUBSCRIPTS: u32 = 6179;
 /// The least number of an object that is not the system's.

@@ -7,7 +7,7 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime};
 use tidegate_extensions::format::postgres::{array_elements, oid};
 
 use super::objects::{Objects, quoted};
-use super::system::{PG_CATALOG, System, is_array};
+use super::system::{PG_CATALOG, System, is_array, is_on_path};
 use super::value::Value;
 use crate::serve::fault::Fault;
 
@@ -71,14 +71,9 @@ pub(super) fn read(type_oid: u32, text: &str, objects: &Objects) -> Result<Value
             let numbers = words.map(|word| word.parse().map(Value::Int));
             Value::List(numbers.collect::<Result<_, _>>().map_err(|_| bad())?)
         }
-        oid::REGCLASS
-        | oid::REGTYPE
-        | oid::REGPROC
-        | oid::REGROLE
-        | oid::REGNAMESPACE
-        | more::REGPROCEDURE
-        | more::REGOPER
-        | more::REGOPERATOR => Value::Int(i64::from(read_name(type_oid, text, objects)?)),
+        _ if super::types::is_object(type_oid) => {
+            Value::Int(i64::from(read_name(type_oid, text, objects)?))
+        }
         _ if is_array(type_oid) => {
             let elements = array_elements(text).ok_or_else(bad)?;
             let of = objects.element_type(type_oid);
@@ -261,18 +256,7 @@ fn field(value: &Value, objects: &Objects) -> String {
 /// A number, or the name of the object that has it.
 fn write_number(type_oid: u32, number: i64, objects: &Objects) -> String {
     let object = u32::try_from(number).unwrap_or(0);
-    let is_name = matches!(
-        type_oid,
-        oid::REGCLASS
-            | oid::REGTYPE
-            | oid::REGPROC
-            | oid::REGROLE
-            | oid::REGNAMESPACE
-            | more::REGPROCEDURE
-            | more::REGOPER
-            | more::REGOPERATOR
-    );
-    if is_name && object == 0 {
+    if super::types::is_object(type_oid) && object == 0 {
         return "-".to_owned();
     }
     let name = match type_oid {
@@ -329,7 +313,7 @@ fn operator_text(type_oid: u32, number: u32, objects: &Objects) -> Option<String
 
 /// A name, with its schema if it is not found without.
 pub(super) fn qualified(schema: u32, name: &str, objects: &Objects) -> String {
-    if schema == PG_CATALOG || schema == super::system::PUBLIC {
+    if is_on_path(schema) {
         return quoted(name);
     }
     let schema = objects.schema_name(schema).unwrap_or("pg_toast");

@@ -153,6 +153,26 @@ fn category(number: u32) -> u8 {
         .map_or(b'U', |of| of.category)
 }
 
+/// Whether the values of a type are texts.
+pub(super) fn is_text(number: u32) -> bool {
+    number == oid::UNKNOWN || category(number) == b'S'
+}
+
+/// Whether the values of a type are numbers of objects that are written by their names.
+pub(super) fn is_object(number: u32) -> bool {
+    matches!(
+        number,
+        oid::REGCLASS
+            | oid::REGTYPE
+            | oid::REGPROC
+            | oid::REGROLE
+            | oid::REGNAMESPACE
+            | more::REGPROCEDURE
+            | more::REGOPER
+            | more::REGOPERATOR
+    )
+}
+
 fn is_preferred(number: u32) -> bool {
     System::get()
         .types

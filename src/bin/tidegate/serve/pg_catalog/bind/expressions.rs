@@ -548,13 +548,22 @@ impl Binder<'_> {
 
     fn distinct(&mut self, left: &ast::Expr, right: &ast::Expr) -> Result<Typed, Fault> {
         let arguments = vec![self.expr(left)?, self.expr(right)?];
-        match self.operator("=", arguments)?.expr {
-            Expr::Call { mut arguments, .. } if arguments.len() == 2 => {
-                let right = Box::new(arguments.remove(1));
-                let left = Box::new(arguments.remove(0));
-                Ok(Self::boolean(Expr::IsDistinct(left, right)))
-            }
-            _ => Err(unsupported("IS DISTINCT FROM of these types")),
+        let (left, right) = self.equation(arguments, "IS DISTINCT FROM")?;
+        Ok(Self::boolean(Expr::IsDistinct(left, right)))
+    }
+
+    /// The sides of an equation, with the types that they are compared as.
+    pub(super) fn equation(
+        &mut self,
+        arguments: Vec<Typed>,
+        what: &str,
+    ) -> Result<(Box<Expr>, Box<Expr>), Fault> {
+        let Expr::Call { arguments, .. } = self.operator("=", arguments)?.expr else {
+            return Err(unsupported(format!("{what} of these types")));
+        };
+        match <[Expr; 2]>::try_from(arguments) {
+            Ok([left, right]) => Ok((Box::new(left), Box::new(right))),
+            Err(_) => Err(unsupported(format!("{what} of these types"))),
         }
     }
 

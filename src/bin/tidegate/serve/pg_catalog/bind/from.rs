@@ -594,14 +594,7 @@ impl Binder<'_> {
         let outputs: Vec<Output> = outputs.collect();
         let source = match system.view(relation.oid) {
             Some(definition) => Source::Query(self.view(relation.oid, definition)?),
-            None => Source::Rows(match self.rows.get(&relation.oid) {
-                Some(rows) => Arc::clone(rows),
-                None => {
-                    let rows = Arc::new(self.objects.rows(relation));
-                    self.rows.insert(relation.oid, Arc::clone(&rows));
-                    rows
-                }
-            }),
+            None => Source::Rows(self.objects.rows(relation)),
         };
         let schema = self.objects.schema_name(relation.namespace);
         let schema = schema.map(str::to_owned);
@@ -624,10 +617,8 @@ impl Binder<'_> {
         let query = parser.parse_query().map_err(|error| failed(&error))?;
         let mut binder = Binder::new(self.objects, Vec::new());
         binder.next_number = self.next_number;
-        std::mem::swap(&mut binder.rows, &mut self.rows);
         std::mem::swap(&mut binder.views, &mut self.views);
         let bound = binder.query(&query);
-        std::mem::swap(&mut binder.rows, &mut self.rows);
         std::mem::swap(&mut binder.views, &mut self.views);
         self.next_number = binder.next_number;
         let bound = Arc::new(bound?);

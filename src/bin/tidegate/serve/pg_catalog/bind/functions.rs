@@ -62,20 +62,12 @@ impl Binder<'_> {
                 return Ok(Typed::new(Expr::Extreme(values, name == "greatest"), of));
             }
             (1, "nullif") if arguments.len() == 2 => {
-                let left = arguments[0].clone();
-                return match self.operator("=", arguments)?.expr {
-                    Expr::Call { mut arguments, .. } if arguments.len() == 2 => {
-                        let right = Box::new(arguments.remove(1));
-                        Ok(Typed::new(
-                            Expr::NullIf(Box::new(arguments.remove(0)), right),
-                            match left.type_oid {
-                                oid::UNKNOWN => oid::TEXT,
-                                of => of,
-                            },
-                        ))
-                    }
-                    _ => Err(unsupported("NULLIF of these types")),
+                let of = match arguments[0].type_oid {
+                    oid::UNKNOWN => oid::TEXT,
+                    of => of,
                 };
+                let (left, right) = self.equation(arguments, "NULLIF")?;
+                return Ok(Typed::new(Expr::NullIf(left, right), of));
             }
             (1, "row") => return Ok(super::expressions::record(arguments)),
             _ => {}
@@ -289,7 +281,6 @@ impl Binder<'_> {
             false => self.resolved(&parts, arguments)?,
         };
         Ok(Aggregate {
-            name: name.to_owned(),
             arguments,
             call: Arc::new(call),
             is_distinct,

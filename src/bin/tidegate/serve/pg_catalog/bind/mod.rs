@@ -17,8 +17,8 @@ use tidegate_extensions::format::postgres::oid;
 use super::objects::Objects;
 use super::plan::{Aggregate, Expr, Fields, Output, Query, SetCall, Window};
 use super::text::read;
-use super::types::{is_implicit, type_text};
-use super::value::{Row, Value};
+use super::types::{is_implicit, is_text, type_text};
+use super::value::Value;
 use crate::serve::fault::Fault;
 
 /// A bound expression and its type.
@@ -59,7 +59,7 @@ struct Named {
     type_oid: u32,
     fields: Option<Fields>,
     slot: usize,
-    /// A column of USING that is also the left side's: only a qualified name means it.
+    /// A column of USING whose value is that of the other side: only a qualified name means it.
     is_merged: bool,
     /// A column of USING: it comes first.
     is_using: bool,
@@ -82,7 +82,7 @@ struct Table {
 struct Scope {
     tables: Vec<Table>,
     width: usize,
-    /// False while a part of FROM is bound that can't see its neighbours.
+    /// True while a part of FROM is bound that can't see its neighbours.
     is_hidden: bool,
     aggregates: Vec<Aggregate>,
     windows: Vec<Window>,
@@ -119,7 +119,6 @@ pub(super) struct Binder<'a> {
     expressions: usize,
     /// How often working rows of recursive queries were named.
     recursions: usize,
-    rows: HashMap<u32, Arc<Vec<Row>>>,
     views: HashMap<u32, Arc<Query>>,
 }
 
@@ -166,7 +165,6 @@ impl<'a> Binder<'a> {
             depth: 0,
             expressions: 0,
             recursions: 0,
-            rows: HashMap::new(),
             views: HashMap::new(),
         }
     }
@@ -236,10 +234,6 @@ impl<'a> Binder<'a> {
     /// Whether CAST works: by a cast, through texts, or element by element.
     fn has_cast(&self, from: u32, to: u32) -> bool {
         let system = super::system::System::get();
-        let is_text = |of: u32| {
-            let found = system.types.get(&of);
-            of == oid::UNKNOWN || found.is_some_and(|of| of.category == b'S')
-        };
         let elements = (
             self.objects.element_type(from),
             self.objects.element_type(to),
@@ -252,8 +246,7 @@ impl<'a> Binder<'a> {
             || from == super::text::more::ANYARRAY
     }
 
-    /// The tables of the current scope that were used since `mark`, as bits, and whether an outer one
-    /// was.
+    /// The tables of the current scope that were used since `mark`, as bits.
     fn used_since(&self, mark: usize) -> u128 {
         let current = self.scopes.len().saturating_sub(1);
         let used = self.uses[mark..]

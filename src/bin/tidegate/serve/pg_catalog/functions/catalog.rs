@@ -6,7 +6,7 @@ use tidegate_extensions::format::postgres::oid;
 use crate::serve::fault::Fault;
 use crate::serve::pg_catalog::objects::{DATABASE, Objects, quoted};
 use crate::serve::pg_catalog::plan::{Apply, Call};
-use crate::serve::pg_catalog::system::{PG_CATALOG, PUBLIC, Relation, System};
+use crate::serve::pg_catalog::system::{PG_CATALOG, Relation, System, is_on_path};
 use crate::serve::pg_catalog::text::name_parts;
 use crate::serve::pg_catalog::types::{parse_type, type_text};
 use crate::serve::pg_catalog::value::{Row, Value};
@@ -68,6 +68,11 @@ const INDEX_METHODS: [(u32, [bool; 5]); 6] = [
     (3580, [false, false, true, false, false]),
 ];
 
+/// The number of an object, or NULL if there is none.
+fn number(found: Option<u32>) -> Result<Value, Fault> {
+    Ok(found.map_or(Value::Null, |number| Value::Int(i64::from(number))))
+}
+
 fn text(found: Option<String>) -> Result<Value, Fault> {
     Ok(found.map_or(Value::Null, Value::text))
 }
@@ -82,8 +87,9 @@ impl Named {
     /// The row with a number.
     fn find(relation: &str, number: u32, objects: &Objects) -> Option<Self> {
         let relation = System::get().relation(PG_CATALOG, relation)?;
-        let mut rows = objects.rows(relation).into_iter();
-        let row = rows.find(|row| row[0].as_oid() == number)?;
+        let rows = objects.rows(relation);
+        let row = rows.iter().find(|row| row[0].as_oid() == number)?;
+        let row = Row::clone(row);
         Some(Self { relation, row })
     }
 
@@ -104,7 +110,7 @@ fn visible(
 ) -> Result<Value, Fault> {
     Ok(match Named::find(relation, values[0].as_oid(), objects) {
         None => Value::Null,
-        Some(row) => Value::Bool(matches!(row.get(column).as_oid(), PG_CATALOG | PUBLIC)),
+        Some(row) => Value::Bool(is_on_path(row.get(column).as_oid())),
     })
 }
 
@@ -136,15 +142,11 @@ pub(super) fn function(name: &str) -> Option<Apply> {
         },
         "pg_table_is_visible" => |v, _, objects| {
             let found = objects.relation_name(v[0].as_oid());
-            Ok(found.map_or(Value::Null, |(schema, _)| {
-                Value::Bool(matches!(schema, PG_CATALOG | PUBLIC))
-            }))
+            Ok(found.map_or(Value::Null, |(schema, _)| Value::Bool(is_on_path(schema))))
         },
         "pg_type_is_visible" => |v, _, objects| {
             let found = objects.type_name(v[0].as_oid());
-            Ok(found.map_or(Value::Null, |(schema, _)| {
-                Value::Bool(matches!(schema, PG_CATALOG | PUBLIC))
-            }))
+            Ok(found.map_or(Value::Null, |(schema, _)| Value::Bool(is_on_path(schema))))
         },
         "pg_function_is_visible" => |v, _, objects| visible("pg_proc", "pronamespace", v, objects),
         "pg_operator_is_visible" => {
@@ -289,27 +291,17 @@ pub(super) fn function(name: &str) -> Option<Apply> {
         },
         "pg_sequence_last_value" => |_, _, _| Ok(Value::Null),
         "row_security_active" => |_, _, _| Ok(Value::Bool(false)),
-        "to_regclass" => |v, _, objects| {
-            let found = relation_named(v[0].as_text(), objects).ok();
-            Ok(found.map_or(Value::Null, |number| Value::Int(i64::from(number))))
-        },
+        "to_regclass" => |v, _, objects| number(relation_named(v[0].as_text(), objects).ok()),
         "to_regtype" => |v, _, objects| {
             let found = parse_type(v[0].as_text(), objects).ok();
-            Ok(found.map_or(Value::Null, |(number, _)| Value::Int(i64::from(number))))
+            number(found.map(|(of, _)| of))
         },
-        "to_regnamespace" => |v, _, objects| {
-            let found = objects.schema_number(v[0].as_text());
-            Ok(found.map_or(Value::Null, |number| Value::Int(i64::from(number))))
-        },
-        "to_regrole" => |v, _, objects| {
-            let found = objects.role_number(v[0].as_text());
-            Ok(found.map_or(Value::Null, |number| Value::Int(i64::from(number))))
-        },
+        "to_regnamespace" => |v, _, objects| number(objects.schema_number(v[0].as_text())),
+        "to_regrole" => |v, _, objects| number(objects.role_number(v[0].as_text())),
         "to_regproc" => |v, _, _| {
             let name = name_parts(v[0].as_text()).and_then(|mut parts| parts.pop());
             let functions = System::get().functions(name.as_deref().unwrap_or_default());
-            let found = functions.first();
-            Ok(found.map_or(Value::Null, |function| Value::Int(i64::from(function.oid))))
+            number(functions.first().map(|function| function.oid))
         },
         "nameconcatoid" => {
             |v, _, _| Ok(Value::text(format!("{}_{}", v[0].as_text(), v[1].as_oid())))

@@ -1,7 +1,7 @@
 //! Functions and operators of catalog queries.
 //!
-//! Invariant: a function that is not here is refused by its name. Those that ask for what Tidegate has
-//! not, such as sizes of files, statistics and transactions, answer as for a table that nobody has used.
+//! Invariant: an unknown function is an error that names it. Tidegate keeps no files, statistics or
+//! transactions of tables; functions about them return what PostgreSQL returns for an unused table.
 //! A function gets values of the types that PostgreSQL declares for it.
 
 mod catalog;
